@@ -1,0 +1,93 @@
+"""Every key of a configuration, with its default. The other files of this folder change a few of them.
+
+A duration is a text: "500 steps" or "2.5 epochs"; "0 steps" means never. A size is (height, width) in pixels; () means
+as it is. On the command line: --config.train.batch_size=8 --config.data.image_size='(180, 240)'.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The defaults."""
+    config = ml_collections.ConfigDict()
+
+    # Of the initial weights, the order of the examples, their augmentation and dropout.
+    config.seed = 0
+
+    config.data = ml_collections.ConfigDict()
+    config.data.name = "synthetic"  # synthetic, camvid or folder
+    config.data.root = ""  # the folder that holds the data set; synthetic needs none
+    config.data.image_size = ()  # images and masks are resized to this, for training and evaluation
+    config.data.train_split = "train"
+    config.data.eval_split = "val"  # evaluated in training; the best checkpoint is the best on it
+    config.data.num_workers = 0  # reading processes; 0 uses threads only
+    config.data.num_threads = 2  # reading threads of each process
+    # Of `folder`: names, or dicts of name, id, color and ignored; () makes the program suggest a table.
+    config.data.classes = ()
+    config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"
+    # Of `synthetic`:
+    config.data.scene_size = (90, 120)
+    config.data.train_scenes = 1000
+    config.data.eval_scenes = 100
+
+    # Of training images, in this order.
+    config.augment = ml_collections.ConfigDict()
+    config.augment.scale = (1.0, 1.0)  # smallest and greatest factor of size
+    config.augment.crop_size = ()
+    config.augment.flip = True  # left and right, every second image
+    config.augment.brightness = 0.0  # greatest relative change, as of the next two
+    config.augment.contrast = 0.0
+    config.augment.saturation = 0.0
+    config.augment.hue = 0.0  # greatest turn, as a share of the circle
+
+    # imagenet, lcn (the papers), lrn (the authors' SegNet-Basic), none (their SegNet)
+    config.preprocessing = "imagenet"
+
+    config.model = ml_collections.ConfigDict()
+    config.model.name = "segnet"  # segnet or segnet_basic
+    config.model.width_multiplier = 1.0
+    config.model.dropout_rate = 0.0  # above 0: the authors' Bayesian variant
+    config.model.batch_norm_momentum = 0.9
+    config.model.cross_replica_batch_norm = True  # statistics over the batches of all devices
+    config.model.dtype = "float32"  # of activations; bfloat16 is faster on GPU and TPU
+    config.model.param_dtype = "float32"
+    config.model.remat_stages = ()  # computed anew in the backward pass, to save memory; 1 is the full resolution
+
+    config.pretrained = ml_collections.ConfigDict()
+    config.pretrained.weights = "none"  # none or vgg16
+    config.pretrained.path = ""  # a local .safetensors file; "" fetches the one below from the Hugging Face hub
+    config.pretrained.repository = "timm/vgg16.tv_in1k"
+    config.pretrained.file = "model.safetensors"
+    config.pretrained.revision = "main"
+
+    config.loss = ml_collections.ConfigDict()
+    config.loss.class_weights = "median_frequency"  # median_frequency, inverse_frequency, published_camvid or none
+    config.loss.class_weight_power = 1.0  # tempers the weights: 0.5 takes their square roots
+    config.loss.normalization = "pixels"  # pixels (the authors' code) or weights (a weighted mean)
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.learning_rate = 0.1
+    config.optimizer.schedule = "constant"  # constant, poly, cosine or step
+    config.optimizer.warmup = "0 steps"
+    config.optimizer.poly_power = 0.9
+    config.optimizer.step_every = "0 steps"
+    config.optimizer.step_factor = 0.1
+    config.optimizer.momentum = 0.9
+    config.optimizer.nesterov = False
+    config.optimizer.weight_decay = 5e-4  # of convolution kernels; biases and BatchNorm are spared
+    config.optimizer.clip_norm = 0.0  # greatest global norm of the gradient; 0 leaves it as it is
+
+    config.train = ml_collections.ConfigDict()
+    config.train.duration = "100 epochs"
+    config.train.batch_size = 12  # images per step, over all devices
+    config.train.accumulation_steps = 1  # parts of a batch that are computed one after the other, to save memory
+    config.train.log_every = "10 steps"
+    config.train.eval_every = "10 epochs"  # the last step is always evaluated
+    config.train.checkpoint_every = "1 epochs"  # besides every evaluation
+
+    config.eval = ml_collections.ConfigDict()
+    config.eval.batch_size = 4  # rounded up to a multiple of the devices
+    config.eval.batch_norm = "running"  # running averages, or exact: a pass over the training set (the paper)
+    config.eval.checkpoint = "best"  # of --mode=eval: best, latest or a step
+    config.eval.pictures = 6  # images of the sheet
+    return config

@@ -1,0 +1,56 @@
+"""The data sets, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from segnet_jax.data.camvid import Camvid
+from segnet_jax.data.classes import ClassTable
+from segnet_jax.data.folder import Folder
+from segnet_jax.data.pipeline import Dataset
+from segnet_jax.data.synthetic import SyntheticScenes
+from segnet_jax.errors import InputError
+
+DATASETS = ("synthetic", "camvid", "folder")
+
+
+def create_dataset(
+    name: str,
+    split: str,
+    *,
+    root: str = "",
+    classes: Sequence[Any] = (),
+    mask_suffix: str = "",
+    scene_size: tuple[int, int] = (90, 120),
+    train_scenes: int = 1000,
+    eval_scenes: int = 100,
+    seed: int = 0,
+) -> Dataset:
+    """One split of a data set.
+
+    Args:
+      name: one of `DATASETS`.
+      split: "train", "val" or "test"; of `folder`, whatever it has.
+      root: the folder of `camvid` or `folder`.
+      classes: the class table of `folder`, as `ClassTable.from_config` takes it.
+      mask_suffix: of `folder`: what a mask's name adds to its image's.
+      scene_size: (height, width) of `synthetic`, in pixels.
+      train_scenes: number of training scenes of `synthetic`.
+      eval_scenes: number of scenes in each of its other splits.
+      seed: of `synthetic`.
+
+    Raises:
+      InputError: for an unknown name, or whatever is wrong with the data.
+    """
+    if name == "synthetic":
+        length = train_scenes if split == "train" else eval_scenes
+        return SyntheticScenes(split, scene_size, length, seed)
+    if name not in DATASETS:
+        raise InputError(f"data.name={name!r} is not known; choose one of {', '.join(DATASETS)}.")
+    if not root:
+        raise InputError(f"data.name={name} needs data.root, the folder that holds it.")
+    if name == "camvid":
+        return Camvid(root, split)
+    class_table = ClassTable.from_config("folder", classes) if classes else None
+    return Folder(root, split, class_table, mask_suffix=mask_suffix)

@@ -1,0 +1,129 @@
+"""Random changes of a training example: image and mask together, on the host, in NumPy and Pillow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from segnet_jax.data.classes import VOID
+from segnet_jax.errors import InputError
+
+# ITU-R BT.601: the grey that saturation fades to, and the axis that hue turns around.
+_LUMA = np.asarray((0.299, 0.587, 0.114))
+
+Example = dict[str, Any]
+
+
+def resize(example: Example, size: tuple[int, int]) -> Example:
+    """The example at `size`, (height, width): images are averaged or interpolated, labels take the nearest pixel."""
+    if not size or example["label"].shape == tuple(size):
+        return example
+    height, width = example["label"].shape
+    return {**example, **_sample(example, size, (0.0, 0.0, float(width), float(height)))}
+
+
+def _sample(example: Example, size: tuple[int, int], box: tuple[float, float, float, float]) -> Example:
+    """What lies in `box` (left, upper, right, lower) of image and label, at `size` (height, width)."""
+    height, width = size
+    # Pillow's bilinear filter widens with the reduction, so that shrinking averages and does not alias; by a whole
+    # factor the plain average is exact.
+    by_whole_factor = (box[2] - box[0]) % width == 0 and (box[3] - box[1]) % height == 0
+    smooth = Image.Resampling.BOX if by_whole_factor else Image.Resampling.BILINEAR
+    image = Image.fromarray(example["image"]).resize((width, height), smooth, box)
+    label = Image.fromarray(example["label"]).resize((width, height), Image.Resampling.NEAREST, box)
+    return {"image": np.asarray(image), "label": np.asarray(label)}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may happen to a training example, in this order.
+
+    Attributes:
+      scale: (smallest, greatest) factor of size, drawn log-uniformly.
+      crop_size: (height, width) of the random crop after scaling; () keeps the size of the image. Where the scaled
+        image is smaller, the rest is black and void.
+      flip: whether to mirror left and right, in every second example.
+      brightness, contrast, saturation: the greatest relative change; 0.2 draws factors from 0.8 to 1.2.
+      hue: the greatest turn, as a share of the full circle, 0 to 0.5.
+
+    Raises:
+      InputError: for a value out of range.
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    crop_size: tuple[int, ...] = ()
+    flip: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the values, which come from a user's config."""
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            raise InputError(f"augment.scale={self.scale} must be (smallest, greatest), both above 0.")
+        if self.crop_size and (len(self.crop_size) != 2 or min(self.crop_size) < 1):
+            raise InputError(f"augment.crop_size={self.crop_size} must be (height, width) in pixels, or ().")
+        for name, limit in (("brightness", 1.0), ("contrast", 1.0), ("saturation", 1.0), ("hue", 0.5)):
+            if not 0 <= getattr(self, name) <= limit:
+                raise InputError(f"augment.{name}={getattr(self, name)} must lie from 0 to {limit}.")
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        """A changed copy of the example: image uint8 [H, W, 3] and label uint8 [H, W]."""
+        example = self._scale_and_crop(example, rng)
+        if self.flip and rng.random() < 0.5:
+            example = {**example, "image": example["image"][:, ::-1], "label": example["label"][:, ::-1]}
+        return {**example, "image": self._jitter(example["image"], rng)}
+
+    def _scale_and_crop(self, example: Example, rng: np.random.Generator) -> Example:
+        size = example["label"].shape
+        crop = self.crop_size or size
+        if self.scale == (1.0, 1.0) and tuple(crop) == size:
+            return example
+        factor = np.exp(rng.uniform(*np.log(self.scale)))
+        # Per axis: the crop's place in the source, and in the output, which is greater where the image is smaller.
+        source, target = [], []
+        for length, wanted in zip(size, crop, strict=True):
+            scaled = max(1, round(length * factor))
+            start = int(rng.integers(abs(scaled - wanted) + 1))
+            taken = min(scaled, wanted)
+            unit = length / scaled
+            source.append((start * unit, (start + taken) * unit) if scaled > wanted else (0.0, float(length)))
+            target.append(slice(0, taken) if scaled > wanted else slice(start, start + taken))
+        (upper, lower), (left, right) = source
+        taken_size = (target[0].stop - target[0].start, target[1].stop - target[1].start)
+        sampled = _sample(example, taken_size, (left, upper, right, lower))
+        if taken_size == tuple(crop):
+            return {**example, **sampled}
+        image = np.zeros((*crop, 3), np.uint8)
+        label = np.full(crop, VOID, np.uint8)
+        image[target[0], target[1]] = sampled["image"]
+        label[target[0], target[1]] = sampled["label"]
+        return {**example, "image": image, "label": label}
+
+    def _jitter(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Brightness, contrast, saturation and hue in one affine map of the colours."""
+        if not (self.brightness or self.contrast or self.saturation or self.hue):
+            return image
+        brightness, contrast, saturation = (
+            1.0 + amount * rng.uniform(-1.0, 1.0) for amount in (self.brightness, self.contrast, self.saturation)
+        )
+        grey = np.outer(np.ones(3), _LUMA)
+        matrix = _hue_rotation(2 * np.pi * self.hue * rng.uniform(-1.0, 1.0))
+        matrix = (saturation * np.eye(3) + (1 - saturation) * grey) @ matrix
+        matrix = brightness * contrast * matrix
+        # Contrast is around the image's mean grey, which brightness has moved.
+        offset = (1 - contrast) * brightness * float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)
+        changed = image.astype(np.float32) @ matrix.T.astype(np.float32) + np.float32(offset)
+        return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+
+
+def _hue_rotation(angle: float) -> np.ndarray:
+    """[3, 3]: turns RGB colours around the grey axis and leaves their luma as it is."""
+    to_yiq = np.asarray((_LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)))
+    cosine, sine = np.cos(angle), np.sin(angle)
+    turn = np.asarray(((1, 0, 0), (0, cosine, -sine), (0, sine, cosine)))
+    return np.linalg.inv(to_yiq) @ turn @ to_yiq

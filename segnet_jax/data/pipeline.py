@@ -1,0 +1,216 @@
+"""From a data set to batches on the devices: a Grain pipeline, a pure function of (seed, step).
+
+Every batch is a function of the seed and of its number alone: not of the number of workers, of threads or of
+processes. A run that resumes at step s asks for batch s, and needs no saved iterator.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import grain
+import jax
+import numpy as np
+
+from segnet_jax.data.augment import Augmentation, Example, resize
+from segnet_jax.data.classes import VOID, ClassTable
+from segnet_jax.errors import InputError
+
+Batch = dict[str, np.ndarray]
+
+
+class Dataset(Protocol):
+    """One split of a data set: examples by random access. Picklable, so that worker processes can have it."""
+
+    name: str
+    split: str
+    class_table: ClassTable
+
+    def __len__(self) -> int:
+        """The number of examples."""
+
+    def __getitem__(self, index: int) -> Example:
+        """`image` uint8 [H, W, 3] RGB, `label` uint8 [H, W] (class index, or VOID), `name` str."""
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """(H, W) of an example, without decoding it."""
+
+
+def train_batches(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    seed: int,
+    augmentation: Augmentation,
+    first_step: int = 0,
+    image_size: tuple[int, ...] = (),
+    num_workers: int = 0,
+    num_threads: int = 2,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
+    """Endless training batches from step `first_step` on; each example comes once in every epoch.
+
+    Epochs are shuffled anew, and follow each other without a gap: a batch may hold the end of one and the start of
+    the next. Every process draws from the same global order, so the set of examples in a step is the same for any
+    number of processes.
+
+    Args:
+      dataset: the training split.
+      batch_size: over all processes; divisible by `process_count`.
+      seed: of order and augmentation.
+      augmentation: applied after resizing.
+      first_step: the number of the first batch.
+      image_size: (height, width) to resize to, or () for the native size.
+      num_workers: worker processes; 0 uses threads only.
+      num_threads: reading threads of each process.
+      process_index: of this process.
+      process_count: of all.
+
+    Yields:
+      `image` uint8 [batch_size / process_count, h, w, 3] and `label` uint8 [batch_size / process_count, h, w].
+
+    Raises:
+      InputError: if the examples would come out in different sizes.
+    """
+    if not image_size and not augmentation.crop_size:
+        _require_one_size(dataset)
+    stream = (
+        grain.MapDataset.source(dataset)
+        .seed(seed)
+        .shuffle()
+        .repeat(None)
+        .map(functools.partial(resize, size=image_size))
+        .random_map(augmentation)
+        .map(_arrays)
+    )
+    batches = stream[process_index::process_count].batch(batch_size // process_count, drop_remainder=True)
+    yield from _iterate(batches[first_step:], num_workers, num_threads)
+
+
+def eval_batches(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    image_size: tuple[int, ...] = (),
+    num_workers: int = 0,
+    num_threads: int = 2,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
+    """The whole split once, in order, in batches of one fixed shape.
+
+    Images of different sizes are padded at the bottom and the right to the greatest height and width by repeating
+    their border; the labels of padding are void. The last batch is filled up with empty examples, so that every
+    process gets the same number of batches.
+
+    Args:
+      dataset: the split.
+      batch_size: over all processes; divisible by `process_count`.
+      image_size: as for `train_batches`, as are the others.
+      num_workers: worker processes.
+      num_threads: reading threads.
+      process_index: of this process.
+      process_count: of all.
+
+    Yields:
+      `image` uint8 [b, h, w, 3], `label` uint8 [b, h, w], `size` int32 [b, 2] (height and width of the example before
+      padding; 0, 0 for an empty example) and `index` int32 [b] (-1 for an empty example), b being
+      batch_size / process_count.
+    """
+    shape = tuple(image_size) or _greatest_shape(dataset)
+    padded_length = -(-len(dataset) // batch_size) * batch_size
+    load = functools.partial(_load_padded, dataset=dataset, image_size=image_size, shape=shape)
+    examples = grain.MapDataset.source(range(padded_length)).map(load)
+    batches = examples[process_index::process_count].batch(batch_size // process_count, drop_remainder=True)
+    yield from _iterate(batches, num_workers, num_threads)
+
+
+def num_eval_batches(dataset: Dataset, batch_size: int) -> int:
+    """How many batches `eval_batches` yields."""
+    return -(-len(dataset) // batch_size)
+
+
+def to_devices(
+    batches: Iterator[Batch], devices: Sequence[jax.Device], depth: int = 2
+) -> Iterator[dict[str, jax.Array]]:
+    """Batches split over the devices, [devices, b / devices, ...], sent `depth` ahead of use."""
+    sharding = _sharding(devices, "batch")
+
+    def put(batch: Batch) -> dict[str, jax.Array]:
+        split = {key: array.reshape(len(devices), -1, *array.shape[1:]) for key, array in batch.items()}
+        return jax.device_put(split, sharding)
+
+    # Sending is asynchronous, so a short queue of sent batches hides it.
+    queue = collections.deque(put(batch) for batch in itertools.islice(batches, depth))
+    while queue:
+        yield queue.popleft()
+        queue.extend(put(batch) for batch in itertools.islice(batches, 1))
+
+
+def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """A copy of `tree` on each of the devices, in memory that is theirs to use again."""
+    return jax.device_put(tree, _sharding(devices), may_alias=False)
+
+
+def _sharding(devices: Sequence[jax.Device], *axes: str) -> jax.sharding.NamedSharding:
+    mesh = jax.sharding.Mesh(np.asarray(devices), ("batch",))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+
+
+def _iterate(batches: grain.MapDataset, num_workers: int, num_threads: int) -> Iterator[Batch]:
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=max(2, 2 * num_threads))
+    dataset = batches.to_iter_dataset(options)
+    if num_workers:
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+    iterator = iter(dataset)
+    try:
+        yield from iterator
+    finally:
+        # Or worker processes and shared memory are left behind, with noise at exit.
+        iterator.close()
+
+
+def _arrays(example: Example) -> Batch:
+    return {
+        "image": np.ascontiguousarray(example["image"]),
+        "label": np.ascontiguousarray(example["label"]),
+    }
+
+
+def _load_padded(index: int, *, dataset: Dataset, image_size: tuple[int, ...], shape: tuple[int, int]) -> Batch:
+    if index >= len(dataset):
+        return {
+            "image": np.zeros((*shape, 3), np.uint8),
+            "label": np.full(shape, VOID, np.uint8),
+            "size": np.zeros(2, np.int32),
+            "index": np.int32(-1),
+        }
+    example = resize(dataset[index], image_size)
+    height, width = example["label"].shape
+    padding = ((0, shape[0] - height), (0, shape[1] - width))
+    return {
+        "image": np.pad(example["image"], (*padding, (0, 0)), mode="edge"),
+        "label": np.pad(example["label"], padding, constant_values=VOID),
+        "size": np.asarray((height, width), np.int32),
+        "index": np.int32(index),
+    }
+
+
+def _require_one_size(dataset: Dataset) -> None:
+    first = dataset.shape(0)
+    for i in range(1, len(dataset)):
+        if dataset.shape(i) != first:
+            raise InputError(
+                f"The {dataset.split} images of {dataset.name} differ in size ({first} and {dataset.shape(i)}, height "
+                "and width, among them); set data.image_size or augment.crop_size to train on one size."
+            )
+
+
+def _greatest_shape(dataset: Dataset) -> tuple[int, int]:
+    shapes = [dataset.shape(i) for i in range(len(dataset))]
+    return max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)

@@ -1,0 +1,249 @@
+"""Evaluation: one confusion matrix for a whole split, and what is read off it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from segnet_jax import metrics, visualize
+from segnet_jax.data import pipeline
+from segnet_jax.data.classes import VOID, ClassTable
+from segnet_jax.errors import InputError
+from segnet_jax.models.layers import SegmentationModel
+from segnet_jax.preprocessing import Normalize
+from segnet_jax.train_step import AXIS
+
+
+class Stopped(Exception):
+    """An evaluation was asked to stop before its end."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One evaluated image: uint8 [H, W, 3], and uint8 [H, W] ground truth and prediction."""
+
+    image: np.ndarray
+    label: np.ndarray
+    prediction: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation gives: `metrics.summarize`'s report, and some of the images with their predictions."""
+
+    report: dict[str, Any]
+    pictures: list[Picture]
+
+    def draw(self, class_table: ClassTable) -> Image.Image | None:
+        """The sheet of image, ground truth, prediction and overlay; None without pictures."""
+        if not self.pictures:
+            return None
+        return visualize.prediction_sheet(
+            [picture.image for picture in self.pictures],
+            [picture.label for picture in self.pictures],
+            [picture.prediction for picture in self.pictures],
+            class_table,
+        )
+
+    def write(self, workdir: Path, split: str, step: int, class_table: ClassTable) -> Path:
+        """Writes `eval/<split>-<step>.json` and the sheet beside it; returns the path of the former."""
+        path = report_path(workdir, split, step)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if sheet := self.draw(class_table):
+                sheet.save(path.with_suffix(".png"))
+            temporary = path.with_suffix(".tmp")
+            report = {"split": split, "step": step, **self.report}
+            temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            # Last and at once: where there is a report, it is whole, and so is its sheet.
+            temporary.replace(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror}); make room or choose another.") from error
+        return path
+
+
+def report_path(workdir: Path, split: str, step: int) -> Path:
+    """Where the report of an evaluation lies."""
+    return workdir / "eval" / f"{split}-{step}.json"
+
+
+def eval_step(
+    variables: Any, batch: dict[str, jax.Array], *, model: SegmentationModel, normalize: Normalize
+) -> tuple[jax.Array, jax.Array]:
+    """The predictions for one device's share of a batch, and the confusion matrix of all devices' shares.
+
+    Args:
+      variables: `params` and `batch_stats`.
+      batch: `image` uint8 [b, H, W, 3], `label` uint8 [b, H, W] (void where padded).
+      model: the network.
+      normalize: from uint8 images to the network's input.
+
+    Returns:
+      The confusion matrix, int32 [K, K], rows ground truth, summed over `AXIS`; predictions, uint8 [b, H, W].
+    """
+    logits: jax.Array = model.apply(variables, normalize(batch["image"]), train=False)  # type: ignore[assignment]
+    predictions = jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+    confusion = metrics.confusion_matrix(batch["label"], predictions, model.num_classes)
+    return jax.lax.psum(confusion, AXIS), predictions
+
+
+class Evaluator:
+    """Evaluates whole splits with one network; every labelled pixel counts exactly once.
+
+    Args:
+      model: the network.
+      normalize: from uint8 images to the network's input.
+      devices: of this process, to map over.
+      batch_size: rounded up to a multiple of the devices; results do not depend on it.
+      image_size: (height, width) at which images are seen and scored, or () for their native size.
+      num_workers: reading processes.
+      num_threads: reading threads.
+    """
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        normalize: Normalize,
+        devices: Sequence[jax.Device],
+        *,
+        batch_size: int,
+        image_size: tuple[int, ...] = (),
+        num_workers: int = 0,
+        num_threads: int = 2,
+    ) -> None:
+        """Compiles nothing yet."""
+        step = functools.partial(eval_step, model=model, normalize=normalize)
+        self._step = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, 0), devices=devices)
+        self._num_classes = model.num_classes
+        self._devices = devices
+        self._read = functools.partial(
+            pipeline.eval_batches,
+            batch_size=-(-batch_size // len(devices)) * len(devices),
+            image_size=image_size,
+            num_workers=num_workers,
+            num_threads=num_threads,
+        )
+
+    def __call__(
+        self,
+        variables: Any,
+        dataset: pipeline.Dataset,
+        *,
+        boundary_f1: bool = False,
+        num_pictures: int = 0,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Evaluation:
+        """Evaluates a split.
+
+        Args:
+          variables: `params` and `batch_stats`.
+          dataset: the split.
+          boundary_f1: whether to compute BF, which takes the host some 40 ms per 360x480 image.
+          num_pictures: so many images, spread over the split, are returned with their predictions.
+          should_stop: asked before every batch.
+
+        Raises:
+          Stopped: if `should_stop` said so.
+        """
+        confusion = np.zeros((self._num_classes, self._num_classes), np.int64)
+        shown = set(np.linspace(0, len(dataset) - 1, num_pictures).round().astype(int).tolist())
+        pictures: dict[int, Picture] = {}
+        scores = []
+        void_pixels = 0
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for batch, (counts, device_predictions) in self._one_behind(variables, self._read(dataset)):
+                if should_stop():
+                    pool.shutdown(cancel_futures=True)
+                    raise Stopped
+                confusion += np.asarray(counts, np.int64)
+                predictions = np.asarray(device_predictions).reshape(batch["label"].shape)
+                for i, index in enumerate(batch["index"].tolist()):
+                    if index < 0:
+                        continue
+                    height, width = batch["size"][i]
+                    label, prediction = batch["label"][i, :height, :width], predictions[i, :height, :width]
+                    void_pixels += int(np.sum(label == VOID))
+                    if boundary_f1:
+                        scores.append(pool.submit(metrics.boundary_f1, label, prediction, self._num_classes))
+                    if index in shown:
+                        pictures[index] = Picture(batch["image"][i, :height, :width], label, prediction)
+        defined = [score for future in scores if (score := future.result()) is not None]
+        report = metrics.summarize(
+            confusion,
+            dataset.class_table.names,
+            boundary_f1=float(np.mean(defined)) if defined else None,
+            void_pixels=void_pixels,
+            images=len(dataset),
+        )
+        return Evaluation(report, [pictures[index] for index in sorted(pictures)])
+
+    def _one_behind(
+        self, variables: Any, batches: Iterator[pipeline.Batch]
+    ) -> Iterator[tuple[pipeline.Batch, tuple[jax.Array, jax.Array]]]:
+        """Batches and results, each given when the next step is under way, so that host and devices work at once."""
+        hosts, sent = itertools.tee(batches)
+        inputs = ({"image": batch["image"], "label": batch["label"]} for batch in sent)
+        previous = None
+        for batch, shards in zip(hosts, pipeline.to_devices(inputs, self._devices), strict=True):
+            result = self._step(variables, shards)
+            if previous is not None:
+                yield previous
+            previous = batch, result
+        if previous is not None:
+            yield previous
+
+
+def exact_batch_stats(
+    model: SegmentationModel,
+    normalize: Normalize,
+    variables: Any,
+    batches: Iterable[dict[str, jax.Array]],
+    devices: Sequence[jax.Device] | None = None,
+) -> Any:
+    """The mean of the statistics of `batches`: the paper's pass over the training set before each evaluation.
+
+    As in the authors' compute_bn_statistics.py, each batch is normalised by its own statistics on the way, and means
+    and variances are averaged over batches.
+
+    Args:
+      model: the network; the axis that it shares statistics over must be `AXIS` or None.
+      normalize: from uint8 images to the network's input.
+      variables: `params` and `batch_stats`; the latter only give the form.
+      batches: `image` uint8 [devices, b, H, W, 3].
+      devices: to map over.
+
+    Returns:
+      A tree like `batch_stats`, float32.
+    """
+    # With a momentum of zero, the running averages are the last batch's statistics.
+    model = model.clone(batch_norm_momentum=0.0)
+
+    def statistics(variables: Any, images: jax.Array) -> Any:
+        _, updates = model.apply(
+            variables,
+            normalize(images),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+        return jax.lax.pmean(updates["batch_stats"], AXIS)
+
+    mapped = jax.pmap(statistics, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
+    total, count = None, 0
+    for batch in batches:
+        current = jax.device_get(mapped(variables, batch["image"]))
+        current = jax.tree.map(lambda x: x.astype(np.float64), current)
+        total = current if total is None else jax.tree.map(np.add, total, current)
+        count += 1
+    return jax.tree.map(lambda x: (x / count).astype(np.float32), total)

@@ -1,0 +1,53 @@
+"""Evaluation of a work directory's checkpoint, which needs nothing but the directory and the data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from segnet_jax import experiment, metrics
+from segnet_jax.errors import InputError
+from segnet_jax.trained import load_trained
+
+_log = logging.getLogger("segnet_jax")
+
+
+def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Evaluates a checkpoint on a split, prints the table, and writes `eval/<split>-<step>.json` and a sheet.
+
+    Args:
+      workdir: of a training run.
+      overrides: by dotted key, over the run's configuration: `eval.checkpoint` (best, latest or a step),
+        `data.eval_split`, `data.root`, ...
+
+    Returns:
+      The report, see `metrics.summarize`.
+
+    Raises:
+      InputError: if the checkpoint or the data cannot be read, or do not fit each other.
+    """
+    trained = load_trained(workdir, overrides)
+    config, variables = trained.config, trained.variables
+    dataset = experiment.dataset_of(config, config.data.eval_split)
+    if dataset.class_table != trained.class_table:
+        raise InputError(
+            f"The classes of {dataset.name} ({', '.join(dataset.class_table.names)}) are not those that {workdir} was "
+            f"trained on ({', '.join(trained.class_table.names)}); choose the data set and the class table of the run."
+        )
+    devices = jax.local_devices()
+    if config.eval.batch_norm == "exact" and not trained.has_exact_batch_stats:
+        _log.info("The statistics of BatchNorm are computed from the training split.")
+        train_data = experiment.dataset_of(config, config.data.train_split)
+        batch_stats = experiment.exact_batch_stats_of(config, trained.model, variables, train_data, devices)
+        variables = {**variables, "batch_stats": batch_stats}
+    evaluator = experiment.evaluator_of(config, trained.model, devices)
+    evaluation = evaluator(variables, dataset, boundary_f1=True, num_pictures=config.eval.pictures)
+    path = evaluation.write(workdir, dataset.split, trained.step, dataset.class_table)
+    _log.info("Step %d on %s (%s):", trained.step, dataset.name, dataset.split)
+    _log.info("%s", metrics.format_table(evaluation.report))
+    _log.info("Written: %s and the sheet beside it.", path)
+    return evaluation.report

@@ -1,0 +1,235 @@
+"""What a configuration stands for: the one place where a ConfigDict becomes typed objects."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from segnet_jax import optimizers, preprocessing, pretrained
+from segnet_jax.cache import user_cache_dir
+from segnet_jax.config import to_steps
+from segnet_jax.data import create_dataset, pipeline
+from segnet_jax.data.augment import Augmentation
+from segnet_jax.data.class_weights import cached_label_statistics, class_weights
+from segnet_jax.data.pipeline import Dataset
+from segnet_jax.errors import InputError
+from segnet_jax.evaluate import Evaluator, exact_batch_stats
+from segnet_jax.models import create_model
+from segnet_jax.models.layers import SegmentationModel
+from segnet_jax.train_step import AXIS, TrainState, create_train_state
+
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
+
+
+def dataset_of(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    """A split of the configured data set."""
+    data = config.data
+    dataset = create_dataset(
+        data.name,
+        split,
+        root=data.root,
+        classes=data.classes,
+        mask_suffix=data.mask_suffix,
+        scene_size=tuple(data.scene_size),
+        train_scenes=data.train_scenes,
+        eval_scenes=data.eval_scenes,
+        seed=config.seed,
+    )
+    if not len(dataset):
+        raise InputError(f"The split {split!r} of {data.name} is empty; give it images, or name another split.")
+    return dataset
+
+
+def model_of(config: ml_collections.ConfigDict, num_classes: int) -> SegmentationModel:
+    """The configured network."""
+    fields = config.model.to_dict()
+    shared = fields.pop("cross_replica_batch_norm")
+    for key in ("dtype", "param_dtype"):
+        if fields[key] not in _DTYPES:
+            raise InputError(f"model.{key}={fields[key]!r} is not known; choose one of {', '.join(_DTYPES)}.")
+        fields[key] = _DTYPES[fields[key]]
+    return create_model(fields.pop("name"), num_classes, axis_name=AXIS if shared else None, **fields)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rhythm of a run, in steps; 0 means never.
+
+    Attributes:
+      total_steps: of the whole run.
+      steps_per_epoch: images of the training split over the batch size; rarely a whole number.
+      log_every, eval_every, checkpoint_every: distances.
+    """
+
+    total_steps: int
+    steps_per_epoch: float
+    log_every: int
+    eval_every: int
+    checkpoint_every: int
+
+    def logs(self, step: int) -> bool:
+        """Whether the metrics up to `step` are logged; those of the last step always are."""
+        return step == self.total_steps or _is_due(step, self.log_every)
+
+    def evaluates(self, step: int) -> bool:
+        """Whether an evaluation follows `step`; the last step always has one."""
+        return step == self.total_steps or _is_due(step, self.eval_every)
+
+    def checkpoints(self, step: int) -> bool:
+        """Whether a checkpoint follows `step`; every evaluation has one."""
+        return self.evaluates(step) or _is_due(step, self.checkpoint_every)
+
+
+def _is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def plan_of(config: ml_collections.ConfigDict, num_examples: int) -> Plan:
+    """The configured rhythm, for a training split of `num_examples`."""
+    steps_per_epoch = num_examples / config.train.batch_size
+
+    def steps(key: str) -> int:
+        return to_steps(config.train[key], steps_per_epoch, f"train.{key}")
+
+    if not (total := steps("duration")):
+        raise InputError("train.duration must be at least one step.")
+    return Plan(total, steps_per_epoch, steps("log_every"), steps("eval_every"), steps("checkpoint_every"))
+
+
+def schedule_of(config: ml_collections.ConfigDict, plan: Plan) -> optax.Schedule:
+    """The configured learning rate, a function of the step."""
+    fields = config.optimizer
+    return optimizers.create_schedule(
+        fields.schedule,
+        learning_rate=fields.learning_rate,
+        total_steps=plan.total_steps,
+        warmup_steps=to_steps(fields.warmup, plan.steps_per_epoch, "optimizer.warmup"),
+        poly_power=fields.poly_power,
+        step_every=to_steps(fields.step_every, plan.steps_per_epoch, "optimizer.step_every"),
+        step_factor=fields.step_factor,
+    )
+
+
+def optimizer_of(config: ml_collections.ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """The configured optimizer; the form of its state does not depend on `schedule`."""
+    fields = config.optimizer
+    return optimizers.create_optimizer(
+        schedule,
+        momentum=fields.momentum,
+        nesterov=fields.nesterov,
+        weight_decay=fields.weight_decay,
+        clip_norm=fields.clip_norm,
+    )
+
+
+def class_weights_of(config: ml_collections.ConfigDict, dataset: Dataset) -> np.ndarray:
+    """The configured class weights, float32 [K], from the labels of the training split `dataset`."""
+    statistics = None
+    if config.loss.class_weights in ("median_frequency", "inverse_frequency"):
+        statistics = cached_label_statistics(dataset, user_cache_dir() / "label_statistics")
+    return class_weights(
+        config.loss.class_weights, statistics, dataset.class_table, power=config.loss.class_weight_power
+    )
+
+
+def initial_state_of(
+    config: ml_collections.ConfigDict, model: SegmentationModel, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """The state before the first step, pretrained weights included if configured."""
+    source = config.pretrained
+    if source.weights not in ("none", "vgg16"):
+        raise InputError(f"pretrained.weights={source.weights!r} is not known; choose none or vgg16.")
+
+    def initialize(variables: dict[str, Any]) -> dict[str, Any]:
+        if source.weights == "none":
+            return variables
+        path = pretrained.find_weights(
+            source.path, repository=source.repository, file=source.file, revision=source.revision
+        )
+        return pretrained.initialize_encoder(variables, pretrained.load_vgg16(path))
+
+    return create_train_state(model, optimizer, seed=config.seed, initialize=initialize)
+
+
+def check_batch_size(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Refuses a batch that does not divide by the devices and the accumulation steps, with numbers that would."""
+    batch_size, parts = config.train.batch_size, config.train.accumulation_steps
+    if batch_size < 1 or parts < 1:
+        raise InputError("train.batch_size and train.accumulation_steps must be at least 1.")
+    unit = num_devices * parts
+    if batch_size % unit:
+        below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
+        fitting = f"{below} or {above}" if below else str(above)
+        accumulation = f" times {parts} accumulation steps" if parts > 1 else ""
+        raise InputError(
+            f"train.batch_size={batch_size} does not divide by {num_devices} devices{accumulation}; "
+            f"take {fitting}, or another multiple of {unit}."
+        )
+
+
+def normalization_of(config: ml_collections.ConfigDict) -> preprocessing.Normalize:
+    """The configured normalisation, a function of uint8 images."""
+    return preprocessing.create_normalization(config.preprocessing)
+
+
+def checkpoint_template(model: SegmentationModel, optimizer: optax.GradientTransformation) -> dict[str, Any]:
+    """The form of what a checkpoint holds: the training state, and the statistics that evaluation uses."""
+    state = jax.eval_shape(lambda: create_train_state(model, optimizer, seed=0))
+    return {"train_state": state, "eval_batch_stats": state.batch_stats}
+
+
+def evaluator_of(
+    config: ml_collections.ConfigDict, model: SegmentationModel, devices: Sequence[jax.Device]
+) -> Evaluator:
+    """The configured evaluation, on `devices`."""
+    return Evaluator(
+        model,
+        normalization_of(config),
+        devices,
+        batch_size=config.eval.batch_size,
+        image_size=tuple(config.data.image_size),
+        num_workers=config.data.num_workers,
+        num_threads=config.data.num_threads,
+    )
+
+
+def train_batches_of(
+    config: ml_collections.ConfigDict, dataset: Dataset, devices: Sequence[jax.Device], first_step: int
+) -> Iterator[dict[str, jax.Array]]:
+    """Training batches on `devices`, from the one after `first_step` on."""
+    data = config.data
+    batches = pipeline.train_batches(
+        dataset,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        augmentation=Augmentation(**config.augment.to_dict()),
+        first_step=first_step,
+        image_size=data.image_size,
+        num_workers=data.num_workers,
+        num_threads=data.num_threads,
+    )
+    return pipeline.to_devices(batches, devices)
+
+
+def exact_batch_stats_of(
+    config: ml_collections.ConfigDict,
+    model: SegmentationModel,
+    variables: Any,
+    dataset: Dataset,
+    devices: Sequence[jax.Device],
+) -> Any:
+    """BatchNorm's statistics over one pass of the training split `dataset`, as it is trained on."""
+    num_batches = math.ceil(len(dataset) / config.train.batch_size)
+    with contextlib.closing(train_batches_of(config, dataset, devices, 0)) as batches:  # type: ignore[type-var]
+        first_pass = itertools.islice(batches, num_batches)
+        return exact_batch_stats(model, normalization_of(config), variables, first_pass, devices)

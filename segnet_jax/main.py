@@ -1,0 +1,59 @@
+"""The command line.
+
+python -m segnet_jax.main --config=FILE --workdir=DIR [--mode=train|eval] [--config.key=value ...]
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from segnet_jax.cache import enable_compilation_cache
+from segnet_jax.config import default_file
+from segnet_jax.errors import InputError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    str(default_file()),
+    "The configuration file; --config.key=value overrides a key. With --mode=eval the work directory's own "
+    "configuration counts, and only the overrides are taken.",
+    lock_config=True,
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and results lie.", required=True)
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Train, resuming if there is a checkpoint, or evaluate.")
+
+_log = logging.getLogger("segnet_jax")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Dispatches by --mode."""
+    if len(arguments) > 1:
+        raise app.UsageError(f"what is {arguments[1]!r}? Options begin with --, as in --workdir=runs/first.")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
+    enable_compilation_cache()
+    # Imported here, so that --help and mistakes on the command line are answered at once.
+    from segnet_jax import evaluate_checkpoint, train
+
+    workdir = Path(_WORKDIR.value).expanduser()
+    try:
+        if _MODE.value == "train":
+            train.train_and_evaluate(_CONFIG.value, workdir)
+        else:
+            overrides = config_flags.get_override_values(flags.FLAGS["config"])
+            evaluate_checkpoint.evaluate_checkpoint(workdir, overrides)
+    except (InputError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,96 @@
+"""SegNet and SegNet-Basic (arXiv 1511.00561, sections 3 and 3.1, figures 2 and 3)."""
+
+from __future__ import annotations
+
+import functools
+from typing import ClassVar
+
+import jax
+from flax import linen as nn
+
+from segnet_jax.models.layers import SegmentationModel
+from segnet_jax.pooling import max_pool_argmax, max_unpool
+
+# The convolutions of a stage in the order of computation: name, and features at full width.
+Stage = tuple[tuple[str, int], ...]
+
+
+class SegNet(SegmentationModel):
+    """SegNet: the 13 convolutions of VGG16, and a decoder that mirrors them (the authors' `segnet` prototxt).
+
+    Every 3x3 convolution but the classifier, conv1_1_D, is followed by BatchNorm and ReLU. Each decoder stage begins
+    with unpooling by the indices of the encoder stage that it mirrors. With a dropout rate this is the authors'
+    `bayesian_segnet`: dropout after pool3, pool4, pool5, conv5_1_D, conv4_1_D and conv3_1_D.
+    """
+
+    encoder: ClassVar[tuple[Stage, ...]] = (
+        (("conv1_1", 64), ("conv1_2", 64)),
+        (("conv2_1", 128), ("conv2_2", 128)),
+        (("conv3_1", 256), ("conv3_2", 256), ("conv3_3", 256)),
+        (("conv4_1", 512), ("conv4_2", 512), ("conv4_3", 512)),
+        (("conv5_1", 512), ("conv5_2", 512), ("conv5_3", 512)),
+    )
+    decoder: ClassVar[tuple[Stage, ...]] = (
+        (("conv1_2_D", 64),),
+        (("conv2_2_D", 128), ("conv2_1_D", 64)),
+        (("conv3_3_D", 256), ("conv3_2_D", 256), ("conv3_1_D", 128)),
+        (("conv4_3_D", 512), ("conv4_2_D", 512), ("conv4_1_D", 256)),
+        (("conv5_3_D", 512), ("conv5_2_D", 512), ("conv5_1_D", 512)),
+    )
+    kernel_size: ClassVar[int] = 3
+    decoder_relu: ClassVar[bool] = True
+    classifier_layer: ClassVar[tuple[str, int]] = ("conv1_1_D", 3)
+    # Where the authors' variant with dropout has it: from this stage inwards, on both sides.
+    first_dropout_stage: ClassVar[int] = 3
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        x = x.astype(self.dtype)
+        pooled_from = []
+        for number, layers in enumerate(self.encoder, start=1):
+            height, width = x.shape[-3:-1]
+            x, indices = self.stage(number, functools.partial(_encode, layers=layers, train=train), x)
+            pooled_from.append((indices, (height, width)))
+            self.sow("intermediates", f"pool{number}", x)
+            if number >= self.first_dropout_stage:
+                x = self.dropout(x, train)
+
+        for number in range(len(self.decoder), 0, -1):
+            indices, size = pooled_from.pop()
+            layers = self.decoder[number - 1]
+            x = self.stage(number, functools.partial(_decode, layers=layers, size=size, train=train), x, indices)
+            if number >= self.first_dropout_stage:
+                x = self.dropout(x, train)
+        name, kernel_size = self.classifier_layer
+        return self.classifier(x, name, kernel_size=kernel_size)
+
+
+def _encode(model: SegNet, x: jax.Array, *, layers: Stage, train: bool) -> tuple[jax.Array, jax.Array]:
+    for name, features in layers:
+        x = model.conv_bn(x, features, name, train, kernel_size=model.kernel_size)
+    return max_pool_argmax(x)
+
+
+def _decode(
+    model: SegNet, x: jax.Array, indices: jax.Array, *, layers: Stage, size: tuple[int, int], train: bool
+) -> jax.Array:
+    x = max_unpool(x, indices, size)
+    for name, features in layers:
+        x = model.conv_bn(x, features, name, train, kernel_size=model.kernel_size, relu=model.decoder_relu)
+    return x
+
+
+class SegNetBasic(SegNet):
+    """SegNet-Basic: four encoders and four decoders of one 7x7 convolution with 64 features each (section 3.1).
+
+    The decoders have no ReLU, and a 1x1 convolution classifies. The receptive field at pool4 is 106x106 pixels. With
+    a dropout rate this is the authors' `bayesian_segnet_basic`: dropout after pool3, pool4, conv_decode4 and
+    conv_decode3.
+    """
+
+    encoder: ClassVar[tuple[Stage, ...]] = tuple(((f"conv{i}", 64),) for i in range(1, 5))
+    decoder: ClassVar[tuple[Stage, ...]] = tuple(((f"conv_decode{i}", 64),) for i in range(1, 5))
+    kernel_size: ClassVar[int] = 7
+    decoder_relu: ClassVar[bool] = False
+    classifier_layer: ClassVar[tuple[str, int]] = ("conv_classifier", 1)

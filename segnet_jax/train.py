@@ -1,0 +1,273 @@
+"""The training run: from a configuration to a trained, evaluated, resumable work directory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from clu import parameter_overview
+
+from segnet_jax import config as configs
+from segnet_jax import evaluate, experiment, metrics
+from segnet_jax.checkpoint import Checkpoints
+from segnet_jax.data import pipeline
+from segnet_jax.errors import InputError
+from segnet_jax.interruption import Interruption
+from segnet_jax.progress import Progress
+from segnet_jax.train_step import TrainState, create_train_step
+from segnet_jax.writer import MetricWriter
+
+_log = logging.getLogger("segnet_jax")
+
+
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
+    """Trains, evaluates and saves; continues from the newest checkpoint of `workdir` if there is one.
+
+    Leaves in `workdir`: `config.json`, `checkpoints/`, `metrics.jsonl`, TensorBoard events, and of the last step
+    `eval/<split>-<step>.json` and `predictions.png`.
+
+    Args:
+      config: as configs/default.py declares it.
+      workdir: made if it does not exist.
+
+    Returns:
+      The last state, as NumPy arrays.
+
+    Raises:
+      InputError: for whatever the user can put right.
+      FloatingPointError: if a loss or gradient is not finite; the last good checkpoint stays.
+      SystemExit: after SIGTERM or Ctrl-C, once the state is saved.
+    """
+    _claim(workdir, config)
+    run = _Run(config, workdir)
+    with contextlib.ExitStack() as stack:
+        interruption = stack.enter_context(Interruption())
+        checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
+        state, first_step = run.start(checkpoints)
+        writer = stack.enter_context(MetricWriter(workdir, resume_step=first_step))
+        return run.train(state, first_step, checkpoints, writer, interruption)
+
+
+def _claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Writes the configuration into a new work directory; refuses one that holds a run of another configuration."""
+    path = workdir / "config.json"
+    if path.is_file():
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error}); choose another --workdir, or delete the file.") from error
+        if differing := configs.differences(stored, config):
+            raise InputError(
+                f"{workdir} holds a run of another configuration ({'; '.join(differing)}); "
+                "choose another --workdir, or the configuration of that run to resume it."
+            )
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(configs.to_json(config) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"--workdir={workdir} cannot be written ({error.strerror}); choose another.") from error
+
+
+class _Run:
+    """One run's data, network and rhythm."""
+
+    def __init__(self, config: ml_collections.ConfigDict, workdir: Path) -> None:
+        self.config = config
+        self.workdir = workdir
+        self.devices = jax.local_devices()
+        experiment.check_batch_size(config, len(self.devices))
+        self.train_data = experiment.dataset_of(config, config.data.train_split)
+        self.eval_data = experiment.dataset_of(config, config.data.eval_split)
+        self.plan = experiment.plan_of(config, len(self.train_data))
+        self.model = experiment.model_of(config, self.train_data.class_table.num_classes)
+        self.schedule = experiment.schedule_of(config, self.plan)
+        self.optimizer = experiment.optimizer_of(config, self.schedule)
+        self.evaluator = experiment.evaluator_of(config, self.model, self.devices)
+
+    def start(self, checkpoints: Checkpoints) -> tuple[TrainState, int]:
+        """The state to go on from, on the devices, and its step."""
+        if checkpoints.latest_step() is None:
+            state = experiment.initial_state_of(self.config, self.model, self.optimizer)
+            step = 0
+            _log.info("%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))
+        else:
+            template = experiment.checkpoint_template(self.model, self.optimizer)
+            step, saved, _ = checkpoints.restore(template, "latest")
+            state = saved["train_state"]
+            _log.info("Resuming at step %d of %d.", step, self.plan.total_steps)
+        return pipeline.replicate(state, self.devices), step
+
+    def train(
+        self,
+        state: TrainState,
+        first_step: int,
+        checkpoints: Checkpoints,
+        writer: MetricWriter,
+        interruption: Interruption,
+    ) -> TrainState:
+        """The steps after `first_step`, and the evaluations and checkpoints between them."""
+        plan = self.plan
+        report_path = self.workdir / "eval" / f"{self.eval_data.split}-{plan.total_steps}.json"
+        if first_step >= plan.total_steps and report_path.is_file():
+            _log.info("This run is finished: step %d of %d.", first_step, plan.total_steps)
+            _log.info("%s", metrics.format_table(json.loads(report_path.read_text(encoding="utf-8"))))
+            return jax.device_get(state)
+
+        step_fn = create_train_step(
+            devices=self.devices,
+            model=self.model,
+            optimizer=self.optimizer,
+            normalize=experiment.normalization_of(self.config),
+            class_weights=jnp.asarray(experiment.class_weights_of(self.config, self.train_data)),
+            loss_normalization=self.config.loss.normalization,
+            accumulation_steps=self.config.train.accumulation_steps,
+            seed=self.config.seed,
+        )
+        batches = experiment.train_batches_of(self.config, self.train_data, self.devices, first_step)
+        progress = Progress(plan.total_steps, first_step, self.config.train.batch_size)
+        recorder = _Recorder(plan, self.schedule, writer, progress, checkpoints)
+        with contextlib.closing(batches), contextlib.closing(progress):
+            for step in range(first_step + 1, plan.total_steps + 1):
+                with progress.data_wait():
+                    batch = next(batches)
+                state, step_metrics = step_fn(state, batch)
+                # The host looks at a step's numbers when the next is under way, so the devices never wait for it.
+                recorder.add(step, step_metrics)
+                if interruption.signal or plan.checkpoints(step):
+                    recorder.flush()
+                    with progress.pause():
+                        self._save(state, step, checkpoints, writer, interruption)
+                if interruption.signal:
+                    _log.info("Stopped by a signal; step %d is saved. The same command resumes the run.", step)
+                    checkpoints.wait()
+                    raise SystemExit(interruption.exit_status)
+        if first_step >= plan.total_steps:
+            self._save(state, plan.total_steps, checkpoints, writer, interruption)
+        return jax.device_get(state)
+
+    def _save(
+        self,
+        state: TrainState,
+        step: int,
+        checkpoints: Checkpoints,
+        writer: MetricWriter,
+        interruption: Interruption,
+    ) -> None:
+        """Saves the state; before that evaluates it, if that is due and nobody asks to stop."""
+        # Copied, because the next step uses the memory of this state again while the checkpoint is being written.
+        saved = jax.tree.map(np.array, jax.device_get(state))
+        eval_batch_stats, is_exact, scores = saved.batch_stats, False, None
+        if self.plan.evaluates(step) and not interruption.signal:
+            if self.config.eval.batch_norm == "exact":
+                eval_batch_stats = experiment.exact_batch_stats_of(
+                    self.config, self.model, state.variables, self.train_data, self.devices
+                )
+                is_exact = True
+            variables = {"params": state.params, "batch_stats": eval_batch_stats}
+            scores = self._evaluate(variables, step, writer, interruption)
+        metadata = {
+            "config": self.config.to_dict(),
+            "class_table": self.train_data.class_table.to_dict(),
+            "exact_batch_stats": is_exact,
+        }
+        checkpoints.save(step, {"train_state": saved, "eval_batch_stats": eval_batch_stats}, metadata, scores)
+
+    def _evaluate(
+        self, variables: Any, step: int, writer: MetricWriter, interruption: Interruption
+    ) -> dict[str, float] | None:
+        """The scores of the evaluation split, logged and, at the last step, printed and written; None if stopped."""
+        is_last = step == self.plan.total_steps
+        try:
+            evaluation = self.evaluator(
+                variables,
+                self.eval_data,
+                boundary_f1=is_last,
+                num_pictures=self.config.eval.pictures,
+                should_stop=lambda: interruption.signal is not None,
+            )
+        except evaluate.Stopped:
+            return None
+        report = evaluation.report
+        scores = {
+            key: report[key]
+            for key in ("mean_iou", "class_accuracy", "global_accuracy", "boundary_f1")
+            if report[key] is not None
+        }
+        split = self.eval_data.split
+        writer.write_scalars(
+            step,
+            {f"{split}/{key}": value for key, value in scores.items()}
+            | {f"{split}_iou/{entry['name']}": entry["iou"] for entry in report["classes"] if entry["iou"] is not None},
+        )
+        sheet = evaluation.draw(self.eval_data.class_table)
+        if sheet is not None:
+            writer.write_images(step, {f"{split}/predictions": np.asarray(sheet)})
+        if is_last:
+            _log.info("%s", metrics.format_table(report))
+            evaluation.write(self.workdir, split, step, self.eval_data.class_table)
+        else:
+            _log.info(
+                "step %d: %s mIoU %.2f %%, C %.2f %%, G %.2f %%",
+                step,
+                split,
+                *(100 * scores.get(key, math.nan) for key in ("mean_iou", "class_accuracy", "global_accuracy")),
+            )
+        return scores
+
+
+class _Recorder:
+    """Reads the metrics of each step one step later, stops at NaN, and logs their means at every `log_every`."""
+
+    def __init__(
+        self,
+        plan: experiment.Plan,
+        schedule: Callable[[int], Any],
+        writer: MetricWriter,
+        progress: Progress,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self._plan, self._schedule = plan, schedule
+        self._writer, self._progress, self._checkpoints = writer, progress, checkpoints
+        self._pending: tuple[int, Any] | None = None
+        self._window: Any = None
+
+    def add(self, step: int, step_metrics: Any) -> None:
+        """Takes the metrics of `step`, and reads those of the step before."""
+        self.flush()
+        self._pending = step, step_metrics
+
+    def flush(self) -> None:
+        """Reads the metrics of the last step taken, waiting for it if it is under way."""
+        if self._pending is None:
+            return
+        step, step_metrics = self._pending
+        self._pending = None
+        step_metrics = jax.device_get(step_metrics)
+        values = step_metrics.compute()
+        for name in ("loss", "gradient_norm"):
+            if not np.isfinite(values[name]):
+                latest = self._checkpoints.latest_step()
+                kept = "there is no checkpoint yet" if latest is None else f"the checkpoint of step {latest} is kept"
+                raise FloatingPointError(
+                    f"The {name.replace('_', ' ')} of step {step} is {values[name]}; {kept}. "
+                    "Lower optimizer.learning_rate, or set optimizer.clip_norm."
+                )
+        self._window = step_metrics if self._window is None else self._window.merge(step_metrics)
+        rate = float(self._schedule(step - 1))
+        self._progress.update(step, loss=float(values["loss"]), learning_rate=rate)
+        if self._plan.logs(step):
+            means = {f"train/{key}": float(value) for key, value in self._window.compute().items()}
+            self._window = None
+            self._progress.log(means["train/loss"], rate)
+            self._writer.write_scalars(step, {**means, "train/learning_rate": rate, **self._progress.rates()})

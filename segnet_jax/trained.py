@@ -1,0 +1,78 @@
+"""A trained network from its work directory: all that evaluation, prediction and export start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import optax
+
+from segnet_jax import checkpoint, experiment
+from segnet_jax.config import apply_overrides, from_dict
+from segnet_jax.data.classes import ClassTable
+from segnet_jax.errors import InputError
+from segnet_jax.models.layers import SegmentationModel
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network as a checkpoint holds it.
+
+    Attributes:
+      config: the run's, with overrides.
+      class_table: of the data that it was trained on.
+      model: the network.
+      variables: `params` and `batch_stats`, NumPy; for evaluation.
+      step: of the checkpoint.
+      has_exact_batch_stats: whether `batch_stats` are those of a pass over the training set, not running averages.
+    """
+
+    config: ml_collections.ConfigDict
+    class_table: ClassTable
+    model: SegmentationModel
+    variables: dict[str, Any]
+    step: int
+    has_exact_batch_stats: bool
+
+
+def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> TrainedModel:
+    """Reads a checkpoint; which one is `eval.checkpoint` of the configuration: "best", "latest" or a step.
+
+    Args:
+      workdir: of a training run. The configuration and the class table come from the checkpoint itself.
+      overrides: by dotted key, over the run's configuration.
+
+    Raises:
+      InputError: if there is no such checkpoint, or it is damaged.
+    """
+    overrides = dict(overrides or {})
+    directory = workdir / "checkpoints"
+    if not checkpoint.exists(directory):
+        raise InputError(f"{workdir} holds no checkpoint; give the --workdir of a training run.")
+    with checkpoint.Checkpoints(directory, read_only=True) as checkpoints:
+        latest = checkpoints.latest_step()
+        if latest is None:
+            raise InputError(f"{directory}: every checkpoint is damaged; train again, or restore a copy.")
+        config = from_dict(checkpoints.read_metadata(latest)["config"])
+        class_table = ClassTable.from_dict(checkpoints.read_metadata(latest)["class_table"])
+        model = experiment.model_of(config, class_table.num_classes)
+        # Evaluation has no use for the optimizer, but its state is part of what lies in the checkpoint.
+        optimizer = experiment.optimizer_of(config, optax.constant_schedule(0.0))
+        template = experiment.checkpoint_template(model, optimizer)
+        apply_overrides(config, overrides)
+        step, saved, metadata = checkpoints.restore(template, _parse(config.eval.checkpoint))
+    use_exact = metadata["exact_batch_stats"] and config.eval.batch_norm == "exact"
+    batch_stats = saved["eval_batch_stats"] if use_exact else saved["train_state"].batch_stats
+    variables = {"params": saved["train_state"].params, "batch_stats": batch_stats}
+    return TrainedModel(config, class_table, model, variables, step, use_exact)
+
+
+def _parse(wanted: str) -> str | int:
+    if wanted in ("best", "latest"):
+        return wanted
+    if wanted.isdecimal():
+        return int(wanted)
+    raise InputError(f"eval.checkpoint={wanted!r} must be best, latest or a step.")

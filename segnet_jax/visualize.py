@@ -1,0 +1,231 @@
+"""Pictures of label maps: colours, overlays, palette PNGs and sheets that compare predictions."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from segnet_jax.data.classes import VOID, ClassTable
+from segnet_jax.errors import InputError
+
+_TILE_SIZE = 480
+_GUTTER = 4
+_MARGIN = 12
+_HEADING_SIZES = range(22, 8, -1)
+_LEGEND_SIZES = range(12, 20)
+_PAPER = (255, 255, 255)
+_INK = (32, 32, 32)
+_OUTLINE = (128, 128, 128)
+_HEADINGS = ("image", "ground truth", "prediction", "overlay")
+
+
+def colorize(label: np.ndarray, class_table: ClassTable) -> np.ndarray:
+    """Paints a label map in its classes' colours.
+
+    Args:
+      label: integers [H, W]; whatever is outside 0..K-1, VOID among it, gets the void colour.
+      class_table: the classes.
+
+    Returns:
+      uint8 [H, W, 3] RGB.
+    """
+    colors = np.vstack([class_table.colors, np.array([class_table.void_color], np.uint8)])
+    return colors[np.where(_is_class(label, class_table), label, class_table.num_classes)]
+
+
+def overlay(image: np.ndarray, label: np.ndarray, class_table: ClassTable, alpha: float = 0.5) -> np.ndarray:
+    """Blends a label map's colours into the image; void pixels show the image alone.
+
+    Args:
+      image: uint8 [H, W, 3] RGB.
+      label: integers [H, W], as in `colorize`.
+      class_table: the classes.
+      alpha: share of the class colour, 0..1.
+
+    Returns:
+      uint8 [H, W, 3] RGB.
+
+    Raises:
+      ValueError: the sizes differ.
+    """
+    _check_sizes(image, label)
+    blend = (1 - alpha) * image + alpha * colorize(label, class_table)
+    painted = _is_class(label, class_table)[..., None]
+    return np.where(painted, np.rint(blend), image).astype(np.uint8)
+
+
+def save_label_png(label: np.ndarray, path: str | os.PathLike[str], class_table: ClassTable) -> None:
+    """Writes a label map as a PNG of labels that viewers show in the class colours.
+
+    Args:
+      label: integers [H, W], 0..K-1 or VOID.
+      path: the file to write, in an existing folder.
+      class_table: the classes, whose colours become the palette (mode P); VOID and unused entries
+        get the void colour.
+
+    Raises:
+      ValueError: the label holds another value.
+      InputError: the file can't be written.
+    """
+    stray = label[~_is_class(label, class_table) & (label != VOID)]
+    if stray.size:
+        raise ValueError(f"label value {stray.flat[0]} is neither VOID nor one of {class_table.num_classes} classes.")
+    palette = np.full((256, 3), class_table.void_color, np.uint8)
+    palette[: class_table.num_classes] = class_table.colors
+    picture = Image.fromarray(label.astype(np.uint8))
+    picture.putpalette(palette.tobytes())
+    _save(picture, path, "PNG")
+
+
+def prediction_sheet(
+    images: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    class_table: ClassTable,
+    path: str | os.PathLike[str] | None = None,
+    scale: float | None = None,
+) -> Image.Image:
+    """Draws image, ground truth, prediction and overlay side by side, a row per image.
+
+    The overlay shows the prediction in the image. A legend below names the colours.
+
+    Args:
+      images: uint8 [H, W, 3] RGB each; sizes may differ between the images.
+      labels: integers [H, W] each.
+      predictions: integers [H, W] each.
+      class_table: the classes.
+      path: where to write the sheet too, in a format that its ending names; None: nowhere.
+      scale: size of a tile relative to its image; None: small images are enlarged by a whole
+        factor, large ones reduced, to fit 480x480 pixels.
+
+    Returns:
+      The sheet, RGB.
+
+    Raises:
+      ValueError: the numbers or the sizes of images, labels and predictions don't agree, or there
+        is no image.
+      InputError: the file can't be written.
+    """
+    if len(images) == 0:
+        raise ValueError("a sheet needs at least one image.")
+    rows = [
+        _tiles(image, label, prediction, class_table, scale)
+        for image, label, prediction in zip(images, labels, predictions, strict=True)
+    ]
+    heading_font = _fitting_font(max(row[0].width for row in rows))
+    column_width = max(
+        *(row[0].width for row in rows),
+        *(int(np.ceil(heading_font.getlength(heading))) for heading in _HEADINGS),
+    )
+    sheet_width = len(_HEADINGS) * (column_width + _GUTTER) - _GUTTER + 2 * _MARGIN
+    has_void = any(not _is_class(m, class_table).all() for m in (*labels, *predictions))
+    legend = _legend(class_table, sheet_width - 2 * _MARGIN, has_void)
+    heading_height = _line_height(heading_font)
+    sheet_height = heading_height + sum(row[0].height + _GUTTER for row in rows) + legend.height + 3 * _MARGIN - _GUTTER
+    sheet = Image.new("RGB", (sheet_width, sheet_height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    lefts = [_MARGIN + column * (column_width + _GUTTER) for column in range(len(_HEADINGS))]
+    for left, heading in zip(lefts, _HEADINGS, strict=True):
+        middle = (left + column_width / 2, _MARGIN / 2 + heading_height / 2)
+        draw.text(middle, heading, _INK, heading_font, anchor="mm")
+    top = _MARGIN + heading_height
+    for row in rows:
+        for left, tile in zip(lefts, row, strict=True):
+            sheet.paste(tile, (left + (column_width - tile.width) // 2, top))
+        top += row[0].height + _GUTTER
+    sheet.paste(legend, (_MARGIN, top - _GUTTER + _MARGIN))
+    if path is not None:
+        _save(sheet, path)
+    return sheet
+
+
+def _is_class(label: np.ndarray, class_table: ClassTable) -> np.ndarray:
+    return (label >= 0) & (label < class_table.num_classes)
+
+
+def _check_sizes(image: np.ndarray, *labels: np.ndarray) -> None:
+    for label in labels:
+        if image.shape != (*label.shape, 3):
+            raise ValueError(f"the image is {image.shape}, its label or prediction {label.shape}.")
+
+
+def _tiles(
+    image: np.ndarray,
+    label: np.ndarray,
+    prediction: np.ndarray,
+    class_table: ClassTable,
+    scale: float | None,
+) -> list[Image.Image]:
+    """One picture per heading, all of one size."""
+    _check_sizes(image, label, prediction)
+    height, width = label.shape
+    if scale is None:
+        scale = _TILE_SIZE / max(height, width)
+        scale = int(scale) if scale > 1 else scale
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    # Averaging class colours would show colours of no class, so label maps are sampled.
+    smooth = Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST
+    sampled = Image.Resampling.NEAREST
+    return [
+        Image.fromarray(pixels).resize(size, method)
+        for pixels, method in (
+            (image, smooth),
+            (colorize(label, class_table), sampled),
+            (colorize(prediction, class_table), sampled),
+            (overlay(image, prediction, class_table), smooth),
+        )
+    ]
+
+
+def _legend(class_table: ClassTable, width: int, has_void: bool) -> Image.Image:
+    """Colour chips with names in as many equal columns as fit the width."""
+    entries = [*zip(class_table.names, map(tuple, class_table.colors.tolist()), strict=True)]
+    if has_void:
+        entries.append(("void", class_table.void_color))
+    # Sheets are looked at whole, so the text grows with them.
+    font = _font(_LEGEND_SIZES[min(width // 160, len(_LEGEND_SIZES) - 1)])
+    line = _line_height(font)
+    chip = line - 8
+    longest = max(font.getlength(name) for name, _ in entries)
+    columns = max(1, min(len(entries), int(width / (chip + longest + 24))))
+    # Filling whole rows from the top keeps the order of the table readable from left to right.
+    rows = -(-len(entries) // columns)
+    legend = Image.new("RGB", (width, rows * line), _PAPER)
+    draw = ImageDraw.Draw(legend)
+    for index, (name, color) in enumerate(entries):
+        left, top = index % columns * (width // columns), index // columns * line
+        draw.rectangle((left, top + 4, left + chip, top + 4 + chip), color, _OUTLINE)
+        draw.text((left + chip + 8, top + line / 2), name, _INK, font, anchor="lm")
+    return legend
+
+
+def _fitting_font(width: int) -> ImageFont.FreeTypeFont:
+    """The largest heading font that keeps every heading within `width` pixels, or the smallest."""
+    for size in _HEADING_SIZES:
+        font = _font(size)
+        if max(map(font.getlength, _HEADINGS)) <= width:
+            break
+    return font
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size=size)
+    # Pillow falls back to a bitmap font of one size where it was built without FreeType.
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise InputError("Pillow lacks FreeType, which a sheet's text needs; install its wheel.")
+    return font
+
+
+def _line_height(font: ImageFont.FreeTypeFont) -> int:
+    return sum(font.getmetrics()) + 4
+
+
+def _save(picture: Image.Image, path: str | os.PathLike[str], format: str | None = None) -> None:
+    try:
+        picture.save(path, format)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{os.fspath(path)}: the picture cannot be written ({error}); choose a file name that "
+            "ends in .png in an existing folder."
+        ) from error

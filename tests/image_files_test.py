@@ -1,0 +1,236 @@
+"""Tests for segnet_jax/data/image_files.py."""
+
+import os
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet_jax.data import image_files
+from segnet_jax.errors import InputError
+
+RGB = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10
+GRAY = np.array([[0, 7, 255], [1, 2, 3]], np.uint8)
+
+
+def save(path, array, mode=None, **options):
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+def palette_png(path, indices, colors, **options):
+    image = Image.fromarray(indices).convert("L")
+    image = Image.frombytes("P", image.size, image.tobytes())
+    image.putpalette([value for color in colors for value in color])
+    image.save(path, **options)
+    return path
+
+
+def test_image_of_rgb(tmp_path):
+    image = image_files.read_image(save(tmp_path / "a.png", RGB))
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, RGB)
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tif", ".webp"])
+def test_image_of_other_formats(tmp_path, suffix):
+    path = save(tmp_path / f"a{suffix}", RGB, **({"lossless": True} if suffix == ".webp" else {}))
+    np.testing.assert_array_equal(image_files.read_image(path), RGB)
+
+
+def test_image_of_gray_is_repeated(tmp_path):
+    image = image_files.read_image(save(tmp_path / "a.png", GRAY))
+    np.testing.assert_array_equal(image, np.stack([GRAY] * 3, axis=-1))
+
+
+def test_image_of_16_bits_keeps_the_upper_8(tmp_path):
+    gray = np.array([[0, 255, 256], [0x1234, 0xFF00, 0xFFFF]], np.uint16)
+    image = image_files.read_image(save(tmp_path / "a.png", gray))
+    assert image.dtype == np.uint8
+    assert image[..., 0].tolist() == [[0, 0, 1], [0x12, 0xFF, 0xFF]]
+    assert (image == image[..., :1]).all()
+
+
+def test_image_loses_its_alpha(tmp_path):
+    rgba = np.dstack([RGB, np.full((2, 3), 9, np.uint8)])
+    np.testing.assert_array_equal(image_files.read_image(save(tmp_path / "a.png", rgba)), RGB)
+    gray_alpha = np.dstack([GRAY, np.full((2, 3), 9, np.uint8)])
+    np.testing.assert_array_equal(image_files.read_image(save(tmp_path / "b.png", gray_alpha))[..., 1], GRAY)
+
+
+@pytest.mark.parametrize("options", [{}, {"transparency": b"\x00\x80\xff"}])
+def test_image_of_a_palette_gets_its_colors(tmp_path, options):
+    colors = [(1, 2, 3), (40, 50, 60), (255, 0, 9)]
+    path = palette_png(tmp_path / "a.png", np.array([[0, 1], [2, 1]], np.uint8), colors, **options)
+    assert image_files.read_image(path).tolist() == [[[1, 2, 3], [40, 50, 60]], [[255, 0, 9], [40, 50, 60]]]
+
+
+def test_image_of_cmyk_and_1_bit(tmp_path):
+    white = np.full((2, 3, 3), 255, np.uint8)
+    np.testing.assert_array_equal(image_files.read_image(save(tmp_path / "a.tif", white, "CMYK")), white)
+    bits = image_files.read_image(save(tmp_path / "b.png", np.array([[True, False]])))
+    assert bits.tolist() == [[[255] * 3, [0] * 3]]
+
+
+def test_image_of_floats_is_refused(tmp_path):
+    path = save(tmp_path / "a.tif", np.zeros((2, 3), np.float32))
+    with pytest.raises(InputError, match=r"a\.tif holds floating-point values"):
+        image_files.read_image(path)
+
+
+def test_orientation_is_ignored(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "rotate by 90 degrees to see it upright"
+    for suffix in ("jpg", "png"):
+        save(tmp_path / f"a.{suffix}", RGB, exif=exif)
+        assert image_files.read_image(tmp_path / f"a.{suffix}").shape == (2, 3, 3)
+        assert image_files.image_shape(tmp_path / f"a.{suffix}") == (2, 3)
+    assert image_files.read_mask(tmp_path / "a.png").shape == (2, 3, 3)
+
+
+def test_mask_of_gray_and_16_bits(tmp_path):
+    mask = image_files.read_mask(save(tmp_path / "a.png", GRAY))
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, GRAY)
+    wide = np.array([[0, 300], [65535, 1]], np.uint16)
+    mask = image_files.read_mask(save(tmp_path / "b.png", wide))
+    assert mask.dtype == np.uint16
+    np.testing.assert_array_equal(mask, wide)
+
+
+def test_mask_of_a_palette_keeps_its_indices(tmp_path):
+    indices = np.array([[0, 2], [1, 2]], np.uint8)
+    path = palette_png(tmp_path / "a.png", indices, [(9, 9, 9), (8, 8, 8), (7, 7, 7)])
+    np.testing.assert_array_equal(image_files.read_mask(path), indices)
+
+
+def test_mask_of_1_bit_is_0_and_1(tmp_path):
+    mask = image_files.read_mask(save(tmp_path / "a.png", np.array([[True, False]])))
+    assert mask.dtype == np.uint8
+    assert mask.tolist() == [[1, 0]]
+
+
+def test_mask_of_colors(tmp_path):
+    np.testing.assert_array_equal(image_files.read_mask(save(tmp_path / "a.png", RGB)), RGB)
+    rgba = np.dstack([RGB, np.full((2, 3), 255, np.uint8)])
+    np.testing.assert_array_equal(image_files.read_mask(save(tmp_path / "b.png", rgba)), RGB)
+    gray_alpha = np.dstack([GRAY, np.full((2, 3), 255, np.uint8)])
+    np.testing.assert_array_equal(image_files.read_mask(save(tmp_path / "c.png", gray_alpha)), GRAY)
+
+
+def test_mask_that_holds_no_labels_is_refused(tmp_path):
+    rgba = np.dstack([RGB, np.full((2, 3), 255, np.uint8)])
+    rgba[1, 2, 3] = 254
+    with pytest.raises(InputError, match=r"a\.png has transparent pixels"):
+        image_files.read_mask(save(tmp_path / "a.png", rgba))
+    with pytest.raises(InputError, match=r"b\.jpg is a JPEG file"):
+        image_files.read_mask(save(tmp_path / "b.jpg", RGB))
+    with pytest.raises(InputError, match=r"c\.tif has the mode CMYK"):
+        image_files.read_mask(save(tmp_path / "c.tif", RGB, "CMYK"))
+    with pytest.raises(InputError, match=r"d\.tif holds values of 32 bits"):
+        image_files.read_mask(save(tmp_path / "d.tif", np.array([[-1, 70000]], np.int32)))
+
+
+def test_shape_needs_only_the_header(tmp_path):
+    path = save(tmp_path / "a.png", np.zeros((20, 30, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:60])
+    assert image_files.image_shape(path) == (20, 30)
+
+
+READERS = [image_files.read_image, image_files.read_mask]
+
+
+@pytest.mark.parametrize("read", [*READERS, image_files.image_shape])
+def test_files_that_are_no_image_are_refused(tmp_path, read):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("not an image")
+    with pytest.raises(InputError, match=r"missing\.png does not exist; "):
+        read(tmp_path / "missing.png")
+    with pytest.raises(InputError, match=r"empty\.png is empty \(0 bytes\); "):
+        read(tmp_path / "empty.png")
+    with pytest.raises(InputError, match=r"text\.png is not an image that can be read; "):
+        read(tmp_path / "text.png")
+    with pytest.raises(InputError, match=f"{tmp_path.name} is damaged or cannot be read .Is a directory.; "):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("fault", ["cut", "flipped"])
+def test_damaged_files_are_refused(tmp_path, read, fault):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    path = save(tmp_path / "a.png", noise)
+    data = bytearray(path.read_bytes())
+    if fault == "cut":
+        data = data[: len(data) // 2]
+    else:
+        data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.png is damaged or cannot be read \(.+\); copy or export it again\.$"):
+        read(path)
+
+
+def png_header_of(width, height):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def test_an_image_too_large_to_be_true_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png_header_of(100_000, 100_000))
+    with pytest.raises(InputError, match=r"a\.png claims to have more than \d+ pixels; cut it"):
+        image_files.image_shape(path)
+
+
+def test_pillow_does_not_warn_users_of_large_images(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png_header_of(10_000, 10_000))
+    # In a process of its own, since pytest replaces the filters of warnings.
+    program = f"from segnet_jax.data import image_files; print(image_files.image_shape({str(path)!r}))"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert result.stdout == "(10000, 10000)\n"
+    assert "DecompressionBomb" not in result.stderr
+
+
+def test_list_has_numbered_lines(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_bytes(b"\xef\xbb\xbfa.png  \r\n\r\n  \n\tb c.png")
+    assert image_files.read_list(path) == [(1, "a.png"), (4, "b c.png")]
+
+
+def test_list_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"a\.txt cannot be read as a list"):
+        image_files.read_list(tmp_path / "a.txt")
+    with pytest.raises(InputError, match=r"b\.txt cannot be read as a list .*No such file"):
+        image_files.read_list(tmp_path / "b.txt")
+
+
+def test_fingerprint_tells_name_size_and_time(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    for path in (first, second):
+        path.write_bytes(b"123")
+        os.utime(path, ns=(10**18, 10**18))
+    digest = image_files.fingerprint([first, second])
+    assert image_files.fingerprint([first, second]) == digest
+    assert image_files.fingerprint([second, first]) != digest
+    assert image_files.fingerprint([first]) != digest
+    os.utime(second, ns=(10**18, 10**18 + 1000))
+    assert image_files.fingerprint([first, second]) != digest
+    second.write_bytes(b"1234")
+    os.utime(second, ns=(10**18, 10**18))
+    assert image_files.fingerprint([first, second]) != digest

@@ -1,0 +1,211 @@
+"""Tests for segnet_jax/visualize.py."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet_jax.data.classes import VOID, ClassTable, SegmentationClass
+from segnet_jax.errors import InputError
+from segnet_jax.visualize import colorize, overlay, prediction_sheet, save_label_png
+
+_RED, _GREEN, _BLUE, _VOID_COLOR = (200, 10, 20), (10, 190, 30), (5, 15, 180), (90, 91, 92)
+_TABLE = ClassTable(
+    "three",
+    (
+        SegmentationClass("a", 0, _RED),
+        SegmentationClass("nothing", 7, _VOID_COLOR, ignored=True),
+        SegmentationClass("b", 1, _GREEN),
+        SegmentationClass("c", 2, _BLUE),
+    ),
+)
+_LABEL = np.array([[0, 1, 2], [VOID, 0, 3]], np.uint8)
+
+
+def _blobs(seed, height, width):
+    """A random image, its labels with some void, and another label map as its prediction."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    label = rng.integers(0, 4, (height, width))
+    return (
+        image,
+        np.where(label == 3, VOID, label).astype(np.uint8),
+        rng.integers(0, 3, (height, width), np.int32),
+    )
+
+
+def test_colorize():
+    expected = [[_RED, _GREEN, _BLUE], [_VOID_COLOR, _RED, _VOID_COLOR]]
+    for label in (_LABEL, _LABEL.astype(np.int32), np.where(_LABEL == VOID, np.int32(-1), _LABEL)):
+        colors = colorize(label, _TABLE)
+        assert colors.dtype == np.uint8
+        np.testing.assert_array_equal(colors, expected)
+
+
+def test_overlay_blends_classes_and_leaves_void():
+    image = np.full((2, 3, 3), 100, np.uint8)
+    blended = overlay(image, _LABEL, _TABLE, alpha=0.3)
+    np.testing.assert_array_equal(blended[0, 0], [130, 73, 76])
+    np.testing.assert_array_equal(blended[1, 0], [100, 100, 100])
+    np.testing.assert_array_equal(blended[1, 2], [100, 100, 100])
+    np.testing.assert_array_equal(overlay(image, _LABEL, _TABLE, alpha=0), image)
+    np.testing.assert_array_equal(overlay(image, _LABEL, _TABLE, alpha=1)[0], [[*_RED], _GREEN, _BLUE])
+
+
+def test_overlay_rounds_without_overflow():
+    image = np.array([[[255, 0, 3]]], np.uint8)
+    table = ClassTable("white", (SegmentationClass("w", 0, (255, 255, 4)),))
+    blended = overlay(image, np.zeros((1, 1), np.uint8), table)
+    np.testing.assert_array_equal(blended, [[[255, 128, 4]]])
+
+
+def test_overlay_refuses_another_size():
+    with pytest.raises(ValueError, match=r"\(4, 5, 3\).*\(4, 6\)"):
+        overlay(np.zeros((4, 5, 3), np.uint8), np.zeros((4, 6), np.uint8), _TABLE)
+
+
+def test_save_label_png_reads_back_as_labels_and_as_colours(tmp_path):
+    label = np.array([[0, 1, 2], [VOID, 0, 2]], np.uint8)
+    for dtype in (np.uint8, np.int32):
+        save_label_png(label.astype(dtype), tmp_path / "label.png", _TABLE)
+        with Image.open(tmp_path / "label.png") as picture:
+            assert (picture.format, picture.mode, picture.size) == ("PNG", "P", (3, 2))
+            np.testing.assert_array_equal(np.asarray(picture), label)
+            np.testing.assert_array_equal(picture.convert("RGB"), colorize(label, _TABLE))
+
+
+def test_save_label_png_refuses_a_value_that_is_no_class(tmp_path):
+    with pytest.raises(ValueError, match="label value 3 is neither VOID nor one of 3"):
+        save_label_png(_LABEL, tmp_path / "label.png", _TABLE)
+    assert not (tmp_path / "label.png").exists()
+
+
+def test_save_label_png_names_a_path_that_cannot_be_written(tmp_path):
+    path = tmp_path / "missing" / "label.png"
+    with pytest.raises(InputError, match=rf"{path}.*existing folder"):
+        save_label_png(np.zeros((2, 2), np.uint8), path, _TABLE)
+
+
+def _tile_lefts(sheet, tile_width):
+    """Where four tiles of one width, 4 pixels apart, start if they fill the sheet's middle."""
+    first = (sheet.width - 4 * tile_width - 3 * 4) // 2
+    return [first + column * (tile_width + 4) for column in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("size", "tile"),
+    [
+        ((45, 60), (360, 480)),
+        ((360, 480), (360, 480)),
+        ((720, 960), (360, 480)),
+        ((96, 64), (480, 320)),
+        ((100, 110), (400, 440)),
+    ],
+)
+def test_prediction_sheet_scales_tiles(size, tile):
+    image, label, prediction = _blobs(0, *size)
+    sheet = prediction_sheet([image], [label], [prediction], _TABLE)
+    pixels = np.asarray(sheet)
+    lefts = _tile_lefts(sheet, tile[1])
+    # The label map is sampled, never mixed, so its tile is found by its exact colours.
+    colors = colorize(label, _TABLE)
+    rows = (np.arange(tile[0]) + 0.5) * size[0] // tile[0]
+    columns = (np.arange(tile[1]) + 0.5) * size[1] // tile[1]
+    expected = colors[rows.astype(int)][:, columns.astype(int)]
+    tops = [
+        top for top in range(12, 80) if (pixels[top : top + tile[0], lefts[1] : lefts[1] + tile[1]] == expected).all()
+    ]
+    assert len(tops) == 1
+    expected = colorize(prediction, _TABLE)[rows.astype(int)][:, columns.astype(int)]
+    found = pixels[tops[0] : tops[0] + tile[0], lefts[2] : lefts[2] + tile[1]]
+    np.testing.assert_array_equal(found, expected)
+    assert sheet.mode == "RGB"
+
+
+def test_prediction_sheet_holds_image_and_overlay_as_they_are_at_scale_1():
+    image, label, prediction = _blobs(1, 60, 120)
+    sheet = prediction_sheet([image], [label], [prediction], _TABLE, scale=1)
+    pixels = np.asarray(sheet)
+    first, _, _, last = _tile_lefts(sheet, 120)
+    tops = [top for top in range(12, 60) if (pixels[top : top + 60, first : first + 120] == image).all()]
+    assert len(tops) == 1
+    found = pixels[tops[0] : tops[0] + 60, last : last + 120]
+    np.testing.assert_array_equal(found, overlay(image, prediction, _TABLE))
+
+
+def _legend_colors(sheet, tiles_height):
+    """The colours below the tiles."""
+    below = np.asarray(sheet)[sheet.height - tiles_height :].reshape(-1, 3)
+    return {tuple(color) for color in np.unique(below, axis=0).tolist()}
+
+
+def test_prediction_sheet_legend_names_void_only_where_it_occurs():
+    image, label, prediction = _blobs(2, 60, 120)
+    with_void = prediction_sheet([image], [label], [prediction], _TABLE, scale=1)
+    without = prediction_sheet([image], [prediction], [prediction], _TABLE, scale=1)
+    assert {_RED, _GREEN, _BLUE, _VOID_COLOR} <= _legend_colors(with_void, 20)
+    assert {_RED, _GREEN, _BLUE} <= _legend_colors(without, 20)
+    assert _VOID_COLOR not in _legend_colors(without, 20)
+
+
+def test_prediction_sheet_of_mixed_sizes():
+    sizes = [(45, 60), (200, 480), (480, 100), (720, 960)]
+    rows = [_blobs(seed, *size) for seed, size in enumerate(sizes)]
+    images, labels, predictions = zip(*rows, strict=True)
+    sheet = prediction_sheet(images, labels, predictions, _TABLE)
+    single = prediction_sheet(images[:1], labels[:1], predictions[:1], _TABLE)
+    assert sheet.width == single.width
+    # Rows of 360, 200, 480 and 360 pixels and three gutters instead of one row of 360.
+    assert sheet.height - single.height == 200 + 480 + 360 + 3 * 4
+
+
+def test_prediction_sheet_centres_narrow_tiles():
+    wide, narrow = _blobs(0, 40, 100), _blobs(1, 40, 80)
+    images, labels, predictions = zip(wide, narrow, strict=True)
+    sheet = prediction_sheet(images, labels, predictions, _TABLE, scale=1)
+    pixels = np.asarray(sheet)
+    left = _tile_lefts(sheet, 100)[2]
+    wide_colors, narrow_colors = colorize(wide[2], _TABLE), colorize(narrow[2], _TABLE)
+    tops = [top for top in range(12, 60) if (pixels[top : top + 40, left : left + 100] == wide_colors).all()]
+    assert len(tops) == 1
+    below = pixels[tops[0] + 44 : tops[0] + 84, left : left + 100]
+    np.testing.assert_array_equal(below[:, 10:90], narrow_colors)
+    assert (below[:, :10] == 255).all() and (below[:, 90:] == 255).all()
+
+
+def test_prediction_sheet_of_tiny_tiles_keeps_its_headings_apart():
+    image, label, prediction = _blobs(3, 12, 16)
+    sheet = prediction_sheet([image], [label], [prediction], _TABLE, scale=1)
+    # The widest heading, not the 16 pixels of a tile, makes the column.
+    assert sheet.width > 4 * 40
+
+
+def test_prediction_sheet_with_many_long_names_wraps_its_legend():
+    entries = [f"a class with a long name {k}" for k in range(37)]
+    table = ClassTable.from_config("many", entries)
+    image, label, prediction = _blobs(4, 60, 80)
+    sheet = prediction_sheet([image], [label], [prediction], table)
+    few = prediction_sheet([image], [label], [prediction], _TABLE)
+    assert sheet.width == few.width
+    # At most 8 such names fit a row, so there are at least 4 rows more than for three names.
+    assert sheet.height - few.height > 4 * 15
+    colors = _legend_colors(sheet, sheet.height - few.height + 20)
+    assert {tuple(color) for color in table.colors.tolist()} <= colors
+
+
+def test_prediction_sheet_is_written(tmp_path):
+    image, label, prediction = _blobs(5, 45, 60)
+    sheet = prediction_sheet([image], [label], [prediction], _TABLE, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as written:
+        np.testing.assert_array_equal(written, sheet)
+    with pytest.raises(InputError, match=r"sheet\.unknown: .*\.png"):
+        prediction_sheet([image], [label], [prediction], _TABLE, tmp_path / "sheet.unknown")
+
+
+def test_prediction_sheet_refuses_what_does_not_belong_together():
+    image, label, prediction = _blobs(6, 45, 60)
+    with pytest.raises(ValueError, match="at least one"):
+        prediction_sheet([], [], [], _TABLE)
+    with pytest.raises(ValueError, match="shorter"):
+        prediction_sheet([image, image], [label], [prediction], _TABLE)
+    with pytest.raises(ValueError, match=r"\(45, 60, 3\).*\(44, 60\)"):
+        prediction_sheet([image], [label], [prediction[1:]], _TABLE)
