@@ -24,6 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.num_threads = 2  # reading threads of each process
     # Of `folder`: names, or dicts of name, id, color and ignored; () makes the program suggest a table.
     config.data.classes = ()
+    config.data.val_fraction = 0.1  # of the images that are for validation where there are no split files
     config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"
     # Of `synthetic`:
     config.data.scene_size = (90, 120)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from segnet_jax.config import to_steps
 from segnet_jax.data import create_dataset, pipeline
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.class_weights import cached_label_statistics, class_weights
+from segnet_jax.data.folder import Folder
 from segnet_jax.data.pipeline import Dataset
 from segnet_jax.errors import InputError
 from segnet_jax.evaluate import Evaluator, exact_batch_stats
@@ -28,17 +30,25 @@ from segnet_jax.models import create_model
 from segnet_jax.models.layers import SegmentationModel
 from segnet_jax.train_step import AXIS, TrainState, create_train_state
 
+_log = logging.getLogger("segnet_jax")
+
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
 
 def dataset_of(config: ml_collections.ConfigDict, split: str) -> Dataset:
     """A split of the configured data set."""
     data = config.data
+    for key in ("data.image_size", "data.scene_size", "augment.crop_size"):
+        section, name = key.split(".")
+        size = config[section][name]
+        if size and not (len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)):
+            raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
     dataset = create_dataset(
         data.name,
         split,
         root=data.root,
         classes=data.classes,
+        val_fraction=data.val_fraction,
         mask_suffix=data.mask_suffix,
         scene_size=tuple(data.scene_size),
         train_scenes=data.train_scenes,
@@ -50,6 +60,13 @@ def dataset_of(config: ml_collections.ConfigDict, split: str) -> Dataset:
     return dataset
 
 
+def check_labels(dataset: Dataset) -> None:
+    """Reads every mask of a data set that people make themselves, so that a bad one is found before training."""
+    if isinstance(dataset, Folder):
+        _log.info("Checking the %d masks of %s.", len(dataset), dataset.split)
+        dataset.check_labels()
+
+
 def model_of(config: ml_collections.ConfigDict, num_classes: int) -> SegmentationModel:
     """The configured network."""
     fields = config.model.to_dict()
@@ -58,6 +75,9 @@ def model_of(config: ml_collections.ConfigDict, num_classes: int) -> Segmentatio
         if fields[key] not in _DTYPES:
             raise InputError(f"model.{key}={fields[key]!r} is not known; choose one of {', '.join(_DTYPES)}.")
         fields[key] = _DTYPES[fields[key]]
+    stages = fields["remat_stages"]
+    if not all(isinstance(stage, int) and 1 <= stage <= 5 for stage in stages):
+        raise InputError(f"model.remat_stages={stages!r} must be stages from 1 to 5, such as '(1, 2)'.")
     return create_model(fields.pop("name"), num_classes, axis_name=AXIS if shared else None, **fields)
 
 
@@ -76,10 +96,6 @@ class Plan:
     log_every: int
     eval_every: int
     checkpoint_every: int
-
-    def logs(self, step: int) -> bool:
-        """Whether the metrics up to `step` are logged; those of the last step always are."""
-        return step == self.total_steps or _is_due(step, self.log_every)
 
     def evaluates(self, step: int) -> bool:
         """Whether an evaluation follows `step`; the last step always has one."""
@@ -161,6 +177,12 @@ def initial_state_of(
     return create_train_state(model, optimizer, seed=config.seed, initialize=initialize)
 
 
+def check_seed(config: ml_collections.ConfigDict) -> None:
+    """Refuses a seed that a part of the program could not take."""
+    if not 0 <= config.seed < 2**31:
+        raise InputError(f"seed={config.seed} must lie from 0 to 2147483647.")
+
+
 def check_batch_size(config: ml_collections.ConfigDict, num_devices: int) -> None:
     """Refuses a batch that does not divide by the devices and the accumulation steps, with numbers that would."""
     batch_size, parts = config.train.batch_size, config.train.accumulation_steps
@@ -205,7 +227,7 @@ def evaluator_of(
 
 def train_batches_of(
     config: ml_collections.ConfigDict, dataset: Dataset, devices: Sequence[jax.Device], first_step: int
-) -> Iterator[dict[str, jax.Array]]:
+) -> Generator[dict[str, jax.Array], None, None]:
     """Training batches on `devices`, from the one after `first_step` on."""
     data = config.data
     batches = pipeline.train_batches(
@@ -230,6 +252,6 @@ def exact_batch_stats_of(
 ) -> Any:
     """BatchNorm's statistics over one pass of the training split `dataset`, as it is trained on."""
     num_batches = math.ceil(len(dataset) / config.train.batch_size)
-    with contextlib.closing(train_batches_of(config, dataset, devices, 0)) as batches:  # type: ignore[type-var]
+    with contextlib.closing(train_batches_of(config, dataset, devices, 0)) as batches:
         first_pass = itertools.islice(batches, num_batches)
         return exact_batch_stats(model, normalization_of(config), variables, first_pass, devices)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from segnet_jax.cache import enable_compilation_cache
@@ -19,7 +20,7 @@ from segnet_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
-    str(default_file()),
+    None,
     "The configuration file; --config.key=value overrides a key. With --mode=eval the work directory's own "
     "configuration counts, and only the overrides are taken.",
     lock_config=True,
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str]) -> None:
     _log.addHandler(handler)
     _log.setLevel(logging.INFO)
     _log.propagate = False
+    # JAX tells, at the level of information, which accelerators a machine does not have.
+    absl_logging.set_verbosity(absl_logging.WARNING)
     enable_compilation_cache()
     # Imported here, so that --help and mistakes on the command line are answered at once.
     from segnet_jax import evaluate_checkpoint, train
@@ -55,5 +58,28 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(1)
 
 
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Parses the command line; what is wrong with it is said in a line, not in a traceback.
+
+    Without --config the defaults hold. They are not the flag's default value, because that would be read, and
+    overrides be applied to it, before anything here could answer for them.
+    """
+    given = [text.partition("=")[2] for text in arguments if text.startswith(("--config=", "-config="))]
+    if not given and "--config" not in arguments:
+        arguments = [arguments[0], f"--config={default_file()}", *arguments[1:]]
+    for path in given:
+        if not Path(path).is_file():
+            print(f"error: --config={path} is not a file; configs/ holds those that come along.", file=sys.stderr)
+            sys.exit(2)
+    try:
+        return flags.FLAGS(arguments)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        X
+        if isinstance(error, (AttributeError, KeyError)):
+            text = f"the configuration has no key {text}"
+        print(f"error: {text} (see --help, and configs/default.py for every key)", file=sys.stderr)
+        sys.exit(2)
+
+
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

@@ -131,7 +131,7 @@ def boundary_f1(label: np.ndarray, prediction: np.ndarray, num_classes: int, tol
     label, prediction = np.asarray(label), np.asarray(prediction)
     if label.ndim != 2 or label.shape != prediction.shape:
         raise ValueError(f"label is {label.shape}, prediction {prediction.shape}; both are [H, W].")
-    # Squared distances are whole numbers: rounded, so is the square of a tolerance that is a whole number of pixels.
+    # Squared distances are whole numbers; without rounding, one that equals the tolerance's might come out below it.
     reach = round(tolerance**2 * (label.shape[0] ** 2 + label.shape[1] ** 2), 6)
     labelled = (label >= 0) & (label < num_classes)
     known = ~_block_any(~labelled)
@@ -196,7 +196,7 @@ def _percent(value: float | None) -> str:
 
 
 def _block_any(mask: np.ndarray) -> np.ndarray:
-    """bool [H, W]: of the 2x2 pixels of which this is the upper left one, is any set?"""
+    """Whether any pixel is set of the 2x2 of which each pixel is the upper left one."""
     padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     rows = padded[:, :-1] | padded[:, 1:]
     return rows[:-1] | rows[1:]
@@ -218,4 +218,4 @@ def _count_near(pixels: np.ndarray, others: np.ndarray, reach: float) -> int:
     nearest = ndimage.distance_transform_edt(~others, return_distances=False, return_indices=True)
     places = np.nonzero(pixels)
     squared = sum((nearest[axis][places] - places[axis]) ** 2 for axis in (0, 1))
-    return np.count_nonzero(squared < reach)
+    return int(np.count_nonzero(squared < reach))

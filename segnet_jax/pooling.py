@@ -130,9 +130,7 @@ def _max_pool_argmax_fwd(x: jax.Array, window: int) -> tuple[tuple[jax.Array, ja
     return (pooled, indices), (indices, (height, width))
 
 
-def _max_pool_argmax_bwd(
-    window: int, residuals: _Residuals, cotangents: tuple[jax.Array, Any]
-) -> tuple[jax.Array]:
+def _max_pool_argmax_bwd(window: int, residuals: _Residuals, cotangents: tuple[jax.Array, Any]) -> tuple[jax.Array]:
     indices, output_size = residuals
     return (max_unpool(cotangents[0], indices, output_size, window),)
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ import ml_collections
 import numpy as np
 from clu import parameter_overview
 
+from segnet_jax import checkpoint, evaluate, experiment, metrics
 from segnet_jax import config as configs
-from segnet_jax import evaluate, experiment, metrics
 from segnet_jax.checkpoint import Checkpoints
 from segnet_jax.data import pipeline
 from segnet_jax.errors import InputError
@@ -33,7 +34,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
     """Trains, evaluates and saves; continues from the newest checkpoint of `workdir` if there is one.
 
     Leaves in `workdir`: `config.json`, `checkpoints/`, `metrics.jsonl`, TensorBoard events, and of the last step
-    `eval/<split>-<step>.json` and `predictions.png`.
+    `eval/<split>-<step>.json` and the picture sheet `eval/<split>-<step>.png`.
 
     Args:
       config: as configs/default.py declares it.
@@ -47,8 +48,9 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
       FloatingPointError: if a loss or gradient is not finite; the last good checkpoint stays.
       SystemExit: after SIGTERM or Ctrl-C, once the state is saved.
     """
-    _claim(workdir, config)
+    _refuse_another_run(workdir, config)
     run = _Run(config, workdir)
+    _claim(workdir, config)
     with contextlib.ExitStack() as stack:
         interruption = stack.enter_context(Interruption())
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
@@ -57,19 +59,25 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
         return run.train(state, first_step, checkpoints, writer, interruption)
 
 
-def _claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
-    """Writes the configuration into a new work directory; refuses one that holds a run of another configuration."""
+def _refuse_another_run(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """A work directory that holds checkpoints belongs to the configuration that they were trained with."""
     path = workdir / "config.json"
-    if path.is_file():
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path} is damaged ({error}); choose another --workdir, or delete the file.") from error
-        if differing := configs.differences(stored, config):
-            raise InputError(
-                f"{workdir} holds a run of another configuration ({'; '.join(differing)}); "
-                "choose another --workdir, or the configuration of that run to resume it."
-            )
+    if not (path.is_file() and checkpoint.exists(workdir / "checkpoints")):
+        return
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); choose another --workdir, or delete the file.") from error
+    if differing := configs.differences(stored, config):
+        raise InputError(
+            f"{workdir} holds a run of another configuration ({'; '.join(differing)}); "
+            "choose another --workdir, or the configuration of that run to resume it."
+        )
+
+
+def _claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Makes the work directory and writes the configuration into it."""
+    path = workdir / "config.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
@@ -86,6 +94,7 @@ class _Run:
         self.config = config
         self.workdir = workdir
         self.devices = jax.local_devices()
+        experiment.check_seed(config)
         experiment.check_batch_size(config, len(self.devices))
         self.train_data = experiment.dataset_of(config, config.data.train_split)
         self.eval_data = experiment.dataset_of(config, config.data.eval_split)
@@ -97,7 +106,9 @@ class _Run:
 
     def start(self, checkpoints: Checkpoints) -> tuple[TrainState, int]:
         """The state to go on from, on the devices, and its step."""
-        if checkpoints.latest_step() is None:
+        if not checkpoint.exists(self.workdir / "checkpoints"):
+            for dataset in (self.train_data, self.eval_data):
+                experiment.check_labels(dataset)
             state = experiment.initial_state_of(self.config, self.model, self.optimizer)
             step = 0
             _log.info("%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))
@@ -118,7 +129,7 @@ class _Run:
     ) -> TrainState:
         """The steps after `first_step`, and the evaluations and checkpoints between them."""
         plan = self.plan
-        report_path = self.workdir / "eval" / f"{self.eval_data.split}-{plan.total_steps}.json"
+        report_path = evaluate.report_path(self.workdir, self.eval_data.split, plan.total_steps)
         if first_step >= plan.total_steps and report_path.is_file():
             _log.info("This run is finished: step %d of %d.", first_step, plan.total_steps)
             _log.info("%s", metrics.format_table(json.loads(report_path.read_text(encoding="utf-8"))))
@@ -135,9 +146,15 @@ class _Run:
             seed=self.config.seed,
         )
         batches = experiment.train_batches_of(self.config, self.train_data, self.devices, first_step)
-        progress = Progress(plan.total_steps, first_step, self.config.train.batch_size)
-        recorder = _Recorder(plan, self.schedule, writer, progress, checkpoints)
-        with contextlib.closing(batches), contextlib.closing(progress):
+        progress = Progress(
+            plan.total_steps,
+            first_step + 1,
+            self.config.train.batch_size,
+            log_every=plan.log_every or plan.total_steps,
+            stream=sys.stdout,
+        )
+        recorder = _Recorder(self.schedule, writer, progress, checkpoints)
+        with contextlib.closing(batches), progress:
             for step in range(first_step + 1, plan.total_steps + 1):
                 with progress.data_wait():
                     batch = next(batches)
@@ -165,8 +182,8 @@ class _Run:
         interruption: Interruption,
     ) -> None:
         """Saves the state; before that evaluates it, if that is due and nobody asks to stop."""
-        # Copied, because the next step uses the memory of this state again while the checkpoint is being written.
-        saved = jax.tree.map(np.array, jax.device_get(state))
+        # `checkpoints` copies what it is given before it returns, and the next step uses this state's memory again.
+        saved = jax.device_get(state)
         eval_batch_stats, is_exact, scores = saved.batch_stats, False, None
         if self.plan.evaluates(step) and not interruption.signal:
             if self.config.eval.batch_norm == "exact":
@@ -227,17 +244,16 @@ class _Run:
 
 
 class _Recorder:
-    """Reads the metrics of each step one step later, stops at NaN, and logs their means at every `log_every`."""
+    """Reads the metrics of each step one step later, stops at NaN, and logs their means when a report is due."""
 
     def __init__(
         self,
-        plan: experiment.Plan,
         schedule: Callable[[int], Any],
         writer: MetricWriter,
         progress: Progress,
         checkpoints: Checkpoints,
     ) -> None:
-        self._plan, self._schedule = plan, schedule
+        self._schedule = schedule
         self._writer, self._progress, self._checkpoints = writer, progress, checkpoints
         self._pending: tuple[int, Any] | None = None
         self._window: Any = None
@@ -257,6 +273,7 @@ class _Recorder:
         values = step_metrics.compute()
         for name in ("loss", "gradient_norm"):
             if not np.isfinite(values[name]):
+                self._checkpoints.wait()
                 latest = self._checkpoints.latest_step()
                 kept = "there is no checkpoint yet" if latest is None else f"the checkpoint of step {latest} is kept"
                 raise FloatingPointError(
@@ -264,10 +281,9 @@ class _Recorder:
                     "Lower optimizer.learning_rate, or set optimizer.clip_norm."
                 )
         self._window = step_metrics if self._window is None else self._window.merge(step_metrics)
+        means = {name: float(value) for name, value in self._window.compute().items()}
         rate = float(self._schedule(step - 1))
-        self._progress.update(step, loss=float(values["loss"]), learning_rate=rate)
-        if self._plan.logs(step):
-            means = {f"train/{key}": float(value) for key, value in self._window.compute().items()}
+        if rates := self._progress.update(step, {"loss": means["loss"], "learning rate": rate}):
             self._window = None
-            self._progress.log(means["train/loss"], rate)
-            self._writer.write_scalars(step, {**means, "train/learning_rate": rate, **self._progress.rates()})
+            scalars = {**means, "learning_rate": rate, **rates}
+            self._writer.write_scalars(step, {f"train/{name}": value for name, value in scalars.items()})

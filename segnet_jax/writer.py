@@ -116,12 +116,10 @@ class MetricWriter:
     def close(self) -> None:
         """Flushes and closes the files; a second call does nothing."""
         if not self._lines.closed:
-            try:
+            with self._write_errors(), contextlib.ExitStack() as files:
+                files.callback(self._events.close)
+                files.callback(self._lines.close)
                 self.flush()
-            finally:
-                with self._write_errors():
-                    self._lines.close()
-                    self._events.close()
 
     def _write_event(self, step: int = 0, **content: Any) -> None:
         event = event_pb2.Event(wall_time=time.time(), step=int(step), **content)
@@ -192,7 +190,7 @@ def _as_number(name: str, value: Any) -> int | float | None:
     array = np.asarray(value)
     if array.shape != () or array.dtype.kind in "OSU":
         raise ValueError(f"scalar {name} must be a single number, not {array.dtype} {array.shape}")
-    return array.item()  # bfloat16 is of neither kind
+    return array.item()
 
 
 def _finite(value: int | float | None) -> int | float | None:

@@ -3,12 +3,17 @@
 import os
 from pathlib import Path
 
+import ml_collections
 import pytest
 
 # Before JAX starts: device counts of 1 to 8 are tested on any machine, and nothing is read from or left in the
 # user's cache.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax  # noqa: E402
+
+from segnet_jax.config import default_config  # noqa: E402
 
 _DATA = Path(os.environ.get("SEGNET_JAX_DATA", Path(__file__).parents[2] / "shared"))
 
@@ -18,9 +23,18 @@ def _user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests that run the same program twice compile it once."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
 def _need(path: Path) -> Path:
     if not path.exists():
-        pytest.skip(f"there is no {path.relative_to(_DATA)} in {_DATA}; set SEGNET_JAX_DATA to the folder that holds it")
+        pytest.skip(
+            f"there is no {path.relative_to(_DATA)} in {_DATA}; set SEGNET_JAX_DATA to the folder that holds it"
+        )
     return path
 
 
@@ -40,3 +54,29 @@ def samples_root() -> Path:
 def vgg16_weights() -> Path:
     """VGG16's ImageNet convolutions, torchvision's names."""
     return _need(_DATA / "weights" / "vgg16_imagenet_features.safetensors")
+
+
+@pytest.fixture
+def tiny_config() -> ml_collections.ConfigDict:
+    """A configuration of its own for every test."""
+    return make_tiny_config()
+
+
+def make_tiny_config() -> ml_collections.ConfigDict:
+    """Six steps of a network with four features on 16x24 scenes: a whole run in a few seconds."""
+    config = default_config()
+    config.data.scene_size = (16, 24)
+    config.data.train_scenes = 16
+    config.data.eval_scenes = 9
+    config.data.num_threads = 1
+    config.model.name = "segnet_basic"
+    config.model.width_multiplier = 1 / 16
+    config.loss.class_weights = "none"
+    config.optimizer.learning_rate = 0.05
+    config.train.batch_size = 8
+    config.train.duration = "6 steps"
+    config.train.log_every = "2 steps"
+    config.train.eval_every = "3 steps"
+    config.train.checkpoint_every = "2 steps"
+    config.eval.pictures = 2
+    return config

@@ -253,7 +253,7 @@ def proposal_of(root):
         Folder(root, "train", None, val_fraction=0.0)
     text = str(caught.value)
     assert str(root / "masks") in text
-    found = re.search(r"^classes = (\[.*\])$", text, re.DOTALL | re.MULTILINE)
+    found = re.search(r"^config.data.classes = (\(.*\))$", text, re.DOTALL | re.MULTILINE)
     assert found, text
     return ast.literal_eval(found[1].replace("\n", ""))
 

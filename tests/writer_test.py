@@ -8,6 +8,8 @@ import re
 import resource
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -267,17 +269,29 @@ def test_closing_twice(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+@contextmanager
+def small_files_only(size: int) -> Iterator[None]:
+    """Makes every write beyond `size` bytes of a file fail, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    writer = MetricWriter(tmp_path)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
-        with pytest.raises(InputError, match=r"the metrics cannot be written .*File too large.*free space"):
-            for step in range(100):
-                writer.write_scalars(step, {"loss": 1.0})
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    writer.close()
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    full = pytest.raises(InputError, match=r"the metrics cannot be written .*File too large.*free space")
+    with MetricWriter(tmp_path) as writer, small_files_only(1000), full:
+        for step in range(100):
+            writer.write_scalars(step, {"loss": 1.0})
+    full = pytest.raises(InputError, match="the metrics cannot be written")
+    with small_files_only(1000), full, MetricWriter(tmp_path / "events") as writer:
+        writer.write_texts(1, {"long": "x" * 2000})
+    # An error that is on its way already is not hidden by it.
+    with pytest.raises(KeyError), small_files_only(1000), MetricWriter(tmp_path / "other") as writer:
+        writer.write_texts(1, {"long": "x" * 2000})
+        raise KeyError
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:

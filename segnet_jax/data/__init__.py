@@ -21,6 +21,7 @@ def create_dataset(
     *,
     root: str = "",
     classes: Sequence[Any] = (),
+    val_fraction: float = 0.1,
     mask_suffix: str = "",
     scene_size: tuple[int, int] = (90, 120),
     train_scenes: int = 1000,
@@ -34,6 +35,7 @@ def create_dataset(
       split: "train", "val" or "test"; of `folder`, whatever it has.
       root: the folder of `camvid` or `folder`.
       classes: the class table of `folder`, as `ClassTable.from_config` takes it.
+      val_fraction: of `folder`: share of the images for validation where it has no split files.
       mask_suffix: of `folder`: what a mask's name adds to its image's.
       scene_size: (height, width) of `synthetic`, in pixels.
       train_scenes: number of training scenes of `synthetic`.
@@ -53,4 +55,4 @@ def create_dataset(
     if name == "camvid":
         return Camvid(root, split)
     class_table = ClassTable.from_config("folder", classes) if classes else None
-    return Folder(root, split, class_table, mask_suffix=mask_suffix)
+    return Folder(root, split, class_table, val_fraction, mask_suffix)

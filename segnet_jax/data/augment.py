@@ -17,7 +17,7 @@ _LUMA = np.asarray((0.299, 0.587, 0.114))
 Example = dict[str, Any]
 
 
-def resize(example: Example, size: tuple[int, int]) -> Example:
+def resize(example: Example, size: tuple[int, ...]) -> Example:
     """The example at `size`, (height, width): images are averaged or interpolated, labels take the nearest pixel."""
     if not size or example["label"].shape == tuple(size):
         return example
@@ -25,11 +25,11 @@ def resize(example: Example, size: tuple[int, int]) -> Example:
     return {**example, **_sample(example, size, (0.0, 0.0, float(width), float(height)))}
 
 
-def _sample(example: Example, size: tuple[int, int], box: tuple[float, float, float, float]) -> Example:
+def _sample(example: Example, size: tuple[int, ...], box: tuple[float, float, float, float]) -> Example:
     """What lies in `box` (left, upper, right, lower) of image and label, at `size` (height, width)."""
     height, width = size
     # Pillow's bilinear filter widens with the reduction, so that shrinking averages and does not alias; by a whole
-    # factor the plain average is exact.
+    # factor it is the plain average, rounded.
     by_whole_factor = (box[2] - box[0]) % width == 0 and (box[3] - box[1]) % height == 0
     smooth = Image.Resampling.BOX if by_whole_factor else Image.Resampling.BILINEAR
     image = Image.fromarray(example["image"]).resize((width, height), smooth, box)
@@ -39,7 +39,7 @@ def _sample(example: Example, size: tuple[int, int], box: tuple[float, float, fl
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training example, in this order.
+    """What may happen to a training example.
 
     Attributes:
       scale: (smallest, greatest) factor of size, drawn log-uniformly.
@@ -73,35 +73,21 @@ class Augmentation:
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         """A changed copy of the example: image uint8 [H, W, 3] and label uint8 [H, W]."""
-        example = self._scale_and_crop(example, rng)
-        if self.flip and rng.random() < 0.5:
-            example = {**example, "image": example["image"][:, ::-1], "label": example["label"][:, ::-1]}
-        return {**example, "image": self._jitter(example["image"], rng)}
-
-    def _scale_and_crop(self, example: Example, rng: np.random.Generator) -> Example:
         size = example["label"].shape
-        crop = self.crop_size or size
-        if self.scale == (1.0, 1.0) and tuple(crop) == size:
-            return example
-        factor = np.exp(rng.uniform(*np.log(self.scale)))
-        # Per axis: the crop's place in the source, and in the output, which is greater where the image is smaller.
-        source, target = [], []
-        for length, wanted in zip(size, crop, strict=True):
-            scaled = max(1, round(length * factor))
-            start = int(rng.integers(abs(scaled - wanted) + 1))
-            taken = min(scaled, wanted)
-            unit = length / scaled
-            source.append((start * unit, (start + taken) * unit) if scaled > wanted else (0.0, float(length)))
-            target.append(slice(0, taken) if scaled > wanted else slice(start, start + taken))
-        (upper, lower), (left, right) = source
-        taken_size = (target[0].stop - target[0].start, target[1].stop - target[1].start)
-        sampled = _sample(example, taken_size, (left, upper, right, lower))
-        if taken_size == tuple(crop):
-            return {**example, **sampled}
-        image = np.zeros((*crop, 3), np.uint8)
-        label = np.full(crop, VOID, np.uint8)
-        image[target[0], target[1]] = sampled["image"]
-        label[target[0], target[1]] = sampled["label"]
+        crop = tuple(self.crop_size) or size
+        image, label, (top, left) = example["image"], example["label"], (0, 0)
+        if self.scale != (1.0, 1.0) or crop != size:
+            factor = np.exp(rng.uniform(*np.log(self.scale)))
+            box, (top, left), taken = _random_crop(size, factor, crop, rng)
+            sampled = _sample(example, taken, box)
+            image, label = sampled["image"], sampled["label"]
+        image = self._jitter(image, rng)
+        if label.shape != crop:
+            below, right = crop[0] - top - label.shape[0], crop[1] - left - label.shape[1]
+            image = np.pad(image, ((top, below), (left, right), (0, 0)))
+            label = np.pad(label, ((top, below), (left, right)), constant_values=VOID)
+        if self.flip and rng.random() < 0.5:
+            image, label = image[:, ::-1], label[:, ::-1]
         return {**example, "image": image, "label": label}
 
     def _jitter(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -119,6 +105,28 @@ class Augmentation:
         offset = (1 - contrast) * brightness * float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)
         changed = image.astype(np.float32) @ matrix.T.astype(np.float32) + np.float32(offset)
         return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+
+
+def _random_crop(
+    size: tuple[int, int], factor: float, crop: tuple[int, ...], rng: np.random.Generator
+) -> tuple[tuple[float, float, float, float], tuple[int, int], tuple[int, int]]:
+    """Where a crop of an image scaled by `factor` comes from, and where it goes.
+
+    Returns:
+      Its box in the image (left, upper, right, lower); its place (top, left) in the crop, which is greater along an
+      axis where the scaled image is smaller; and the size (height, width) that it has there.
+    """
+    ranges, place, taken = [], [], []
+    for length, wanted in zip(size, crop, strict=True):
+        scaled = max(1, round(length * factor))
+        start = int(rng.integers(abs(scaled - wanted) + 1))
+        is_larger = scaled > wanted
+        unit = length / scaled
+        ranges.append((start * unit, (start + wanted) * unit) if is_larger else (0.0, float(length)))
+        place.append(0 if is_larger else start)
+        taken.append(min(scaled, wanted))
+    (upper, lower), (left, right) = ranges
+    return (left, upper, right, lower), (place[0], place[1]), (taken[0], taken[1])
 
 
 def _hue_rotation(angle: float) -> np.ndarray:

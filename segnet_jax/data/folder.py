@@ -324,7 +324,7 @@ def _propose_classes(masks: Sequence[str]) -> str:
     return (
         f"The list of classes is empty; put this one, from {masks[0]} and {len(masks) - 1} more "
         'masks, into the config, with better names, and with "ignored": True where pixels are to '
-        f"count in neither training nor scores:\nclasses = [\n{table}]"
+        f"count in neither training nor scores:\nconfig.data.classes = (\n{table})"
     )
 
 

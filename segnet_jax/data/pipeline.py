@@ -9,12 +9,14 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol
 
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
+from absl import flags
 
 from segnet_jax.data.augment import Augmentation, Example, resize
 from segnet_jax.data.classes import VOID, ClassTable
@@ -137,7 +139,7 @@ def num_eval_batches(dataset: Dataset, batch_size: int) -> int:
 
 def to_devices(
     batches: Iterator[Batch], devices: Sequence[jax.Device], depth: int = 2
-) -> Iterator[dict[str, jax.Array]]:
+) -> Generator[dict[str, jax.Array], None, None]:
     """Batches split over the devices, [devices, b / devices, ...], sent `depth` ahead of use."""
     sharding = _sharding(devices, "batch")
 
@@ -154,7 +156,9 @@ def to_devices(
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
     """A copy of `tree` on each of the devices, in memory that is theirs to use again."""
-    return jax.device_put(tree, _sharding(devices), may_alias=False)
+    # A program's outputs are always new memory, unlike what `device_put` gives.
+    copy = jax.jit(lambda leaves: jax.tree.map(jnp.copy, leaves), out_shardings=_sharding(devices))
+    return copy(jax.device_get(tree))
 
 
 def _sharding(devices: Sequence[jax.Device], *axes: str) -> jax.sharding.NamedSharding:
@@ -166,6 +170,9 @@ def _iterate(batches: grain.MapDataset, num_workers: int, num_threads: int) -> I
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=max(2, 2 * num_threads))
     dataset = batches.to_iter_dataset(options)
     if num_workers:
+        # Grain asks for a flag of its own, which nobody has parsed outside of absl.app.run, as in a notebook.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     iterator = iter(dataset)
     try:
@@ -182,13 +189,13 @@ def _arrays(example: Example) -> Batch:
     }
 
 
-def _load_padded(index: int, *, dataset: Dataset, image_size: tuple[int, ...], shape: tuple[int, int]) -> Batch:
+def _load_padded(index: int, *, dataset: Dataset, image_size: tuple[int, ...], shape: tuple[int, ...]) -> Batch:
     if index >= len(dataset):
         return {
             "image": np.zeros((*shape, 3), np.uint8),
             "label": np.full(shape, VOID, np.uint8),
             "size": np.zeros(2, np.int32),
-            "index": np.int32(-1),
+            "index": np.asarray(-1, np.int32),
         }
     example = resize(dataset[index], image_size)
     height, width = example["label"].shape
@@ -197,7 +204,7 @@ def _load_padded(index: int, *, dataset: Dataset, image_size: tuple[int, ...], s
         "image": np.pad(example["image"], (*padding, (0, 0)), mode="edge"),
         "label": np.pad(example["label"], padding, constant_values=VOID),
         "size": np.asarray((height, width), np.int32),
-        "index": np.int32(index),
+        "index": np.asarray(index, np.int32),
     }
 
 

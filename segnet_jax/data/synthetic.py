@@ -25,35 +25,35 @@ _Color = tuple[float, float, float]
 
 _LENGTHS = {"train": 2000, "val": 200, "test": 200}  # a split's place seeds it: append only
 
-# A layout is made for this size and scaled, and a scene looks alike at any size. Lengths in the picture are its pixels.
+# A layout is made for this size and scaled, so that it looks alike at any size; lengths in a picture are in its pixels.
 _BASE_SIZE = (90, 120)
 _FOCAL_LENGTH = 100.0
 _FINE = 2  # supersampling
 
 # Sky at the top, sky at the horizon, brightness, colour cast.
 _WEATHERS: tuple[tuple[_Color, _Color, float, _Color], ...] = (
-    ((88, 142, 214), (196, 216, 236), 1.02, (1.03, 1.0, 0.96)),
-    ((172, 180, 190), (208, 212, 214), 0.9, (0.97, 1.0, 1.04)),
-    ((112, 120, 168), (250, 196, 150), 0.78, (1.14, 0.98, 0.86)),
-    ((70, 92, 146), (168, 172, 196), 0.66, (0.94, 0.98, 1.12)),
+    ((88, 142, 214), (186, 212, 238), 1.0, (1.03, 1.0, 0.96)),
+    ((150, 166, 188), (196, 206, 216), 0.92, (0.97, 1.0, 1.04)),
+    ((112, 124, 186), (206, 186, 196), 0.86, (1.08, 0.98, 0.92)),
+    ((84, 108, 168), (156, 170, 204), 0.78, (0.96, 0.98, 1.08)),
 )
-_WALLS = ((158, 84, 66), (196, 170, 134), (176, 150, 140), (136, 120, 112), (206, 190, 168))
-_PANES = ((52, 62, 78), (84, 104, 128), (40, 42, 48), (214, 186, 120))
-_LEAVES = ((62, 98, 44), (84, 116, 46), (46, 84, 50), (112, 118, 48), (134, 106, 46))
+_WALLS = ((158, 80, 60), (192, 156, 112), (176, 128, 112), (134, 100, 80), (200, 172, 138))
+_PANES = ((52, 62, 78), (84, 100, 120), (40, 42, 48))
+_LEAVES = ((58, 104, 40), (84, 122, 42), (40, 88, 46), (106, 122, 42))
 _ASPHALTS = ((92, 92, 96), (78, 80, 86), (106, 102, 100))
-_SLABS = ((168, 160, 152), (156, 154, 156), (176, 160, 142))
+_SLABS = ((186, 168, 166), (172, 160, 166), (190, 172, 160))
 _MARKINGS = ((236, 236, 232), (228, 226, 216), (240, 206, 96))
-_METALS = ((46, 52, 54), (40, 62, 52), (206, 208, 206))
-_SIGNS = ((30, 84, 190), (204, 34, 40), (246, 190, 30))
-_BODIES = ((176, 28, 34), (30, 62, 140), (226, 228, 230), (36, 38, 44), (32, 104, 84))
-_CLOTHES = ((190, 40, 60), (40, 60, 150), (230, 130, 40), (120, 40, 130), (230, 220, 70))
-_TROUSERS = ((36, 40, 58), (60, 50, 46), (28, 28, 32), (70, 84, 116))
+_METALS = ((18, 98, 90), (24, 78, 102), (20, 70, 66))
+_SIGNS = ((24, 84, 210), (220, 26, 34), (250, 196, 20))
+_BODIES = ((176, 24, 30), (34, 60, 150), (230, 232, 236), (214, 150, 30))
+_CLOTHES = ((226, 40, 150), (170, 50, 190), (246, 100, 130), (150, 40, 110))
+_TROUSERS = ((70, 30, 96), (96, 30, 76), (54, 34, 110))
 _SKIN = ((226, 180, 150), (176, 124, 92), (112, 76, 56))
-_WHITE, _GLASS, _RUBBER = (238, 238, 234), (46, 56, 70), (22, 22, 24)
+_WHITE, _GLASS, _RUBBER = (238, 238, 234), (50, 72, 110), (22, 22, 24)
 
 # How strongly the brightness of a label's surface varies: (leaf-sized patches, single pixels).
 _ROUGHNESS = np.zeros((256, 2), np.float32)
-_ROUGHNESS[[BUILDING, ROAD, TREE]] = (0.03, 0.03), (0.02, 0.05), (0.18, 0.1)
+_ROUGHNESS[[BUILDING, ROAD, TREE]] = (0.02, 0.02), (0.02, 0.04), (0.14, 0.08)
 
 
 class SyntheticScenes:
@@ -141,8 +141,9 @@ class _Camera:
         self.horizon = self.height * rng.uniform(0.4, 0.52)  # row
         self.eye = rng.uniform(1.5, 2.0)  # height above the road
         self._offset, self._curve = rng.uniform(-1.2, 0.2), rng.uniform(-0.005, 0.005)
-        self._haze_distance = rng.uniform(90, 250)
-        self.zenith, self.haze, self._brightness, self._cast = _WEATHERS[int(rng.integers(len(_WEATHERS)))]
+        self._haze_distance = rng.uniform(150, 400)
+        self.zenith, self.haze, brightness, cast = _WEATHERS[int(rng.integers(len(_WEATHERS)))]
+        self._light = np.multiply(brightness * rng.uniform(0.9, 1.1), cast, dtype=np.float32)
         fine = (_FINE * size[1], _FINE * size[0])
         self.image, self._label = Image.new("RGB", fine), Image.new("L", fine, SKY)
         self._pen, self._label_pen = ImageDraw.Draw(self.image), ImageDraw.Draw(self._label)
@@ -192,15 +193,14 @@ class _Camera:
     def develop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Gives the surfaces their roughness and the picture its light, blur and noise."""
         (height, width), single = self.size, np.float32
+        blur, noise = ImageFilter.BoxBlur(max(0, rng.uniform(-0.2, 0.2))), single(rng.uniform(1, 3))
         label = np.asarray(self._label)[1::_FINE, 1::_FINE].copy()  # one fine pixel decides: labels never mix
         grid = min(height, math.ceil(self.height / 2)), min(width, math.ceil(self.width / 2))
         patches = Image.fromarray(rng.standard_normal(grid, single)).resize((width, height))
         rough, specks = _ROUGHNESS[label], rng.standard_normal(label.shape, single)
         surface = 1 + rough[..., 0] * np.asarray(patches) + rough[..., 1] * specks
-        picture = self.image.reduce(_FINE).filter(ImageFilter.BoxBlur(max(0, rng.uniform(-0.25, 0.25))))
-        light = np.multiply(self._brightness * rng.uniform(0.9, 1.1), self._cast, dtype=single)
-        image = np.asarray(picture) * surface[..., None] * light
-        image += single(rng.uniform(1, 5)) * rng.standard_normal(image.shape, single)
+        image = np.asarray(self.image.reduce(_FINE).filter(blur)) * surface[..., None] * self._light
+        image += noise * rng.standard_normal(image.shape, single)
         return np.clip(image, 0, 255).astype(np.uint8), label
 
 
@@ -219,7 +219,7 @@ class _Street:
             paint()
 
     def _pick(self, palette: Sequence[_Color], label: int | None = None) -> _Paint:
-        common, a, b, c = self.rng.normal(0, (9, 5, 5, 5)).tolist()
+        common, a, b, c = self.rng.normal(0, (7, 4, 4, 4)).tolist()
         red, green, blue = palette[int(self.rng.integers(len(palette)))]
         return _Paint((red + common + a, green + common + b, blue + common + c), label)
 
@@ -251,12 +251,12 @@ class _Street:
     def _markings(self, start: float) -> None:
         rng, edge, paint = self.rng, self.half_road - 0.45, self._pick(_MARKINGS, LANE_MARKING)
         pitch = 2.4 + rng.choice((0.0, 2.0, 2.6))  # a pitch of one dash is a solid line
-        dashes = start - rng.uniform(0, 2) + np.arange(0, 14, pitch)
-        marks = [(-0.18, 0.18, max(z, start), z + 2.4) for z in dashes]
+        dashes = start - rng.uniform(0, 2) + np.arange(0, 12, pitch)
+        marks = [(-0.2, 0.2, max(z, start), z + 2.4) for z in dashes]
         for x in (-edge, edge) if rng.random() < 0.6 else ():
-            marks += [(x - 0.18, x + 0.18, z, z + 2) for z in np.arange(start, 11, 2)]
+            marks += [(x - 0.2, x + 0.2, z, z + 2) for z in np.arange(start, 11, 2)]
         z = rng.uniform(6, 16)  # of a pedestrian crossing, if it is near enough
-        marks += [(x, x + 0.55, z, z + 2.5) for x in np.arange(-edge, edge - 0.3, 1.1) if z < 9]
+        marks += [(x, x + 0.6, z, z + 2.5) for x in np.arange(-edge, edge - 0.3, 1.1) if z < 9]
         for left, right, near, far in marks:
             self.camera.flat((left, right), (near, far), paint)
 
@@ -281,14 +281,14 @@ class _Street:
 
         kinds = (
             (self._tree, outer - 0.6, outer, 9, 22),
-            (self._lamp, kerb, kerb, 7, 12),
-            (self._sign, kerb, outer - 0.8, 7, 10),
-            (self._pedestrian, 0.6 * kerb, outer, 7, 12),
+            (self._lamp, kerb, kerb, 6, 9),
+            (self._sign, kerb, outer - 0.8, 7, 9),
+            (self._pedestrian, 0.6 * kerb, outer, 5, 7.5),
             (self._clutter, outer - 0.4, outer, 8, 14),
         )
         for k, (draw, inner, outmost, low, high) in enumerate(3 * kinds):
             # One of each for sure, on alternating sides, lest they hide one another.
-            if k < 4 or rng.random() < 0.45:
+            if k < 4 or rng.random() < 0.35:
                 place(draw, (-1) ** k * self.sunny * rng.uniform(inner, outmost), low, high)
         parked, lane = self.half_road - 0.95, self.half_road * 0.42
         slots = (-parked, 6, 9), (parked, 6, 9), (-lane, 11, 22), (lane, 11, 22)
@@ -342,15 +342,15 @@ class _Street:
         self._crown((x, height - radius, z), (radius, radius), 10, self._pick(_LEAVES, TREE))
 
     def _lamp(self, x: float, z: float) -> None:
-        height, thick, metal = self.rng.uniform(4.5, 7), 0.032 * z, self._pick(_METALS, POLE)
+        height, thick, metal = self.rng.uniform(4.5, 7), 0.04 * z, self._pick(_METALS, POLE)
         self.camera.upright((x, 0, z), thick, height, metal)
         self.camera.upright((x - math.copysign(0.6, x), height - thick, z), 1.2, thick, metal)
 
     def _sign(self, x: float, z: float) -> None:
         rng, camera, board = self.rng, self.camera, self._pick(_SIGNS, SIGN)
-        radius, top, shape = rng.uniform(0.45, 0.58), rng.uniform(2.4, 3), rng.integers(3)
-        self.camera.upright((x, 0, z), 0.032 * z, top, self._pick(_METALS, POLE))
-        for r, paint in ((radius, board), (0.55 * radius, _Paint(_WHITE))):
+        radius, top, shape = rng.uniform(0.55, 0.7), rng.uniform(2.4, 3), rng.integers(3)
+        self.camera.upright((x, 0, z), 0.04 * z, top, self._pick(_METALS, POLE))
+        for r, paint in ((radius, board), (0.45 * radius, _Paint(_WHITE))):
             if shape == 0:
                 camera.ellipse((x, top, z), (r, r), paint)
             elif shape == 1:
@@ -359,7 +359,7 @@ class _Street:
                 camera.fill(((x - r, top - r, z), (x + r, top - r, z), (x, top + r, z)), paint)
 
     def _pedestrian(self, x: float, z: float) -> None:
-        camera, tall, wide = self.camera, self.rng.uniform(1.6, 1.85), self.rng.uniform(0.54, 0.68)
+        camera, tall, wide = self.camera, self.rng.uniform(1.6, 1.85), self.rng.uniform(0.6, 0.75)
         camera.upright((x, 0, z), 0.8 * wide, 0.5 * tall, self._pick(_TROUSERS, PEDESTRIAN))
         camera.upright((x, 0, z), 0.12 * wide, 0.35 * tall, _Paint(_RUBBER))
         camera.upright((x, 0.45 * tall, z), wide, 0.38 * tall, self._pick(_CLOTHES, PEDESTRIAN))

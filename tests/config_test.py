@@ -1,0 +1,119 @@
+"""Tests for segnet_jax/config.py, and for every file in configs/."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from segnet_jax import config as configs
+from segnet_jax import experiment
+from segnet_jax.data.classes import CAMVID11, SYNTHETIC
+from segnet_jax.errors import InputError
+
+CONFIG_FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+def test_there_are_the_config_files_that_the_readme_names():
+    assert {path.name for path in CONFIG_FILES} >= {
+        "default.py",
+        "synthetic.py",
+        "camvid_segnet.py",
+        "camvid_segnet_basic.py",
+        "folder.py",
+    }
+
+
+@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
+def test_every_config_initialises_its_model_and_plans_its_run(path):
+    config = load(path)
+    keys = dict(configs._leaves(config.to_dict()))
+    declared = dict(configs._leaves(configs.default_config().to_dict()))
+    assert keys.keys() == declared.keys(), "every key is declared in configs/default.py"
+    table = SYNTHETIC if config.data.name == "synthetic" else CAMVID11
+    model = experiment.model_of(config, table.num_classes)
+    plan = experiment.plan_of(config, num_examples=367)
+    optimizer = experiment.optimizer_of(config, experiment.schedule_of(config, plan))
+    state = experiment.checkpoint_template(model, optimizer)["train_state"]
+    size = tuple(config.data.image_size) or (90, 120)
+    images = jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)
+    normalized = jax.eval_shape(experiment.normalization_of(config), images)
+    logits = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), state.variables, normalized)
+    assert logits.shape == (1, *size, table.num_classes)
+    assert plan.total_steps > plan.log_every > 0
+    experiment.check_batch_size(config, num_devices=1)
+
+
+def test_a_stored_config_comes_back_as_it_was():
+    config = configs.default_config()
+    config.data.image_size = (180, 240)
+    config.data.classes = ({"name": "road", "id": 3, "color": (1, 2, 3)},)
+    restored = configs.from_dict(json.loads(configs.to_json(config)))
+    assert restored.to_dict() == config.to_dict()
+    assert restored.data.classes[0]["color"] == (1, 2, 3)
+
+
+def test_a_config_of_an_older_version_gets_the_defaults_of_newer_keys():
+    stored = json.loads(configs.to_json(configs.default_config()))
+    del stored["loss"]["normalization"]
+    stored["gone"] = {"key": 1}
+    assert configs.from_dict(stored).to_dict() == configs.default_config().to_dict()
+
+
+def test_differences_name_key_and_both_values():
+    config = configs.default_config()
+    stored = json.loads(configs.to_json(config))
+    assert configs.differences(stored, config) == []
+    config.train.batch_size = 7
+    config.augment.scale = (0.5, 2.0)
+    assert configs.differences(stored, config) == [
+        "augment.scale: (1.0, 1.0) -> (0.5, 2.0)",
+        "train.batch_size: 12 -> 7",
+    ]
+
+
+def test_where_data_lies_and_how_it_is_read_may_change_between_resumes():
+    config = configs.default_config()
+    stored = json.loads(configs.to_json(config))
+    config.data.root = "/elsewhere"
+    config.data.num_workers = 3
+    config.eval.checkpoint = "latest"
+    config.train.log_every = "1 steps"
+    assert configs.differences(stored, config) == []
+
+
+@pytest.mark.parametrize(
+    ("duration", "steps"),
+    [
+        ("0 steps", 0),
+        ("1 step", 1),
+        ("500 steps", 500),
+        ("1 epochs", 31),  # 30.58 steps: the last batch of an epoch counts
+        ("2 epochs", 62),
+        ("0.5 epoch", 16),
+        ("12 epochs", 367),
+        (" 3 steps ", 3),
+    ],
+)
+def test_durations(duration, steps):
+    assert configs.to_steps(duration, steps_per_epoch=367 / 12) == steps
+
+
+def test_an_exact_number_of_steps_is_not_rounded_up():
+    assert configs.to_steps("3 epochs", steps_per_epoch=0.1 * 10) == 3
+    assert configs.to_steps("0.3 epochs", steps_per_epoch=10) == 3
+
+
+@pytest.mark.parametrize("duration", ["", "5", "five steps", "1.5 steps", "-1 epochs", "nan epochs", "3 weeks"])
+def test_a_duration_of_another_form_is_refused_by_its_key(duration):
+    with pytest.raises(InputError, match="train.duration=.* is no duration"):
+        configs.to_steps(duration, 10, key="train.duration")

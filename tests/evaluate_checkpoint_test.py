@@ -1,0 +1,86 @@
+"""Tests for segnet_jax/evaluate_checkpoint.py and segnet_jax/trained.py."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from segnet_jax import train
+from segnet_jax.checkpoint import Checkpoints
+from segnet_jax.errors import InputError
+from segnet_jax.evaluate_checkpoint import evaluate_checkpoint
+from segnet_jax.trained import load_trained
+from tests.conftest import make_tiny_config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    state = train.train_and_evaluate(make_tiny_config(), workdir)
+    return workdir, state
+
+
+@pytest.fixture
+def workdir(run, tmp_path):
+    return shutil.copytree(run[0], tmp_path / "run")
+
+
+def test_a_checkpoint_alone_gives_the_scores_of_the_training_run(workdir):
+    (workdir / "config.json").unlink()
+    path = workdir / "eval" / "val-6.json"
+    expected = json.loads(path.read_text())
+    path.unlink()
+    report = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest"})
+    assert json.loads(path.read_text()) == expected
+    assert report.items() <= expected.items()
+    assert path.with_suffix(".png").exists()
+
+
+def test_best_is_the_default_and_a_step_can_be_named(workdir):
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        best, steps = checkpoints.best_step(), checkpoints.steps()
+    assert load_trained(workdir).step == best
+    assert load_trained(workdir, {"eval.checkpoint": str(steps[0])}).step == steps[0]
+
+
+def test_the_trained_network_holds_the_last_state(run):
+    workdir, state = run
+    trained = load_trained(workdir, {"eval.checkpoint": "latest"})
+    for a, b in zip(jax.tree.leaves(trained.variables), jax.tree.leaves(state.variables), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert trained.class_table.names[0] == "sky"
+    assert trained.config.train.batch_size == 8
+
+
+def test_another_split_is_written_under_its_name(workdir):
+    evaluate_checkpoint(workdir, {"data.eval_split": "test", "data.eval_scenes": 3, "eval.checkpoint": "latest"})
+    assert json.loads((workdir / "eval" / "test-6.json").read_text())["images"] == 3
+
+
+def test_exact_batch_statistics_are_computed_where_the_checkpoint_has_none(workdir, caplog):
+    caplog.set_level("INFO", logger="segnet_jax")
+    running = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest"})
+    exact = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest", "eval.batch_norm": "exact"})
+    assert exact["global_accuracy"] != running["global_accuracy"]
+    assert any("computed from the training split" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"eval.checkpoint": "newest"}, "eval.checkpoint='newest' must be best, latest or a step"),
+        ({"eval.checkpoint": "5000"}, "5000"),
+        ({"data.eval_split": "holdout"}, "holdout"),
+    ],
+)
+def test_what_is_not_there_is_said(workdir, overrides, message):
+    with pytest.raises(InputError, match=message):
+        evaluate_checkpoint(workdir, overrides)
+
+
+def test_a_directory_without_checkpoints_is_left_as_it_is(tmp_path):
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        evaluate_checkpoint(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()

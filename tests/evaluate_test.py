@@ -1,0 +1,128 @@
+"""Tests for segnet_jax/evaluate.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segnet_jax import evaluate, preprocessing
+from segnet_jax.data.classes import VOID, ClassTable
+from segnet_jax.data.pipeline import to_devices
+from segnet_jax.models import create_model
+
+TABLE = ClassTable.from_config("three", ["a", "b", "c"])
+
+
+class Images:
+    """Random images of several sizes, with labels that hold void."""
+
+    name, split, class_table = "random", "val", TABLE
+
+    def __init__(self, count=7, sizes=((9, 14), (12, 11))):
+        rng = np.random.default_rng(2)
+        self.examples = []
+        for i in range(count):
+            size = sizes[i % len(sizes)]
+            labels = rng.integers(0, 4, size, np.uint8)
+            labels[labels == 3] = VOID
+            image = rng.integers(0, 256, (*size, 3), np.uint8)
+            self.examples.append({"image": image, "label": labels, "name": str(i)})
+
+    def __len__(self):
+        return len(self.examples)
+
+    def __getitem__(self, index):
+        return self.examples[index]
+
+    def shape(self, index):
+        return self.examples[index]["label"].shape
+
+
+@pytest.fixture(scope="module")
+def model():
+    return create_model("segnet_basic", 3, width_multiplier=1 / 16, axis_name="batch")
+
+
+@pytest.fixture(scope="module")
+def variables(model):
+    return jax.device_get(model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))))
+
+
+def evaluation_of(model, variables, data, num_devices=1, batch_size=2, **options):
+    evaluator = evaluate.Evaluator(
+        model, preprocessing.imagenet, jax.devices()[:num_devices], batch_size=batch_size, num_threads=1
+    )
+    return evaluator(variables, data, **options)
+
+
+def test_every_labelled_pixel_counts_once_as_in_one_image_at_a_time(model, variables):
+    data = Images(sizes=((12, 14),))
+    confusion = np.zeros((3, 3), int)
+    for example in data.examples:
+        logits = model.apply(variables, preprocessing.imagenet(example["image"][None]), train=False)
+        predictions = np.asarray(logits[0]).argmax(-1)
+        for label, prediction in zip(example["label"].ravel(), predictions.ravel(), strict=True):
+            if label != VOID:
+                confusion[label, prediction] += 1
+    report = evaluation_of(model, variables, data).report
+    assert report["images"] == 7
+    assert report["pixels"] == confusion.sum()
+    assert report["void_pixels"] == 7 * 12 * 14 - confusion.sum()
+    assert report["global_accuracy"] == pytest.approx(np.trace(confusion) / confusion.sum())
+    union = confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
+    assert [entry["iou"] for entry in report["classes"]] == pytest.approx(np.diag(confusion) / union)
+
+
+@pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 7), (3, 3), (8, 5)])
+def test_the_result_does_not_depend_on_batch_size_or_devices(model, variables, num_devices, batch_size):
+    data = Images()
+    expected = evaluation_of(model, variables, data, boundary_f1=True)
+    found = evaluation_of(model, variables, data, num_devices, batch_size, boundary_f1=True)
+    assert found.report == expected.report
+    assert found.report["boundary_f1"] is not None
+
+
+def test_pictures_have_their_own_sizes_and_predictions(model, variables):
+    data = Images()
+    pictures = evaluation_of(model, variables, data, batch_size=4, num_pictures=3).pictures
+    assert [picture.image.shape for picture in pictures] == [(9, 14, 3), (12, 11, 3), (9, 14, 3)]
+    for picture, index in zip(pictures, (0, 3, 6), strict=True):
+        np.testing.assert_array_equal(picture.image, data[index]["image"])
+        np.testing.assert_array_equal(picture.label, data[index]["label"])
+        assert picture.prediction.shape == picture.label.shape
+    assert evaluation_of(model, variables, data).pictures == []
+
+
+def test_an_evaluation_can_be_stopped(model, variables):
+    asked = []
+    with pytest.raises(evaluate.Stopped):
+        evaluation_of(model, variables, Images(), should_stop=lambda: asked.append(1) or len(asked) == 2)
+    assert len(asked) == 2
+
+
+def test_exact_batch_stats_are_the_means_over_batches(model, variables):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (4, 10, 12, 3), np.uint8) for _ in range(3)]
+    kernel = variables["params"]["conv1"]["kernel"]
+    means, squares = [], []
+    for batch in images:
+        x = jax.lax.conv_general_dilated(
+            preprocessing.imagenet(batch), kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        means.append(np.mean(x, axis=(0, 1, 2)))
+        squares.append(np.var(x, axis=(0, 1, 2)))
+    for num_devices in (1, 2):
+        batches = to_devices(iter({"image": batch} for batch in images), jax.devices()[:num_devices])
+        devices = jax.devices()[:num_devices]
+        stats = evaluate.exact_batch_stats(model, preprocessing.imagenet, variables, batches, devices)
+        np.testing.assert_allclose(stats["conv1_bn"]["mean"], np.mean(means, axis=0), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(stats["conv1_bn"]["var"], np.mean(squares, axis=0), rtol=1e-3)
+    assert jax.tree.structure(stats) == jax.tree.structure(variables["batch_stats"])
+
+
+def test_a_written_report_comes_with_its_sheet(model, variables, tmp_path):
+    evaluation = evaluation_of(model, variables, Images(), num_pictures=2)
+    path = evaluation.write(tmp_path, "val", 12, TABLE)
+    assert path == tmp_path / "eval" / "val-12.json"
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert not list(path.parent.glob("*.tmp"))

@@ -1,0 +1,91 @@
+"""Tests for segnet_jax/experiment.py."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segnet_jax import experiment
+from segnet_jax.config import default_config
+from segnet_jax.errors import InputError
+
+
+def config_with(**values):
+    config = default_config()
+    config.update_from_flattened_dict({key.replace("__", "."): value for key, value in values.items()})
+    return config
+
+
+def test_model_fields_come_from_the_config():
+    config = config_with(model__dtype="bfloat16", model__width_multiplier=0.5, model__remat_stages=(1, 2))
+    model = experiment.model_of(config, 11)
+    assert (model.dtype, model.param_dtype) == (jnp.bfloat16, jnp.float32)
+    assert (model.num_classes, model.width_multiplier, tuple(model.remat_stages)) == (11, 0.5, (1, 2))
+    assert model.axis_name == "batch"
+    assert experiment.model_of(config_with(model__cross_replica_batch_norm=False), 11).axis_name is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model.dtype", "float8", "model.dtype='float8'.*bfloat16"),
+        ("model.name", "segnot", "segnot.*segnet_basic"),
+        ("preprocessing", "zscore", "preprocessing='zscore'.*imagenet"),
+        ("optimizer.schedule", "linear", "optimizer.schedule='linear'.*cosine"),
+        ("train.duration", "0 steps", "at least one step"),
+        ("data.name", "cityscape", "data.name='cityscape'.*camvid"),
+        ("data.name", "camvid", "data.root"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_key(key, value, message):
+    config = config_with(**{key.replace(".", "__"): value})
+    with pytest.raises(InputError, match=message):
+        experiment.model_of(config, 3)
+        experiment.normalization_of(config)
+        experiment.schedule_of(config, experiment.plan_of(config, 100))
+        experiment.dataset_of(config, "train")
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "parts", "devices", "fitting"),
+    [(12, 1, 8, "8 or 16"), (4, 1, 8, "take 8,"), (12, 2, 4, "8 or 16"), (7, 7, 1, None), (16, 2, 8, None)],
+)
+def test_a_batch_must_divide_by_devices_and_parts(batch_size, parts, devices, fitting):
+    config = config_with(train__batch_size=batch_size, train__accumulation_steps=parts)
+    if fitting is None:
+        experiment.check_batch_size(config, devices)
+    else:
+        with pytest.raises(InputError, match=fitting):
+            experiment.check_batch_size(config, devices)
+
+
+def test_the_plan_counts_in_steps():
+    config = config_with(
+        train__duration="2 epochs",
+        train__batch_size=12,
+        train__log_every="4 steps",
+        train__eval_every="1 epochs",
+        train__checkpoint_every="10 steps",
+    )
+    plan = experiment.plan_of(config, num_examples=100)
+    assert plan.total_steps == 17  # 16.7
+    steps = range(1, 18)
+    assert plan.log_every == 4
+    assert [step for step in steps if plan.evaluates(step)] == [9, 17]
+    assert [step for step in steps if plan.checkpoints(step)] == [9, 10, 17]
+
+
+def test_class_weights_are_computed_from_the_training_labels():
+    config = config_with(data__train_scenes=3, data__scene_size=(20, 24))
+    dataset = experiment.dataset_of(config, "train")
+    labels = np.stack([dataset[i]["label"] for i in range(3)])
+    # Eigen and Fergus 2015: median over the frequencies in images that hold the class, void among them.
+    frequencies = []
+    for value in [*range(10), 255]:
+        images = (labels == value).any(axis=(1, 2))
+        if images.any():
+            frequencies.append(((labels == value).sum() / images.sum() / (20 * 24), value))
+    median = np.median([frequency for frequency, _ in frequencies])
+    weights = experiment.class_weights_of(config, dataset)
+    for frequency, value in frequencies:
+        if value < 10:
+            assert weights[value] == pytest.approx(median / frequency, rel=1e-5)

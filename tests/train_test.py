@@ -1,0 +1,171 @@
+"""Tests for segnet_jax/train.py: whole runs, stopped and resumed."""
+
+import json
+import os
+import re
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from segnet_jax import experiment, train
+from segnet_jax.checkpoint import Checkpoints
+from segnet_jax.errors import InputError
+
+
+def assert_identical(first, second):
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(first), jax.tree.leaves(second), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), path
+
+
+def stop_at(monkeypatch, step, act):
+    """Calls `act` when the run asks for the batch of `step`."""
+    original = experiment.train_batches_of
+
+    def batches(config, dataset, devices, first_step):
+        number = first_step
+        for batch in original(config, dataset, devices, first_step):
+            number += 1
+            if number == step:
+                act()
+            yield batch
+
+    monkeypatch.setattr(experiment, "train_batches_of", batches)
+
+
+def test_a_run_leaves_what_it_promises(tiny_config, tmp_path, capsys):
+    state = train.train_and_evaluate(tiny_config, tmp_path)
+    assert int(state.step) == 6
+    report = json.loads((tmp_path / "eval" / "val-6.json").read_text())
+    assert (report["split"], report["step"], report["images"]) == ("val", 6, 9)
+    assert report["pixels"] + report["void_pixels"] == 9 * 16 * 24
+    assert 0 <= report["mean_iou"] <= 1
+    assert 0 <= report["boundary_f1"] <= 1
+    assert (tmp_path / "eval" / "val-6.png").stat().st_size > 1000
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
+    assert list(losses) == [2, 4, 6]
+    assert losses[6] < losses[2]
+    assert [line["step"] for line in lines if "val/mean_iou" in line] == [3, 6]
+    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        assert {4, 6} <= set(checkpoints.steps()) <= {3, 4, 6}
+        metadata = checkpoints.read_metadata(6)
+        assert metadata["config"]["train"]["batch_size"] == 8
+        assert metadata["class_table"]["classes"][0]["name"] == "sky"
+        assert checkpoints.read_metrics(6)["mean_iou"] == pytest.approx(report["mean_iou"])
+    printed = capsys.readouterr().out
+    assert "first step took" in printed
+    assert "step 4/6" in printed
+    assert "data wait" in printed
+
+
+def test_a_finished_run_is_not_trained_again(tiny_config, tmp_path):
+    tiny_config.train.duration = "2 steps"
+    first = train.train_and_evaluate(tiny_config, tmp_path)
+    report = tmp_path / "eval" / "val-2.json"
+    text = report.read_text()
+    report.write_text(text.replace('"images": 9', '"images": 10'))
+    again = train.train_and_evaluate(tiny_config, tmp_path)
+    assert '"images": 10' in report.read_text(), "the report is taken as it lies there"
+    assert_identical(first, again)
+    report.unlink()
+    train.train_and_evaluate(tiny_config, tmp_path)
+    assert report.read_text() == text, "a missing report is made up for"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_saves_and_resumes_to_identical_parameters(tiny_config, tmp_path, monkeypatch, number):
+    tiny_config.model.dropout_rate = 0.3
+    tiny_config.augment.brightness = 0.3
+    whole = train.train_and_evaluate(tiny_config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(SystemExit) as stopped:
+            train.train_and_evaluate(tiny_config, tmp_path / "stopped")
+    assert stopped.value.code == 128 + number
+    with Checkpoints(tmp_path / "stopped" / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.latest_step() == 5
+    resumed = train.train_and_evaluate(tiny_config, tmp_path / "stopped")
+    assert_identical(whole, resumed)
+    reports = [json.loads((tmp_path / name / "eval" / "val-6.json").read_text()) for name in ("whole", "stopped")]
+    assert reports[0] == reports[1]
+    steps = [json.loads(line)["step"] for line in (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+def test_a_run_that_crashes_loses_nothing_before_its_last_checkpoint(tiny_config, tmp_path, monkeypatch):
+    class Crash(Exception):
+        pass
+
+    def crash():
+        raise Crash
+
+    whole = train.train_and_evaluate(tiny_config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6, crash)
+        with pytest.raises(Crash):
+            train.train_and_evaluate(tiny_config, tmp_path / "crashed")
+    assert_identical(whole, train.train_and_evaluate(tiny_config, tmp_path / "crashed"))
+
+
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_used(tiny_config, tmp_path, caplog, monkeypatch):
+    whole = train.train_and_evaluate(tiny_config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(SystemExit):
+            train.train_and_evaluate(tiny_config, tmp_path / "run")
+    for path in (tmp_path / "run" / "checkpoints" / "5" / "state").rglob("*"):
+        if path.is_file() and path.stat().st_size > 1000:
+            path.write_bytes(path.read_bytes()[:-500])
+    caplog.set_level("WARNING", logger="segnet_jax")
+    resumed = train.train_and_evaluate(tiny_config, tmp_path / "run")
+    assert any("step 5" in record.message for record in caplog.records), caplog.text
+    assert_identical(whole, resumed)
+
+
+def test_another_configuration_in_the_same_workdir_is_refused_by_its_keys(tiny_config, tmp_path):
+    tiny_config.train.duration = "1 steps"
+    train.train_and_evaluate(tiny_config, tmp_path)
+    tiny_config.optimizer.learning_rate = 0.01
+    tiny_config.data.num_threads = 2
+    with pytest.raises(InputError, match=r"optimizer.learning_rate: 0.05 -> 0.01\); choose another --workdir"):
+        train.train_and_evaluate(tiny_config, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_config, tmp_path):
+    tiny_config.optimizer.learning_rate = 1e30
+    tiny_config.optimizer.weight_decay = 1.0
+    tiny_config.train.eval_every = "0 steps"
+    tiny_config.train.checkpoint_every = "1 steps"
+    tiny_config.train.duration = "40 steps"
+    with pytest.raises(
+        FloatingPointError, match=r"of step (\d+) is (nan|inf); the checkpoint of step (\d+) is kept"
+    ) as e:
+        train.train_and_evaluate(tiny_config, tmp_path)
+    bad, kept = (int(word) for word in str(e.value).replace(";", "").split() if word.isdecimal())
+    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.latest_step() == kept == bad - 1
+
+
+def test_a_batch_that_does_not_divide_is_refused_before_anything_is_made(tiny_config, tmp_path):
+    tiny_config.train.batch_size = 12
+    with pytest.raises(InputError, match="train.batch_size=12 does not divide by 8 devices; take 8 or 16"):
+        train.train_and_evaluate(tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_exact_batch_statistics_are_saved_with_the_checkpoint(tiny_config, tmp_path):
+    tiny_config.eval.batch_norm = "exact"
+    tiny_config.train.duration = "2 steps"
+    tiny_config.train.eval_every = "0 steps"
+    train.train_and_evaluate(tiny_config, tmp_path)
+    optimizer = experiment.optimizer_of(tiny_config, lambda step: 0.0)
+    template = experiment.checkpoint_template(experiment.model_of(tiny_config, 10), optimizer)
+    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        _, saved, metadata = checkpoints.restore(template, 2)
+    assert metadata["exact_batch_stats"] is True
+    running, exact = saved["train_state"].batch_stats, saved["eval_batch_stats"]
+    # After two steps the running averages still hold 0.9 ** 2 of their initial zeros.
+    assert np.abs(exact["conv1_bn"]["mean"]).max() > 2 * np.abs(running["conv1_bn"]["mean"]).max()
