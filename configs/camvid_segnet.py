@@ -1,4 +1,9 @@
-"""SegNet from VGG16's ImageNet weights on CamVid."""
+"""SegNet from VGG16's ImageNet weights on CamVid at half the papers' resolution; docs/camvid.md has the results.
+
+    python -m segnet_jax.main --config=configs/camvid_segnet.py --workdir=runs/camvid --config.data.root=CAMVID
+
+The papers' 360x480: --config.data.image_size='(360, 480)'. A step takes 4.3 s on two CPU cores, the run 80 minutes.
+"""
 
 import ml_collections
 
@@ -6,17 +11,21 @@ from segnet_jax.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:
+    """A short run: tempered class weights, a falling learning rate and Nesterov's momentum make up for its length."""
     config = default_config()
     config.data.name = "camvid"
     config.data.root = "data/camvid"
     config.data.image_size = (180, 240)
     config.pretrained.weights = "vgg16"
-    config.model.batch_norm_momentum = 0.99
+    config.model.batch_norm_momentum = 0.97
     config.loss.class_weight_power = 0.5
+    config.loss.normalization = "weights"
     config.optimizer.learning_rate = 0.05
     config.optimizer.schedule = "cosine"
+    config.optimizer.warmup = "30 steps"
     config.optimizer.nesterov = True
-    config.train.duration = "15 epochs"
+    config.train.duration = "12 epochs"
     config.train.batch_size = 4
-    config.train.eval_every = "3 epochs"
+    config.train.eval_every = "2 epochs"
+    config.train.checkpoint_every = "0.5 epochs"
     return config

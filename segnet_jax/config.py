@@ -35,6 +35,11 @@ def default_config() -> ml_collections.ConfigDict:
     return module.get_config()
 
 
+def keys(config: ml_collections.ConfigDict) -> list[str]:
+    """Every key of a configuration, dotted, such as "train.batch_size"."""
+    return [key for key, _ in _leaves(config.to_dict())]
+
+
 def to_json(config: ml_collections.ConfigDict) -> str:
     """The configuration as JSON text; tuples become lists."""
     return json.dumps(config.to_dict(), indent=2)
@@ -43,8 +48,9 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 def from_dict(stored: dict[str, Any]) -> ml_collections.ConfigDict:
     """A configuration from what `to_json` stored; keys that it lacks, being newer, have their defaults."""
     config = default_config()
+    declared = set(keys(config))
     for key, value in _leaves(stored):
-        if key in dict(_leaves(config.to_dict())):
+        if key in declared:
             _set(config, key, value)
     return config
 

@@ -75,9 +75,6 @@ def model_of(config: ml_collections.ConfigDict, num_classes: int) -> Segmentatio
         if fields[key] not in _DTYPES:
             raise InputError(f"model.{key}={fields[key]!r} is not known; choose one of {', '.join(_DTYPES)}.")
         fields[key] = _DTYPES[fields[key]]
-    stages = fields["remat_stages"]
-    if not all(isinstance(stage, int) and 1 <= stage <= 5 for stage in stages):
-        raise InputError(f"model.remat_stages={stages!r} must be stages from 1 to 5, such as '(1, 2)'.")
     return create_model(fields.pop("name"), num_classes, axis_name=AXIS if shared else None, **fields)
 
 

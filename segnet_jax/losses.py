@@ -10,7 +10,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, class_weights: jax.Array
     """The sum over labelled pixels of class weight times negative log-likelihood.
 
     The sum is float32 whatever the type of the logits. A pixel is labelled if its label is a class; void (255), or
-    any other value from K up, adds nothing to the sum or to the gradient. The true class's logit is picked by
+    any other value, adds nothing to the sum or to the gradient of finite logits. The true class's logit is picked by
     comparison, so neither a one-hot copy of the labels nor a gather appears.
 
     Args:
@@ -48,7 +48,7 @@ def normalizer(labels: jax.Array, class_weights: jax.Array, by: str) -> jax.Arra
       float32 [].
     """
     if by == "pixels":
-        return jnp.sum(labels < class_weights.shape[0], dtype=jnp.float32)
+        return jnp.sum((labels >= 0) & (labels < class_weights.shape[0]), dtype=jnp.float32)
     if by == "weights":
         return jnp.sum(pixel_weights(labels, class_weights))
     raise ValueError(f"A loss is normalised by 'pixels' or 'weights', not {by!r}.")

@@ -5,17 +5,19 @@ python -m segnet_jax.main --config=FILE --workdir=DIR [--mode=train|eval] [--con
 
 from __future__ import annotations
 
+import difflib
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from segnet_jax.cache import enable_compilation_cache
-from segnet_jax.config import default_file
+from segnet_jax.config import default_config, default_file, keys
 from segnet_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -64,21 +66,32 @@ def parse_flags(arguments: list[str]) -> list[str]:
     Without --config the defaults hold. They are not the flag's default value, because that would be read, and
     overrides be applied to it, before anything here could answer for them.
     """
-    given = [text.partition("=")[2] for text in arguments if text.startswith(("--config=", "-config="))]
-    if not given and "--config" not in arguments:
-        arguments = [arguments[0], f"--config={default_file()}", *arguments[1:]]
-    for path in given:
+    files = [text.partition("=")[2] for text in arguments if text.startswith("--config=")]
+    for path in files:
         if not Path(path).is_file():
-            print(f"error: --config={path} is not a file; configs/ holds those that come along.", file=sys.stderr)
-            sys.exit(2)
+            _leave(f"--config={path} is not a file; those that come along lie in configs/.")
+    for text in arguments:
+        if text.startswith("--config."):
+            _refuse_unknown_key(text.removeprefix("--config.").partition("=")[0])
+    if not files and "--config" not in arguments:
+        arguments = [arguments[0], f"--config={default_file()}", *arguments[1:]]
     try:
         return flags.FLAGS(arguments)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        X
-        if isinstance(error, (AttributeError, KeyError)):
-            text = f"the configuration has no key {text}"
-        print(f"error: {text} (see --help, and configs/default.py for every key)", file=sys.stderr)
-        sys.exit(2)
+    except (flags.Error, TypeError, ValueError, OSError) as error:
+        _leave(f"{' '.join(str(error).split())} (--help tells more)")
+
+
+def _refuse_unknown_key(key: str) -> None:
+    declared = keys(default_config())
+    if key.partition("[")[0] not in declared:
+        close = difflib.get_close_matches(key, declared, 1)
+        advice = f"did you mean {close[0]}?" if close else "configs/default.py declares those that there are."
+        _leave(f"--config.{key}: the configuration has no key {key}; {advice}")
+
+
+def _leave(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ def create_schedule(
     else:
         if step_every < 1:
             raise InputError("optimizer.schedule='step' needs optimizer.step_every, such as '30 epochs'.")
+        if not 0 < step_factor <= 1:
+            raise InputError(f"optimizer.step_factor={step_factor} must lie above 0 and not above 1.")
         schedule = optax.exponential_decay(learning_rate, step_every, step_factor, staircase=True)
     if not warmup_steps:
         return schedule

@@ -83,8 +83,11 @@ def max_unpool(pooled: jax.Array, indices: jax.Array, output_size: tuple[int, in
     """
     _check_window(window)
     height, width = output_size
-    if pooled.shape != indices.shape:
-        raise ValueError(f"max_unpool takes values and indices of one shape, not {pooled.shape} and {indices.shape}.")
+    if pooled.ndim < 3 or pooled.shape != indices.shape:
+        raise ValueError(
+            "max_unpool takes values and indices of one shape, [..., height, width, channels], not "
+            f"{pooled.shape} and {indices.shape}."
+        )
     if pooled.shape[-3:-1] != (pooled_size(height, window), pooled_size(width, window)):
         raise ValueError(
             f"max_unpool cannot give {height}x{width} from {pooled.shape[-3]}x{pooled.shape[-2]} with a window of "

@@ -55,7 +55,7 @@ def lcn(images: jax.Array) -> jax.Array:
     variance = _gaussian_mean(jnp.mean(centred * centred, axis=-1, keepdims=True))
     deviation = jnp.sqrt(jnp.maximum(variance, 0.0))
     floor = jnp.mean(deviation, axis=(-3, -2), keepdims=True)
-    # An image of one colour has no contrast anywhere: zero over one.
+    # A grey image of one value has no contrast anywhere: zero over one.
     divisor = jnp.maximum(deviation, floor)
     return centred / jnp.where(divisor > 1e-6, divisor, 1.0)
 

@@ -76,8 +76,13 @@ def load_vgg16(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         for key in (f"features.{number}.weight", f"features.{number}.bias"):
             if key not in tensors:
                 raise InputError(f"{path} has no tensor {key!r}; it must hold VGG16 with torchvision's names.")
-        kernel = tensors[f"features.{number}.weight"].astype(np.float32)
-        layers[name] = kernel.transpose(2, 3, 1, 0), tensors[f"features.{number}.bias"].astype(np.float32)
+        kernel, bias = (tensors[f"features.{number}.{part}"].astype(np.float32) for part in ("weight", "bias"))
+        if kernel.ndim != 4 or bias.shape != kernel.shape[:1]:
+            raise InputError(
+                f"{path}: features.{number} has a weight of {kernel.shape} and a bias of {bias.shape}, which is no "
+                "convolution; it must hold VGG16 with torchvision's names."
+            )
+        layers[name] = kernel.transpose(2, 3, 1, 0), bias
     return layers
 
 

@@ -255,7 +255,7 @@ def proposal_of(root):
     assert str(root / "masks") in text
     found = re.search(r"^config.data.classes = (\(.*\))$", text, re.DOTALL | re.MULTILINE)
     assert found, text
-    return ast.literal_eval(found[1].replace("\n", ""))
+    return list(ast.literal_eval(found[1].replace("\n", "")))
 
 
 def test_without_classes_a_table_of_ids_is_proposed(tmp_path):

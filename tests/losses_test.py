@@ -178,3 +178,10 @@ def test_no_scatter_and_no_gather():
 def test_an_unknown_normalization_is_refused():
     with pytest.raises(ValueError, match="'pixels' or 'weights', not 'mean'"):
         _normalizer(np.zeros(3, np.uint8), _WEIGHTS, "mean")
+
+
+def test_any_value_that_is_no_class_is_unlabelled():
+    labels = jnp.asarray([-1, 0, 1, 2, 255])
+    weights = jnp.asarray([2.0, 3.0])
+    assert normalizer(labels, weights, "pixels") == 2
+    assert normalizer(labels, weights, "weights") == 5

@@ -36,3 +36,17 @@ def test_an_unknown_field_is_answered_with_the_known_ones(field):
         *["axis_name", "batch_norm_momentum", "dropout_rate", "dtype", "param_dtype", "remat_stages"],
         "width_multiplier",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"dropout_rate": 1.5}, "dropout_rate=1.5"),
+        ({"width_multiplier": 0.0}, "width_multiplier=0.0"),
+        ({"remat_stages": (5,)}, "segnet_basic has the stages 1 to 4"),
+        ({"remat_stages": ("x",)}, "remat_stages has 'x'"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        create_model("segnet_basic", 3, **fields)

@@ -177,3 +177,9 @@ def test_weight_decay_spares_biases_and_batch_norm(name):
     ranks = {(path[0].key, path[1].key): leaf.ndim for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     assert decays == {leaf: rank == 4 for leaf, rank in ranks.items()}
     assert sum(decays.values()) == (26 if name == "segnet" else 9)
+
+
+@pytest.mark.parametrize("step_factor", [0.0, -0.1, 2.0])
+def test_a_step_that_does_not_lower_the_rate_is_refused(step_factor):
+    with pytest.raises(InputError, match="optimizer.step_factor"):
+        create_schedule("step", learning_rate=0.1, total_steps=10, step_every=2, step_factor=step_factor)

@@ -308,3 +308,8 @@ def test_unpooling_refuses_what_does_not_belong_together():
     for window in (0, 17):
         with pytest.raises(ValueError, match=f"not {window}"):
             max_unpool(pooled, indices, (5, 6), window)
+
+
+def test_unpooling_needs_height_width_and_channels():
+    with pytest.raises(ValueError, match="height, width, channels"):
+        max_unpool(jnp.zeros((2, 3)), jnp.zeros((2, 3), jnp.uint8), (4, 6))

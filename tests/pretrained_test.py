@@ -93,6 +93,14 @@ def test_a_missing_tensor_is_named(tmp_path, missing):
     assert f"'{missing}'" in str(caught.value)
 
 
+@pytest.mark.parametrize(("part", "shape"), [("weight", (8, 8)), ("bias", (9,))])
+def test_a_tensor_of_another_form_is_named(tmp_path, part, shape):
+    tensors = random_layers(narrow=64)
+    tensors[f"features.10.{part}"] = np.zeros(shape, np.float16)
+    with pytest.raises(InputError, match="features.10 has a weight of .* which is no convolution"):
+        load_vgg16(write(tmp_path / "vgg16.safetensors", tensors))
+
+
 def test_a_damaged_file_is_named(tmp_path):
     whole = write(tmp_path / "whole.safetensors", random_layers(narrow=64)).read_bytes()
     for name, content in {

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 
 import jax
@@ -154,6 +153,25 @@ def test_a_batch_that_does_not_divide_is_refused_before_anything_is_made(tiny_co
     with pytest.raises(InputError, match="train.batch_size=12 does not divide by 8 devices; take 8 or 16"):
         train.train_and_evaluate(tiny_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_eight_devices_train_and_evaluate_to_the_numbers_of_one(tiny_config, tmp_path, monkeypatch):
+    devices = jax.local_devices()
+    assert len(devices) == 8
+    results = []
+    for count in (8, 1):
+        monkeypatch.setattr(jax, "local_devices", lambda count=count: devices[:count])
+        workdir = tmp_path / str(count)
+        state = train.train_and_evaluate(tiny_config, workdir)
+        lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+        losses = [line["train/loss"] for line in lines if "train/loss" in line]
+        results.append((state, losses, json.loads((workdir / "eval" / "val-6.json").read_text())))
+    (eight, eight_losses, eight_report), (one, one_losses, one_report) = results
+    assert eight_losses == pytest.approx(one_losses, rel=1e-4)
+    assert eight_report["global_accuracy"] == pytest.approx(one_report["global_accuracy"], abs=2e-3)
+    assert eight_report["pixels"] == one_report["pixels"]
+    for a, b in zip(jax.tree.leaves(eight.variables), jax.tree.leaves(one.variables), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
 def test_exact_batch_statistics_are_saved_with_the_checkpoint(tiny_config, tmp_path):

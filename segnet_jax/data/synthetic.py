@@ -53,7 +53,7 @@ _WHITE, _GLASS, _RUBBER = (238, 238, 234), (50, 72, 110), (22, 22, 24)
 
 # How strongly the brightness of a label's surface varies: (leaf-sized patches, single pixels).
 _ROUGHNESS = np.zeros((256, 2), np.float32)
-_ROUGHNESS[[BUILDING, ROAD, TREE]] = (0.02, 0.02), (0.02, 0.04), (0.14, 0.08)
+_ROUGHNESS[[BUILDING, ROAD, TREE]] = (0.02, 0.02), (0.02, 0.03), (0.12, 0.06)
 
 
 class SyntheticScenes:
@@ -193,7 +193,7 @@ class _Camera:
     def develop(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Gives the surfaces their roughness and the picture its light, blur and noise."""
         (height, width), single = self.size, np.float32
-        blur, noise = ImageFilter.BoxBlur(max(0, rng.uniform(-0.2, 0.2))), single(rng.uniform(1, 3))
+        blur, noise = ImageFilter.BoxBlur(max(0, rng.uniform(-0.2, 0.2))), single(rng.uniform(1, 2))
         label = np.asarray(self._label)[1::_FINE, 1::_FINE].copy()  # one fine pixel decides: labels never mix
         grid = min(height, math.ceil(self.height / 2)), min(width, math.ceil(self.width / 2))
         patches = Image.fromarray(rng.standard_normal(grid, single)).resize((width, height))
@@ -288,7 +288,7 @@ class _Street:
         )
         for k, (draw, inner, outmost, low, high) in enumerate(3 * kinds):
             # One of each for sure, on alternating sides, lest they hide one another.
-            if k < 4 or rng.random() < 0.35:
+            if k < 4 or rng.random() < 0.2:
                 place(draw, (-1) ** k * self.sunny * rng.uniform(inner, outmost), low, high)
         parked, lane = self.half_road - 0.95, self.half_road * 0.42
         slots = (-parked, 6, 9), (parked, 6, 9), (-lane, 11, 22), (lane, 11, 22)
@@ -342,14 +342,14 @@ class _Street:
         self._crown((x, height - radius, z), (radius, radius), 10, self._pick(_LEAVES, TREE))
 
     def _lamp(self, x: float, z: float) -> None:
-        height, thick, metal = self.rng.uniform(4.5, 7), 0.04 * z, self._pick(_METALS, POLE)
+        height, thick, metal = self.rng.uniform(4.5, 7), 0.05 * z, self._pick(_METALS, POLE)
         self.camera.upright((x, 0, z), thick, height, metal)
         self.camera.upright((x - math.copysign(0.6, x), height - thick, z), 1.2, thick, metal)
 
     def _sign(self, x: float, z: float) -> None:
         rng, camera, board = self.rng, self.camera, self._pick(_SIGNS, SIGN)
-        radius, top, shape = rng.uniform(0.55, 0.7), rng.uniform(2.4, 3), rng.integers(3)
-        self.camera.upright((x, 0, z), 0.04 * z, top, self._pick(_METALS, POLE))
+        radius, top, shape = rng.uniform(0.65, 0.8), rng.uniform(2.4, 3), rng.integers(3)
+        self.camera.upright((x, 0, z), 0.05 * z, top, self._pick(_METALS, POLE))
         for r, paint in ((radius, board), (0.45 * radius, _Paint(_WHITE))):
             if shape == 0:
                 camera.ellipse((x, top, z), (r, r), paint)
@@ -359,7 +359,7 @@ class _Street:
                 camera.fill(((x - r, top - r, z), (x + r, top - r, z), (x, top + r, z)), paint)
 
     def _pedestrian(self, x: float, z: float) -> None:
-        camera, tall, wide = self.camera, self.rng.uniform(1.6, 1.85), self.rng.uniform(0.6, 0.75)
+        camera, tall, wide = self.camera, self.rng.uniform(1.65, 1.9), self.rng.uniform(0.7, 0.85)
         camera.upright((x, 0, z), 0.8 * wide, 0.5 * tall, self._pick(_TROUSERS, PEDESTRIAN))
         camera.upright((x, 0, z), 0.12 * wide, 0.35 * tall, _Paint(_RUBBER))
         camera.upright((x, 0.45 * tall, z), wide, 0.38 * tall, self._pick(_CLOTHES, PEDESTRIAN))

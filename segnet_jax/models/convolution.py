@@ -48,18 +48,21 @@ def conv_general_dilated(
             **options,
         )
 
-    if not _gains_from_strips(lhs, rhs, window_strides, padding, (lhs_dilation, rhs_dilation), feature_group_count):
+    is_plain = (
+        lhs.ndim == 4
+        and lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+        == lax.conv_dimension_numbers(lhs.shape, rhs.shape, _DIMENSIONS)
+        and feature_group_count == 1
+        and all(value is None for value in options.values())
+    )
+    if not (is_plain and _gains_from_strips(lhs, rhs, window_strides, padding, (lhs_dilation, rhs_dilation))):
         return plain(lhs, rhs)
     return lax.platform_dependent(lhs, rhs, cpu=_same_conv, default=plain)
 
 
-def _gains_from_strips(
-    x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, dilations: tuple[Any, Any], groups: int
-) -> bool:
+def _gains_from_strips(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, dilations: tuple[Any, Any]) -> bool:
     return (
-        x.ndim == 4
-        and groups == 1
-        and padding == "SAME"
+        padding == "SAME"
         and all(size == 1 for size in strides)
         and all(size == 1 for dilation in dilations for size in dilation or ())
         and kernel.shape[0] == kernel.shape[1]
