@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -22,15 +21,12 @@ from segnet_jax.config import to_steps
 from segnet_jax.data import create_dataset, pipeline
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.class_weights import cached_label_statistics, class_weights
-from segnet_jax.data.folder import Folder
 from segnet_jax.data.pipeline import Dataset
 from segnet_jax.errors import InputError
 from segnet_jax.evaluate import Evaluator, exact_batch_stats
 from segnet_jax.models import create_model
 from segnet_jax.models.layers import SegmentationModel
 from segnet_jax.train_step import AXIS, TrainState, create_train_state
-
-_log = logging.getLogger("segnet_jax")
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
@@ -58,13 +54,6 @@ def dataset_of(config: ml_collections.ConfigDict, split: str) -> Dataset:
     if not len(dataset):
         raise InputError(f"The split {split!r} of {data.name} is empty; give it images, or name another split.")
     return dataset
-
-
-def check_labels(dataset: Dataset) -> None:
-    """Reads every mask of a data set that people make themselves, so that a bad one is found before training."""
-    if isinstance(dataset, Folder):
-        _log.info("Checking the %d masks of %s.", len(dataset), dataset.split)
-        dataset.check_labels()
 
 
 def model_of(config: ml_collections.ConfigDict, num_classes: int) -> SegmentationModel:

@@ -20,7 +20,7 @@ from clu import parameter_overview
 from segnet_jax import checkpoint, evaluate, experiment, metrics
 from segnet_jax import config as configs
 from segnet_jax.checkpoint import Checkpoints
-from segnet_jax.data import pipeline
+from segnet_jax.data import check_labels, pipeline
 from segnet_jax.errors import InputError
 from segnet_jax.interruption import Interruption
 from segnet_jax.progress import Progress
@@ -56,6 +56,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
         state, first_step = run.start(checkpoints)
         writer = stack.enter_context(MetricWriter(workdir, resume_step=first_step))
+        if first_step == 0:
+            writer.write_hparams(config.to_dict())
         return run.train(state, first_step, checkpoints, writer, interruption)
 
 
@@ -108,7 +110,7 @@ class _Run:
         """The state to go on from, on the devices, and its step."""
         if not checkpoint.exists(self.workdir / "checkpoints"):
             for dataset in (self.train_data, self.eval_data):
-                experiment.check_labels(dataset)
+                check_labels(dataset)
             state = experiment.initial_state_of(self.config, self.model, self.optimizer)
             step = 0
             _log.info("%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))

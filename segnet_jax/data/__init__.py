@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from segnet_jax.data.camvid import Camvid
@@ -56,3 +58,14 @@ def create_dataset(
         return Camvid(root, split)
     class_table = ClassTable.from_config("folder", classes) if classes else None
     return Folder(root, split, class_table, val_fraction, mask_suffix)
+
+
+def check_labels(dataset: Dataset) -> None:
+    """Reads every label of a data set that lies in files, so that a wrong one shows before training, not during it.
+
+    Raises:
+      InputError: the first label that is damaged, or holds what the class table lacks, by file, value and pixel.
+    """
+    if isinstance(dataset, (Camvid, Folder)):
+        with ThreadPoolExecutor() as pool:
+            collections.deque(pool.map(dataset.label, range(len(dataset))), maxlen=0)

@@ -67,7 +67,8 @@ class Camvid:
           split: "train", "val" or "test".
 
         Raises:
-          InputError: the layout is unknown, or the split is unknown, absent, empty or incomplete.
+          InputError: the layout is unknown, the split is unknown, absent, empty or incomplete, or a label is of
+            another size than its image.
         """
         if split not in SPLITS:
             raise InputError(f"CamVid has no split {split!r}; use one of {', '.join(SPLITS)}.")
@@ -77,6 +78,7 @@ class Camvid:
         pairs = find(folder, split, _Finder())
         self._paths = [(str(image), str(label)) for image, label in pairs]
         self.names = [Path(image).stem for image, _ in self._paths]
+        self._shapes = [image_files.common_shape(pair) for pair in self._paths]
         self._warned: set[str] = set()
 
     def __len__(self) -> int:
@@ -90,17 +92,10 @@ class Camvid:
           {"image": uint8 [H, W, 3], "label": uint8 [H, W], "name": str}.
 
         Raises:
-          InputError: a file is damaged, or the label does not fit its image or the class table.
+          InputError: a file is damaged, or the label holds what the class table lacks.
         """
-        image_path, label_path = self._paths[index]
-        image = image_files.read_image(image_path)
-        label = self.label(index)
-        if label.shape != image.shape[:2]:
-            raise InputError(
-                f"{label_path} is {label.shape[0]}x{label.shape[1]} pixels (height x width) but its "
-                f"image {image_path} {image.shape[0]}x{image.shape[1]}; bring both to one size."
-            )
-        return {"image": image, "label": label, "name": self.names[index]}
+        image = image_files.read_image(self._paths[index][0])
+        return {"image": image, "label": self.label(index), "name": self.names[index]}
 
     def label(self, index: int) -> np.ndarray:
         """Reads the label alone, uint8 [H, W]."""
@@ -119,8 +114,8 @@ class Camvid:
         return labels
 
     def shape(self, index: int) -> tuple[int, int]:
-        """The (height, width) of an image, without decoding it."""
-        return image_files.image_shape(self._paths[index][0])
+        """The (height, width) of an image, known since the constructor read the headers."""
+        return self._shapes[index]
 
     def fingerprint(self) -> str:
         """A digest that changes when a file of the split does."""

@@ -3,10 +3,10 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,6 @@ SPLITS = ("train", "val", "test")
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _MASK_SUFFIXES = (".png",)
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 _log = logging.getLogger("segnet_jax")
 
@@ -83,7 +80,8 @@ class Folder:
         if class_table is None:
             raise InputError(_propose_classes([mask for _, mask in self._paths]))
         self.class_table = class_table
-        self._shapes = _in_threads(_common_shape, self._paths)
+        with ThreadPoolExecutor() as pool:
+            self._shapes = list(pool.map(image_files.common_shape, self._paths))
 
     def __len__(self) -> int:
         """The number of images."""
@@ -116,22 +114,6 @@ class Folder:
     def fingerprint(self) -> str:
         """A digest that changes when a file of the split does."""
         return image_files.fingerprint(path for pair in self._paths for path in pair)
-
-    def check_labels(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Decodes every mask once, so that a wrong label shows before training, not during it.
-
-        Args:
-          progress: called with the number of masks checked and the number of all.
-
-        Raises:
-          InputError: a mask is damaged, or holds an id or a colour that the class table lacks; the
-            message names the file, the value and the pixel.
-        """
-
-        def check(index: int) -> None:
-            self.label(index)
-
-        _in_threads(check, range(len(self)), progress)
 
 
 def _find_pairs(root: Path, split: str, val_fraction: float, mask_suffix: str) -> list[tuple[Path, Path]]:
@@ -283,20 +265,6 @@ def _common_suffix(images: dict[str, Path], masks: Path) -> str | None:
     return None
 
 
-def _common_shape(pair: tuple[str, str]) -> tuple[int, int]:
-    """The (height, width) of an image and its mask."""
-    image, mask = (image_files.image_shape(path) for path in pair)
-    if image == mask:
-        return image
-    advice = "bring both to one size"
-    if image == mask[::-1]:
-        advice = "the image may be stored turned, its EXIF data saying so; save it upright"
-    raise InputError(
-        f"{pair[1]} is {mask[0]}x{mask[1]} pixels (height x width) but its image {pair[0]} is "
-        f"{image[0]}x{image[1]}; {advice}."
-    )
-
-
 def _propose_classes(masks: Sequence[str]) -> str:
     """Asks for a class table, and writes one from the first masks to start with."""
     masks = masks[:20]
@@ -333,18 +301,3 @@ def _some(names: Sequence[str]) -> str:
     if len(names) <= 3:
         return ", ".join(names) or "nothing"
     return f"{', '.join(names[:3])} and {len(names) - 3} more"
-
-
-def _in_threads(
-    function: Callable[[_Item], _Result],
-    items: Sequence[_Item],
-    progress: Callable[[int, int], None] | None = None,
-) -> list[_Result]:
-    """Maps a function that waits for files; the first item to fail decides the exception."""
-    results = []
-    with ThreadPoolExecutor() as pool:
-        for result in pool.map(function, items):
-            results.append(result)
-            if progress:
-                progress(len(results), len(items))
-    return results

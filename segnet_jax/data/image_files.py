@@ -92,6 +92,24 @@ def image_shape(path: StrPath) -> tuple[int, int]:
         return image.height, image.width
 
 
+def common_shape(pair: tuple[StrPath, StrPath]) -> tuple[int, int]:
+    """The (height, width) of an image and its mask, from their headers.
+
+    Raises:
+      InputError: they differ, or a file is missing or damaged.
+    """
+    image, mask = (image_shape(path) for path in pair)
+    if image == mask:
+        return image
+    advice = "bring both to one size"
+    if image == mask[::-1]:
+        advice = "the image may be stored turned, its EXIF data saying so; save it upright"
+    raise InputError(
+        f"{pair[1]} is {mask[0]}x{mask[1]} pixels (height x width) but its image {pair[0]} is "
+        f"{image[0]}x{image[1]}; {advice}."
+    )
+
+
 def read_list(path: StrPath) -> list[tuple[int, str]]:
     """Reads the lines of a text file that lists files.
 
