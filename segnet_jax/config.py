@@ -27,12 +27,12 @@ def default_file() -> Path:
 
 
 def default_config() -> ml_collections.ConfigDict:
-    """The defaults, to be changed by a configuration file."""
+    """The defaults, to be changed by a configuration file; a key that they lack cannot be set."""
     spec = importlib.util.spec_from_file_location("segnet_jax_default_config", default_file())
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config()
+    return module.get_config().lock()
 
 
 def keys(config: ml_collections.ConfigDict) -> list[str]:

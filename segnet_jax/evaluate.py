@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 from PIL import Image
 
@@ -56,7 +57,9 @@ class Evaluation:
             class_table,
         )
 
-    def write(self, workdir: Path, split: str, step: int, class_table: ClassTable) -> Path:
+    def write(
+        self, workdir: Path, config: ml_collections.ConfigDict, split: str, step: int, class_table: ClassTable
+    ) -> Path:
         """Writes `eval/<split>-<step>.json` and the sheet beside it; returns the path of the former."""
         path = report_path(workdir, split, step)
         try:
@@ -64,7 +67,14 @@ class Evaluation:
             if sheet := self.draw(class_table):
                 sheet.save(path.with_suffix(".png"))
             temporary = path.with_suffix(".tmp")
-            report = {"split": split, "step": step, **self.report}
+            about = {
+                "split": split,
+                "step": step,
+                "data": config.data.root or config.data.name,
+                "image_size": config.data.image_size,
+                "batch_norm": config.eval.batch_norm,
+            }
+            report = {**about, **self.report}
             temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
             # Last and at once: where there is a report, it is whole, and so is its sheet.
             temporary.replace(path)

@@ -46,7 +46,7 @@ def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = Non
         variables = {**variables, "batch_stats": batch_stats}
     evaluator = experiment.evaluator_of(config, trained.model, devices)
     evaluation = evaluator(variables, dataset, boundary_f1=True, num_pictures=config.eval.pictures)
-    path = evaluation.write(workdir, dataset.split, trained.step, dataset.class_table)
+    path = evaluation.write(workdir, config, dataset.split, trained.step, dataset.class_table)
     _log.info("Step %d on %s (%s):", trained.step, dataset.name, dataset.split)
     _log.info("%s", metrics.format_table(evaluation.report))
     _log.info("Written: %s and the sheet beside it.", path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,21 +29,16 @@ from segnet_jax.models import create_model
 from segnet_jax.models.layers import SegmentationModel
 from segnet_jax.train_step import AXIS, TrainState, create_train_state
 
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def dataset_of(config: ml_collections.ConfigDict, split: str) -> Dataset:
     """A split of the configured data set."""
     data = config.data
-    for key in ("data.image_size", "data.scene_size", "augment.crop_size"):
-        section, name = key.split(".")
-        size = config[section][name]
-        if size and not (len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)):
-            raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
     dataset = create_dataset(
         data.name,
         split,
-        root=data.root,
+        root=os.path.expanduser(data.root),
         classes=data.classes,
         val_fraction=data.val_fraction,
         mask_suffix=data.mask_suffix,
@@ -149,8 +145,6 @@ def initial_state_of(
 ) -> TrainState:
     """The state before the first step, pretrained weights included if configured."""
     source = config.pretrained
-    if source.weights not in ("none", "vgg16"):
-        raise InputError(f"pretrained.weights={source.weights!r} is not known; choose none or vgg16.")
 
     def initialize(variables: dict[str, Any]) -> dict[str, Any]:
         if source.weights == "none":
@@ -161,28 +155,6 @@ def initial_state_of(
         return pretrained.initialize_encoder(variables, pretrained.load_vgg16(path))
 
     return create_train_state(model, optimizer, seed=config.seed, initialize=initialize)
-
-
-def check_seed(config: ml_collections.ConfigDict) -> None:
-    """Refuses a seed that a part of the program could not take."""
-    if not 0 <= config.seed < 2**31:
-        raise InputError(f"seed={config.seed} must lie from 0 to 2147483647.")
-
-
-def check_batch_size(config: ml_collections.ConfigDict, num_devices: int) -> None:
-    """Refuses a batch that does not divide by the devices and the accumulation steps, with numbers that would."""
-    batch_size, parts = config.train.batch_size, config.train.accumulation_steps
-    if batch_size < 1 or parts < 1:
-        raise InputError("train.batch_size and train.accumulation_steps must be at least 1.")
-    unit = num_devices * parts
-    if batch_size % unit:
-        below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
-        fitting = f"{below} or {above}" if below else str(above)
-        accumulation = f" times {parts} accumulation steps" if parts > 1 else ""
-        raise InputError(
-            f"train.batch_size={batch_size} does not divide by {num_devices} devices{accumulation}; "
-            f"take {fitting}, or another multiple of {unit}."
-        )
 
 
 def normalization_of(config: ml_collections.ConfigDict) -> preprocessing.Normalize:

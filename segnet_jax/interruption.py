@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -46,3 +47,5 @@ class Interruption:
         if number == signal.SIGINT and self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
+        # Not through a stream: the signal may have come while that was being written to.
+        os.write(2, b"\nStopping after this step; Ctrl-C leaves at once.\n")

@@ -15,6 +15,7 @@ from typing import NoReturn
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
+from tqdm import tqdm
 
 from segnet_jax.cache import enable_compilation_cache
 from segnet_jax.config import default_config, default_file, keys
@@ -37,9 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     """Dispatches by --mode."""
     if len(arguments) > 1:
         raise app.UsageError(f"what is {arguments[1]!r}? Options begin with --, as in --workdir=runs/first.")
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    _log.addHandler(handler)
+    _log.addHandler(_LogHandler())
     _log.setLevel(logging.INFO)
     _log.propagate = False
     # JAX tells, at the level of information, which accelerators a machine does not have.
@@ -60,6 +59,15 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(1)
 
 
+class _LogHandler(logging.Handler):
+    """Plain lines on stdout, above the progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the message."""
+        tqdm.write(record.getMessage(), file=sys.stdout)
+        sys.stdout.flush()
+
+
 def parse_flags(arguments: list[str]) -> list[str]:
     """Parses the command line; what is wrong with it is said in a line, not in a traceback.
 
@@ -77,6 +85,8 @@ def parse_flags(arguments: list[str]) -> list[str]:
         arguments = [arguments[0], f"--config={default_file()}", *arguments[1:]]
     try:
         return flags.FLAGS(arguments)
+    except (AttributeError, KeyError) as error:
+        _leave(f"a configuration sets a key that configs/default.py does not declare: {error}")
     except (flags.Error, TypeError, ValueError, OSError) as error:
         _leave(f"{' '.join(str(error).split())} (--help tells more)")
 

@@ -135,7 +135,7 @@ def boundary_f1(label: np.ndarray, prediction: np.ndarray, num_classes: int, tol
     reach = round(tolerance**2 * (label.shape[0] ** 2 + label.shape[1] ** 2), 6)
     labelled = (label >= 0) & (label < num_classes)
     known = ~_block_any(~labelled)
-    scores = []
+    scores: list[float] = []
     for k in np.unique(label[labelled]):
         truth, predicted = known & _boundary(label == k), known & _boundary(prediction == k)
         num_truth, num_predicted = np.count_nonzero(truth), np.count_nonzero(predicted)
@@ -144,7 +144,7 @@ def boundary_f1(label: np.ndarray, prediction: np.ndarray, num_classes: int, tol
             box = _box_around(truth, math.ceil(math.sqrt(reach)))
             recall = _count_near(truth[box], predicted[box], reach) / num_truth
             precision = _count_near(predicted[box], truth[box], reach) / num_predicted
-            scores.append(2 * precision * recall / (precision + recall) if precision else 0.0)
+            scores.append(float(2 * precision * recall / (precision + recall)) if precision else 0.0)
         elif num_truth or num_predicted:
             scores.append(0.0)
     return _mean(scores)
@@ -183,7 +183,7 @@ def format_table(report: Mapping[str, Any]) -> str:
 
 
 def _ratio(part: int | np.integer[Any], whole: int | np.integer[Any]) -> float | None:
-    return float(part / whole) if whole else None
+    return int(part) / int(whole) if whole else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -37,9 +37,10 @@ def find_weights(path: str, *, repository: str, file: str, revision: str) -> Pat
       InputError: if the path does not exist, or the hub cannot be reached and the file is not in its cache.
     """
     if path:
-        if not Path(path).is_file():
+        local = Path(path).expanduser()
+        if not local.is_file():
             raise InputError(f"pretrained.path={path} is not a file; give the .safetensors file of VGG16.")
-        return Path(path)
+        return local
     # Imported here, for it is slow and only this function needs it.
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -49,8 +50,8 @@ def find_weights(path: str, *, repository: str, file: str, revision: str) -> Pat
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise InputError(
             f"{file} of {repository} (revision {revision}) could not be had from the Hugging Face hub "
-            f"({type(error).__name__}); download it on a machine that is online, put it anywhere on this one and set "
-            f"--config.pretrained.path=FILE."
+            f"({type(error).__name__}); download https://huggingface.co/{repository}/resolve/{revision}/{file} on a "
+            "machine that is online, put it anywhere on this one and set --config.pretrained.path=FILE."
         ) from error
 
 

@@ -20,9 +20,11 @@ from clu import parameter_overview
 from segnet_jax import checkpoint, evaluate, experiment, metrics
 from segnet_jax import config as configs
 from segnet_jax.checkpoint import Checkpoints
-from segnet_jax.data import check_labels, pipeline
+from segnet_jax.checks import check_batch_size, check_values
+from segnet_jax.data import check_examples, pipeline
 from segnet_jax.errors import InputError
 from segnet_jax.interruption import Interruption
+from segnet_jax.lock import workdir_lock
 from segnet_jax.progress import Progress
 from segnet_jax.train_step import TrainState, create_train_step
 from segnet_jax.writer import MetricWriter
@@ -52,6 +54,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
     run = _Run(config, workdir)
     _claim(workdir, config)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(workdir_lock(workdir))
         interruption = stack.enter_context(Interruption())
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
         state, first_step = run.start(checkpoints)
@@ -96,8 +99,8 @@ class _Run:
         self.config = config
         self.workdir = workdir
         self.devices = jax.local_devices()
-        experiment.check_seed(config)
-        experiment.check_batch_size(config, len(self.devices))
+        check_values(config)
+        check_batch_size(config, len(self.devices))
         self.train_data = experiment.dataset_of(config, config.data.train_split)
         self.eval_data = experiment.dataset_of(config, config.data.eval_split)
         self.plan = experiment.plan_of(config, len(self.train_data))
@@ -110,13 +113,19 @@ class _Run:
         """The state to go on from, on the devices, and its step."""
         if not checkpoint.exists(self.workdir / "checkpoints"):
             for dataset in (self.train_data, self.eval_data):
-                check_labels(dataset)
+                check_examples(dataset)
             state = experiment.initial_state_of(self.config, self.model, self.optimizer)
             step = 0
             _log.info("%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))
         else:
             template = experiment.checkpoint_template(self.model, self.optimizer)
-            step, saved, _ = checkpoints.restore(template, "latest")
+            step, saved, metadata = checkpoints.restore(template, "latest")
+            before, now = metadata.get("train_examples"), len(self.train_data)
+            if before not in (None, now):
+                raise InputError(
+                    f"{self.workdir} was trained on {before} images, and now the training split has {now}; restore "
+                    "the data to resume it, or choose another --workdir to start anew."
+                )
             state = saved["train_state"]
             _log.info("Resuming at step %d of %d.", step, self.plan.total_steps)
         return pipeline.replicate(state, self.devices), step
@@ -155,6 +164,13 @@ class _Run:
             log_every=plan.log_every or plan.total_steps,
             stream=sys.stdout,
         )
+        if (
+            first_step
+            and plan.evaluates(first_step)
+            and (checkpoints.read_metrics(first_step) is None or first_step == plan.total_steps)
+        ):
+            # The run was stopped during this evaluation, or before its report was written.
+            self._save(state, first_step, checkpoints, writer, interruption)
         recorder = _Recorder(self.schedule, writer, progress, checkpoints)
         with contextlib.closing(batches), progress:
             for step in range(first_step + 1, plan.total_steps + 1):
@@ -163,16 +179,16 @@ class _Run:
                 state, step_metrics = step_fn(state, batch)
                 # The host looks at a step's numbers when the next is under way, so the devices never wait for it.
                 recorder.add(step, step_metrics)
-                if interruption.signal or plan.checkpoints(step):
+                saves = interruption.signal is not None or plan.checkpoints(step)
+                if saves:
                     recorder.flush()
                     with progress.pause():
                         self._save(state, step, checkpoints, writer, interruption)
-                if interruption.signal:
+                # A signal that came after the first look, where nothing was saved, waits for the next step.
+                if saves and interruption.signal is not None:
                     _log.info("Stopped by a signal; step %d is saved. The same command resumes the run.", step)
                     checkpoints.wait()
                     raise SystemExit(interruption.exit_status)
-        if first_step >= plan.total_steps:
-            self._save(state, plan.total_steps, checkpoints, writer, interruption)
         return jax.device_get(state)
 
     def _save(
@@ -199,6 +215,7 @@ class _Run:
             "config": self.config.to_dict(),
             "class_table": self.train_data.class_table.to_dict(),
             "exact_batch_stats": is_exact,
+            "train_examples": len(self.train_data),
         }
         checkpoints.save(step, {"train_state": saved, "eval_batch_stats": eval_batch_stats}, metadata, scores)
 
@@ -234,7 +251,8 @@ class _Run:
             writer.write_images(step, {f"{split}/predictions": np.asarray(sheet)})
         if is_last:
             _log.info("%s", metrics.format_table(report))
-            evaluation.write(self.workdir, split, step, self.eval_data.class_table)
+            path = evaluation.write(self.workdir, self.config, split, step, self.eval_data.class_table)
+            _log.info("Written: %s and the sheet beside it.", path)
         else:
             _log.info(
                 "step %d: %s mIoU %.2f %%, C %.2f %%, G %.2f %%",

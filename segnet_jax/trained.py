@@ -11,6 +11,7 @@ import ml_collections
 import optax
 
 from segnet_jax import checkpoint, experiment
+from segnet_jax.checks import check_values
 from segnet_jax.config import apply_overrides, from_dict
 from segnet_jax.data.classes import ClassTable
 from segnet_jax.errors import InputError
@@ -49,6 +50,11 @@ def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> T
       InputError: if there is no such checkpoint, or it is damaged.
     """
     overrides = dict(overrides or {})
+    if fixed := [key for key in overrides if not key.startswith(("eval.", "data."))]:
+        raise InputError(
+            f"--config.{fixed[0]} belongs to the training run and cannot change afterwards; "
+            "after training, only --config.eval... and --config.data... can be given."
+        )
     directory = workdir / "checkpoints"
     if not checkpoint.exists(directory):
         raise InputError(f"{workdir} holds no checkpoint; give the --workdir of a training run.")
@@ -63,16 +69,10 @@ def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> T
         optimizer = experiment.optimizer_of(config, optax.constant_schedule(0.0))
         template = experiment.checkpoint_template(model, optimizer)
         apply_overrides(config, overrides)
-        step, saved, metadata = checkpoints.restore(template, _parse(config.eval.checkpoint))
+        check_values(config)
+        wanted = config.eval.checkpoint
+        step, saved, metadata = checkpoints.restore(template, int(wanted) if wanted.isdecimal() else wanted)
     use_exact = metadata["exact_batch_stats"] and config.eval.batch_norm == "exact"
     batch_stats = saved["eval_batch_stats"] if use_exact else saved["train_state"].batch_stats
     variables = {"params": saved["train_state"].params, "batch_stats": batch_stats}
     return TrainedModel(config, class_table, model, variables, step, use_exact)
-
-
-def _parse(wanted: str) -> str | int:
-    if wanted in ("best", "latest"):
-        return wanted
-    if wanted.isdecimal():
-        return int(wanted)
-    raise InputError(f"eval.checkpoint={wanted!r} must be best, latest or a step.")

@@ -10,6 +10,7 @@ import pytest
 
 from segnet_jax import config as configs
 from segnet_jax import experiment
+from segnet_jax.checks import check_batch_size, check_values
 from segnet_jax.data.classes import CAMVID11, SYNTHETIC
 from segnet_jax.errors import InputError
 
@@ -50,7 +51,8 @@ def test_every_config_initialises_its_model_and_plans_its_run(path):
     logits = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), state.variables, normalized)
     assert logits.shape == (1, *size, table.num_classes)
     assert plan.total_steps > plan.log_every > 0
-    experiment.check_batch_size(config, num_devices=1)
+    check_values(config)
+    check_batch_size(config, num_devices=1)
 
 
 def test_a_stored_config_comes_back_as_it_was():

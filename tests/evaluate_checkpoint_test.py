@@ -35,6 +35,7 @@ def test_a_checkpoint_alone_gives_the_scores_of_the_training_run(workdir):
     report = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest"})
     assert json.loads(path.read_text()) == expected
     assert report.items() <= expected.items()
+    assert (expected["data"], expected["image_size"], expected["batch_norm"]) == ("synthetic", [], "running")
     assert path.with_suffix(".png").exists()
 
 
@@ -73,6 +74,7 @@ def test_exact_batch_statistics_are_computed_where_the_checkpoint_has_none(workd
         ({"eval.checkpoint": "newest"}, "eval.checkpoint='newest' must be best, latest or a step"),
         ({"eval.checkpoint": "5000"}, "5000"),
         ({"data.eval_split": "holdout"}, "holdout"),
+        ({"model.width_multiplier": 0.5}, "model.width_multiplier belongs to the training run"),
     ],
 )
 def test_what_is_not_there_is_said(workdir, overrides, message):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from segnet_jax import evaluate, preprocessing
+from segnet_jax.config import default_config
 from segnet_jax.data.classes import VOID, ClassTable
 from segnet_jax.data.pipeline import to_devices
 from segnet_jax.models import create_model
@@ -122,7 +123,7 @@ def test_exact_batch_stats_are_the_means_over_batches(model, variables):
 
 def test_a_written_report_comes_with_its_sheet(model, variables, tmp_path):
     evaluation = evaluation_of(model, variables, Images(), num_pictures=2)
-    path = evaluation.write(tmp_path, "val", 12, TABLE)
+    path = evaluation.write(tmp_path, default_config(), "val", 12, TABLE)
     assert path == tmp_path / "eval" / "val-12.json"
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert not list(path.parent.glob("*.tmp"))

@@ -45,19 +45,6 @@ def test_a_wrong_value_is_refused_by_its_key(key, value, message):
         experiment.dataset_of(config, "train")
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "parts", "devices", "fitting"),
-    [(12, 1, 8, "8 or 16"), (4, 1, 8, "take 8,"), (12, 2, 4, "8 or 16"), (7, 7, 1, None), (16, 2, 8, None)],
-)
-def test_a_batch_must_divide_by_devices_and_parts(batch_size, parts, devices, fitting):
-    config = config_with(train__batch_size=batch_size, train__accumulation_steps=parts)
-    if fitting is None:
-        experiment.check_batch_size(config, devices)
-    else:
-        with pytest.raises(InputError, match=fitting):
-            experiment.check_batch_size(config, devices)
-
-
 def test_the_plan_counts_in_steps():
     config = config_with(
         train__duration="2 epochs",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet_jax.data import check_labels
+from segnet_jax.data import check_examples
 from segnet_jax.data.classes import VOID, ClassTable
 from segnet_jax.data.folder import Folder
 from segnet_jax.errors import InputError
@@ -232,19 +232,19 @@ def test_sizes_are_compared_before_training(tmp_path):
         open_all(tmp_path)
 
 
-def test_check_labels_reads_every_mask(tmp_path):
+def test_check_examples_reads_every_mask(tmp_path):
     write(tmp_path, [f"{i:02}" for i in range(12)])
     dataset = open_all(tmp_path)
-    check_labels(dataset)
+    check_examples(dataset)
     mask = np.full(SIZE, 3, np.uint8)
     mask[2, 5] = 4
     for name in ("11", "07"):
         save(tmp_path / "masks" / f"{name}.png", mask)
     with pytest.raises(InputError, match=r"masks/07\.png: the label id 4 at row 2, column 5 .* 'street'.* 3, 5, 255;"):
-        check_labels(dataset)
+        check_examples(dataset)
     save(tmp_path / "masks" / "07.png", np.full((*SIZE, 3), 9, np.uint8))
     with pytest.raises(InputError, match=r"masks/07\.png: the colour \(9, 9, 9\) at row 0, column 0"):
-        check_labels(dataset)
+        check_examples(dataset)
 
 
 def proposal_of(root):
@@ -267,7 +267,7 @@ def test_without_classes_a_table_of_ids_is_proposed(tmp_path):
         {"name": "class_7", "id": 7},
         {"name": "void", "id": 255, "ignored": True},
     ]
-    check_labels(Folder(tmp_path, "train", ClassTable.from_config("proposed", entries), val_fraction=0.0))
+    check_examples(Folder(tmp_path, "train", ClassTable.from_config("proposed", entries), val_fraction=0.0))
 
 
 def test_a_mask_of_0_and_255_has_two_classes(tmp_path):
@@ -283,7 +283,7 @@ def test_without_classes_a_table_of_colors_is_proposed(tmp_path):
     save(tmp_path / "masks" / "a.png", mask)
     entries = proposal_of(tmp_path)
     assert [entry["color"] for entry in entries] == [(0, 0, 0), (1, 2, 3), (128, 64, 32)]
-    check_labels(Folder(tmp_path, "train", ClassTable.from_config("proposed", entries), val_fraction=0.0))
+    check_examples(Folder(tmp_path, "train", ClassTable.from_config("proposed", entries), val_fraction=0.0))
 
 
 def test_no_table_is_proposed_for_photographs(tmp_path):

@@ -110,6 +110,7 @@ def test_killed_at_any_moment_and_resumed_ends_bit_identical(environment, tmp_pa
         (["--mode=test", "--workdir=x"], "mode"),
         (["--mode=eval", "--workdir=x"], "x holds no checkpoint"),
         (["--workdir=x", "stray"], "stray"),
+        (["--config=own/typo.py", "--workdir=x"], "flipp"),
         (["--config.data.name=camvid", "--config.data.root=nowhere", "--workdir=x"], "nowhere"),
         (["--config.data.name=folder", "--config.data.root=own", "--workdir=x"], '"name": "class_0"'),
     ],
@@ -119,6 +120,10 @@ def test_a_mistake_is_answered_without_a_traceback(environment, tmp_path, argume
         (tmp_path / "own" / folder).mkdir(parents=True)
         for name in "abcdefgh":
             Image.fromarray(image).save(tmp_path / "own" / folder / f"{name}.png")
+    (tmp_path / "own" / "typo.py").write_text(
+        "from segnet_jax.config import default_config\n\n\n"
+        "def get_config():\n    config = default_config()\n    config.augment.flipp = True\n    return config\n"
+    )
     result = run(*arguments, env=environment, cwd=tmp_path)
     output = result.stdout + result.stderr
     assert result.returncode not in (0, -signal.SIGKILL), output

@@ -11,6 +11,7 @@ import pytest
 from segnet_jax import experiment, train
 from segnet_jax.checkpoint import Checkpoints
 from segnet_jax.errors import InputError
+from segnet_jax.evaluate import Evaluator
 
 
 def assert_identical(first, second):
@@ -131,6 +132,42 @@ def test_another_configuration_in_the_same_workdir_is_refused_by_its_keys(tiny_c
     tiny_config.data.num_threads = 2
     with pytest.raises(InputError, match=r"optimizer.learning_rate: 0.05 -> 0.01\); choose another --workdir"):
         train.train_and_evaluate(tiny_config, tmp_path)
+
+
+def test_other_training_data_are_refused_when_resuming(tiny_config, tmp_path, monkeypatch):
+    train.train_and_evaluate(tiny_config, tmp_path)
+    original = experiment.dataset_of
+
+    def fewer(config, split):
+        config.data.train_scenes = 15
+        return original(config, split)
+
+    monkeypatch.setattr(experiment, "dataset_of", fewer)
+    with pytest.raises(InputError, match="was trained on 16 images, and now the training split has 15"):
+        train.train_and_evaluate(tiny_config, tmp_path)
+
+
+def test_an_evaluation_that_a_signal_cut_off_is_made_up_for(tiny_config, tmp_path, monkeypatch):
+    train.train_and_evaluate(tiny_config, tmp_path / "whole")
+    original = Evaluator.__call__
+
+    def stopped(self, *arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "__call__", stopped)
+        with pytest.raises(SystemExit):
+            train.train_and_evaluate(tiny_config, tmp_path / "cut")
+    with Checkpoints(tmp_path / "cut" / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.latest_step() == 3
+        assert checkpoints.read_metrics(3) is None
+    train.train_and_evaluate(tiny_config, tmp_path / "cut")
+    scores = [
+        [line for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines() if "val/mean_iou" in line]
+        for name in ("whole", "cut")
+    ]
+    assert len(scores[0]) == len(scores[1]) == 2
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_config, tmp_path):

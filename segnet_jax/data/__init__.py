@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +14,8 @@ from segnet_jax.data.folder import Folder
 from segnet_jax.data.pipeline import Dataset
 from segnet_jax.data.synthetic import SyntheticScenes
 from segnet_jax.errors import InputError
+
+_log = logging.getLogger("segnet_jax")
 
 DATASETS = ("synthetic", "camvid", "folder")
 
@@ -60,12 +63,18 @@ def create_dataset(
     return Folder(root, split, class_table, val_fraction, mask_suffix)
 
 
-def check_labels(dataset: Dataset) -> None:
-    """Reads every label of a data set that lies in files, so that a wrong one shows before training, not during it.
+def check_examples(dataset: Dataset) -> None:
+    """Reads every example of a data set that lies in files, so that a bad file shows before training, not during it.
 
     Raises:
-      InputError: the first label that is damaged, or holds what the class table lacks, by file, value and pixel.
+      InputError: the first file that is damaged, or label that the class table lacks, by file, value and pixel.
     """
-    if isinstance(dataset, (Camvid, Folder)):
-        with ThreadPoolExecutor() as pool:
-            collections.deque(pool.map(dataset.label, range(len(dataset))), maxlen=0)
+    if isinstance(dataset, SyntheticScenes):
+        return
+    _log.info("Reading the %d images and labels of %s (%s) once.", len(dataset), dataset.name, dataset.split)
+
+    def read(index: int) -> None:
+        dataset[index]
+
+    with ThreadPoolExecutor() as pool:
+        collections.deque(pool.map(read, range(len(dataset))), maxlen=0)

@@ -1,0 +1,87 @@
+"""Values of a configuration that make no sense, refused before anything is read or computed."""
+
+from __future__ import annotations
+
+import math
+
+import ml_collections
+
+from segnet_jax.data.augment import Augmentation
+from segnet_jax.errors import InputError
+
+# Of numbers: the smallest value, the greatest, and whether the greatest itself is allowed.
+_RANGES = {
+    "seed": (0, 2**31, False),
+    "data.num_workers": (0, 1024, True),
+    "data.num_threads": (0, 1024, True),
+    "data.val_fraction": (0, 1, True),
+    "data.train_scenes": (1, math.inf, False),
+    "data.eval_scenes": (1, math.inf, False),
+    "model.batch_norm_momentum": (0, 1, False),
+    "loss.class_weight_power": (0, math.inf, False),
+    "optimizer.learning_rate": (0, math.inf, False),
+    "optimizer.momentum": (0, 1, False),
+    "optimizer.weight_decay": (0, math.inf, False),
+    "optimizer.clip_norm": (0, math.inf, False),
+    "train.batch_size": (1, math.inf, False),
+    "train.accumulation_steps": (1, math.inf, False),
+    "eval.batch_size": (1, math.inf, False),
+    "eval.pictures": (0, math.inf, False),
+}
+
+_CHOICES = {
+    "pretrained.weights": ("none", "vgg16"),
+    "loss.normalization": ("pixels", "weights"),
+    "eval.batch_norm": ("running", "exact"),
+}
+
+_SIZES = ("data.image_size", "data.scene_size", "augment.crop_size")
+
+
+def check_values(config: ml_collections.ConfigDict) -> None:
+    """Refuses a value that no part of the program could use.
+
+    Raises:
+      InputError: for the first one, by its key.
+    """
+    for key, (low, high, is_closed) in _RANGES.items():
+        value = _value(config, key)
+        if not (low <= value < high or (is_closed and value == high)):
+            bound = "" if math.isinf(high) else f" and {'at most' if is_closed else 'below'} {high}"
+            raise InputError(f"{key}={value} must be at least {low}{bound}.")
+    for key, choices in _CHOICES.items():
+        if _value(config, key) not in choices:
+            raise InputError(f"{key}={_value(config, key)!r} is not known; choose {' or '.join(choices)}.")
+    for key in _SIZES:
+        size = _value(config, key)
+        if size and not (len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)):
+            raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
+    wanted = config.eval.checkpoint
+    if wanted not in ("best", "latest") and not wanted.isdecimal():
+        raise InputError(f"eval.checkpoint={wanted!r} must be best, latest or a step.")
+    Augmentation(**config.augment.to_dict())
+    if config.pretrained.weights == "vgg16" and (config.model.name != "segnet" or config.model.width_multiplier != 1.0):
+        raise InputError(
+            "pretrained.weights=vgg16 fits only model.name=segnet at model.width_multiplier=1.0; "
+            "choose these, or --config.pretrained.weights=none."
+        )
+
+
+def check_batch_size(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Refuses a batch that does not divide by the devices and the accumulation steps, with numbers that would."""
+    batch_size, parts = config.train.batch_size, config.train.accumulation_steps
+    unit = num_devices * parts
+    if batch_size % unit:
+        below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
+        fitting = f"{below} or {above}" if below else str(above)
+        accumulation = f" times {parts} accumulation steps" if parts > 1 else ""
+        raise InputError(
+            f"train.batch_size={batch_size} does not divide by {num_devices} devices{accumulation}; "
+            f"take {fitting}, or another multiple of {unit}."
+        )
+
+
+def _value(config: ml_collections.ConfigDict, key: str):  # type: ignore[no-untyped-def]
+    for name in key.split("."):
+        config = config[name]
+    return config
