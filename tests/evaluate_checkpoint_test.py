@@ -1,17 +1,13 @@
-"""Tests for segnet_jax/evaluate_checkpoint.py and segnet_jax/trained.py."""
+"""Tests for segnet_jax/evaluate_checkpoint.py."""
 
 import json
 import shutil
 
-import jax
-import numpy as np
 import pytest
 
 from segnet_jax import train
-from segnet_jax.checkpoint import Checkpoints
 from segnet_jax.errors import InputError
 from segnet_jax.evaluate_checkpoint import evaluate_checkpoint
-from segnet_jax.trained import load_trained
 from tests.conftest import make_tiny_config
 
 
@@ -37,22 +33,6 @@ def test_a_checkpoint_alone_gives_the_scores_of_the_training_run(workdir):
     assert report.items() <= expected.items()
     assert (expected["data"], expected["image_size"], expected["batch_norm"]) == ("synthetic", [], "running")
     assert path.with_suffix(".png").exists()
-
-
-def test_best_is_the_default_and_a_step_can_be_named(workdir):
-    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        best, steps = checkpoints.best_step(), checkpoints.steps()
-    assert load_trained(workdir).step == best
-    assert load_trained(workdir, {"eval.checkpoint": str(steps[0])}).step == steps[0]
-
-
-def test_the_trained_network_holds_the_last_state(run):
-    workdir, state = run
-    trained = load_trained(workdir, {"eval.checkpoint": "latest"})
-    for a, b in zip(jax.tree.leaves(trained.variables), jax.tree.leaves(state.variables), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert trained.class_table.names[0] == "sky"
-    assert trained.config.train.batch_size == 8
 
 
 def test_another_split_is_written_under_its_name(workdir):

@@ -1,0 +1,44 @@
+"""Tests for segnet_jax/interruption.py."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from segnet_jax.interruption import Interruption
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_is_only_noted(number, capfd):
+    before = signal.getsignal(number)
+    with Interruption() as interruption:
+        assert interruption.signal is None
+        os.kill(os.getpid(), number)
+        assert interruption.signal == number
+        assert interruption.exit_status == 128 + number
+    assert signal.getsignal(number) is before
+    assert "Stopping after this step" in capfd.readouterr().err
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_a_second_sigterm_does_not():
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.signal == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_outside_the_main_thread_nothing_is_installed():
+    before = signal.getsignal(signal.SIGTERM)
+    inside = []
+
+    def enter():
+        with Interruption() as interruption:
+            inside.append((signal.getsignal(signal.SIGTERM), interruption.signal))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert inside == [(before, None)]
