@@ -125,7 +125,7 @@ def eval_batches(
       batch_size / process_count.
     """
     shape = tuple(image_size) or _greatest_shape(dataset)
-    padded_length = -(-len(dataset) // batch_size) * batch_size
+    padded_length = num_eval_batches(dataset, batch_size) * batch_size
     load = functools.partial(_load_padded, dataset=dataset, image_size=image_size, shape=shape)
     examples = grain.MapDataset.source(range(padded_length)).map(load)
     batches = examples[process_index::process_count].batch(batch_size // process_count, drop_remainder=True)
@@ -133,7 +133,7 @@ def eval_batches(
 
 
 def num_eval_batches(dataset: Dataset, batch_size: int) -> int:
-    """How many batches `eval_batches` yields."""
+    """How many batches `eval_batches` yields in every process."""
     return -(-len(dataset) // batch_size)
 
 
