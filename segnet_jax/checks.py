@@ -6,6 +6,7 @@ import math
 
 import ml_collections
 
+from segnet_jax.config import flatten
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.errors import InputError
 
@@ -44,16 +45,17 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     Raises:
       InputError: for the first one, by its key.
     """
+    values = flatten(config)
     for key, (low, high, is_closed) in _RANGES.items():
-        value = _value(config, key)
+        value = values[key]
         if not (low <= value < high or (is_closed and value == high)):
             bound = "" if math.isinf(high) else f" and {'at most' if is_closed else 'below'} {high}"
             raise InputError(f"{key}={value} must be at least {low}{bound}.")
     for key, choices in _CHOICES.items():
-        if _value(config, key) not in choices:
-            raise InputError(f"{key}={_value(config, key)!r} is not known; choose {' or '.join(choices)}.")
+        if values[key] not in choices:
+            raise InputError(f"{key}={values[key]!r} is not known; choose {' or '.join(choices)}.")
     for key in _SIZES:
-        size = _value(config, key)
+        size = values[key]
         if size and not (len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)):
             raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
     wanted = config.eval.checkpoint
@@ -79,9 +81,3 @@ def check_batch_size(config: ml_collections.ConfigDict, num_devices: int) -> Non
             f"train.batch_size={batch_size} does not divide by {num_devices} devices{accumulation}; "
             f"take {fitting}, or another multiple of {unit}."
         )
-
-
-def _value(config: ml_collections.ConfigDict, key: str):  # type: ignore[no-untyped-def]
-    for name in key.split("."):
-        config = config[name]
-    return config

@@ -35,9 +35,9 @@ def default_config() -> ml_collections.ConfigDict:
     return module.get_config().lock()
 
 
-def keys(config: ml_collections.ConfigDict) -> list[str]:
-    """Every key of a configuration, dotted, such as "train.batch_size"."""
-    return [key for key, _ in _leaves(config.to_dict())]
+def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Every value of a configuration by its dotted key, such as "train.batch_size"."""
+    return dict(_leaves(config.to_dict()))
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:
@@ -48,7 +48,7 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 def from_dict(stored: dict[str, Any]) -> ml_collections.ConfigDict:
     """A configuration from what `to_json` stored; keys that it lacks, being newer, have their defaults."""
     config = default_config()
-    declared = set(keys(config))
+    declared = flatten(config)
     for key, value in _leaves(stored):
         if key in declared:
             _set(config, key, value)
@@ -63,7 +63,7 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: dict[str, Any]
 
 def differences(stored: dict[str, Any], config: ml_collections.ConfigDict) -> list[str]:
     """For each key that a run cannot change when it resumes, and that differs: "key: stored -> new"."""
-    before, now = dict(_leaves(from_dict(stored).to_dict())), dict(_leaves(config.to_dict()))
+    before, now = flatten(from_dict(stored)), flatten(config)
     return [
         f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())

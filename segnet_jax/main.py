@@ -18,7 +18,7 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 from segnet_jax.cache import enable_compilation_cache
-from segnet_jax.config import default_config, default_file, keys
+from segnet_jax.config import default_config, default_file, flatten
 from segnet_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -92,7 +92,7 @@ def parse_flags(arguments: list[str]) -> list[str]:
 
 
 def _refuse_unknown_key(key: str) -> None:
-    declared = keys(default_config())
+    declared = flatten(default_config())
     if key.partition("[")[0] not in declared:
         close = difflib.get_close_matches(key, declared, 1)
         advice = f"did you mean {close[0]}?" if close else "configs/default.py declares those that there are."

@@ -62,8 +62,8 @@ def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> T
         latest = checkpoints.latest_step()
         if latest is None:
             raise InputError(f"{directory}: every checkpoint is damaged; train again, or restore a copy.")
-        config = from_dict(checkpoints.read_metadata(latest)["config"])
-        class_table = ClassTable.from_dict(checkpoints.read_metadata(latest)["class_table"])
+        metadata = checkpoints.read_metadata(latest)
+        config, class_table = from_dict(metadata["config"]), ClassTable.from_dict(metadata["class_table"])
         model = experiment.model_of(config, class_table.num_classes)
         # Evaluation has no use for the optimizer, but its state is part of what lies in the checkpoint.
         optimizer = experiment.optimizer_of(config, optax.constant_schedule(0.0))
