@@ -1,4 +1,4 @@
-"""SegNet from VGG16's ImageNet weights on CamVid at half the papers' resolution; docs/camvid.md has the results.
+"""SegNet from VGG16's ImageNet weights on CamVid at half the papers' resolution: mean IoU 52.7 % on val (docs/camvid.md).
 
     python -m segnet_jax.main --config=configs/camvid_segnet.py --workdir=runs/camvid --config.data.root=CAMVID
 
