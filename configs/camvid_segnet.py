@@ -1,8 +1,9 @@
-"""SegNet from VGG16's ImageNet weights on CamVid at half the papers' resolution: mean IoU 52.7 % on val (docs/camvid.md).
+"""SegNet from VGG16's ImageNet weights on CamVid at half the papers' resolution: mean IoU 52.7 % on val.
 
     python -m segnet_jax.main --config=configs/camvid_segnet.py --workdir=runs/camvid --config.data.root=CAMVID
 
-The papers' 360x480: --config.data.image_size='(360, 480)'. A step takes 4.3 s on two CPU cores, the run 80 minutes.
+docs/camvid.md has the results. The papers' 360x480: --config.data.image_size='(360, 480)'. A step takes 4.3 s on two
+CPU cores, the run 80 minutes.
 """
 
 import ml_collections

@@ -52,7 +52,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.cross_replica_batch_norm = True  # statistics over the batches of all devices
     config.model.dtype = "float32"  # of activations; bfloat16 is faster on GPU and TPU
     config.model.param_dtype = "float32"
-    config.model.remat_stages = ()  # computed anew in the backward pass, to save memory; 1 is the full resolution
+    # What the backward pass computes anew, to save memory: none, activations (of BatchNorm and ReLU), stages (all)
+    config.model.remat = "activations"
+    config.model.remat_stages = ()  # where it does so; 1 is the full resolution, () means everywhere
 
     config.pretrained = ml_collections.ConfigDict()
     config.pretrained.weights = "none"  # none or vgg16

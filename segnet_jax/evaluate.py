@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from segnet_jax import metrics, visualize
+from segnet_jax.compilation import Compiled
 from segnet_jax.data import pipeline
 from segnet_jax.data.classes import VOID, ClassTable
 from segnet_jax.errors import InputError
@@ -134,7 +135,8 @@ class Evaluator:
     ) -> None:
         """Compiles nothing yet."""
         step = functools.partial(eval_step, model=model, normalize=normalize)
-        self._step = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, 0), devices=devices)
+        mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, 0), devices=devices)
+        self._step = Compiled(mapped, devices[0].platform)
         self._num_classes = model.num_classes
         self._devices = devices
         self._read = functools.partial(

@@ -13,6 +13,7 @@ from clu import metrics as clu_metrics
 from flax import struct
 
 from segnet_jax import losses
+from segnet_jax.compilation import Compiled
 from segnet_jax.models.layers import SegmentationModel
 from segnet_jax.preprocessing import Normalize
 
@@ -165,12 +166,11 @@ def train_step(
     return next_state, metrics
 
 
-def create_train_step(
-    *, devices: Sequence[jax.Device] | None = None, **arguments: Any
-) -> Callable[[TrainState, dict[str, Any]], tuple[TrainState, clu_metrics.Collection]]:
+def create_train_step(*, devices: Sequence[jax.Device] | None = None, **arguments: Any) -> Compiled:
     """`train_step` mapped over the devices: the state alike for all, batches [devices, b, ...].
 
     The state passed in is consumed: its memory is used again for the next one.
     """
     step = functools.partial(train_step, **arguments)
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices, donate_argnums=(0,))
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices, donate_argnums=(0,))
+    return Compiled(mapped, (devices or jax.local_devices())[0].platform)

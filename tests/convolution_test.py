@@ -77,7 +77,7 @@ def test_strips_change_nothing_but_the_order_of_additions(monkeypatch, shape, si
     assert_close(results, expected)
 
     def weight_gradient(x, gradient):
-        return convolution._weight_gradient(x, gradient, size)
+        return convolution._strip_wise_weight_gradient(x, gradient, size)
 
     strips = shape[0] * -(-shape[1] // rows)
     assert primitives(weight_gradient, x, gradient).count("conv_general_dilated") == strips
@@ -86,7 +86,7 @@ def test_strips_change_nothing_but_the_order_of_additions(monkeypatch, shape, si
 def test_the_weight_gradient_by_hand():
     # Of an image of ones, each kernel position's gradient counts the pixels that it covers.
     x, gradient = jnp.ones((1, 80, 100, 1)), jnp.ones((1, 80, 100, 1))
-    counts = convolution._weight_gradient(x, gradient, 3)[..., 0, 0]
+    counts = convolution._strip_wise_weight_gradient(x, gradient, 3)[..., 0, 0]
     np.testing.assert_array_equal(counts, np.outer([79, 80, 79], [99, 100, 99]))
 
 
@@ -109,7 +109,6 @@ def test_half_precision(monkeypatch, dtype):
     [
         ((1, 79, 100, 16), (3, 3, 16, 16), {}),
         ((1, 360, 480, 3), (3, 3, 3, 64), {}),
-        ((1, 360, 480, 64), (1, 1, 64, 11), {}),
         ((1, 80, 100, 16), (3, 5, 16, 16), {}),
         ((1, 80, 100, 16), (2, 2, 16, 16), {}),
         ((1, 80, 100, 16), (3, 3, 16, 16), {"padding": "VALID"}),
@@ -128,6 +127,27 @@ def test_everything_else_is_the_plain_convolution(shape, kernel, options):
     np.testing.assert_array_equal(
         conv_general_dilated(x, weights, **options), lax.conv_general_dilated(x, weights, **options)
     )
+
+
+def test_few_features_are_filled_up_for_the_strips(monkeypatch):
+    set_strip_rows(monkeypatch, 30, (1, 80, 100, 16), 3)
+    args = random(1, 80, 100, 16), random(3, 3, 16, 11, seed=1), random(1, 80, 100, 11, seed=2)
+    assert_close(
+        output_and_gradients(conv_general_dilated, *args), output_and_gradients(lax.conv_general_dilated, *args)
+    )
+    traced = jax.jit(functools.partial(output_and_gradients, conv_general_dilated)).trace(*args)
+    assert "1x30x100x16xf32" in traced.lower(lowering_platforms=("cpu",)).as_text()
+
+
+def test_a_1x1_convolution_is_a_matrix_product_on_cpus():
+    args = random(2, 5, 6, 7), random(1, 1, 7, 3, seed=1), random(2, 5, 6, 3, seed=2)
+    assert_close(
+        output_and_gradients(conv_general_dilated, *args), output_and_gradients(lax.conv_general_dilated, *args)
+    )
+    traced = jax.jit(functools.partial(output_and_gradients, conv_general_dilated)).trace(*args)
+    on_cpu, elsewhere = (traced.lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "tpu"))
+    assert (on_cpu.count("stablehlo.dot_general"), on_cpu.count("stablehlo.convolution")) == (3, 0)
+    assert (elsewhere.count("stablehlo.dot_general"), elsewhere.count("stablehlo.convolution")) == (0, 3)
 
 
 @pytest.mark.parametrize("size", [3, 7])

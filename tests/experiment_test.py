@@ -16,7 +16,9 @@ def config_with(**values):
 
 
 def test_model_fields_come_from_the_config():
-    config = config_with(model__dtype="bfloat16", model__width_multiplier=0.5, model__remat_stages=(1, 2))
+    config = config_with(
+        model__dtype="bfloat16", model__width_multiplier=0.5, model__remat="stages", model__remat_stages=(1, 2)
+    )
     model = experiment.model_of(config, 11)
     assert (model.dtype, model.param_dtype) == (jnp.bfloat16, jnp.float32)
     assert (model.num_classes, model.width_multiplier, tuple(model.remat_stages)) == (11, 0.5, (1, 2))

@@ -15,8 +15,12 @@ def test_names():
 
 
 def test_fields_reach_the_model():
-    model = create_model("segnet_basic", 7, width_multiplier=0.5, dtype=jnp.bfloat16, remat_stages=(1, 2))
-    assert model == SegNetBasic(num_classes=7, width_multiplier=0.5, dtype=jnp.bfloat16, remat_stages=(1, 2))
+    model = create_model(
+        "segnet_basic", 7, width_multiplier=0.5, dtype=jnp.bfloat16, remat="stages", remat_stages=(1, 2)
+    )
+    assert model == SegNetBasic(
+        num_classes=7, width_multiplier=0.5, dtype=jnp.bfloat16, remat="stages", remat_stages=(1, 2)
+    )
     assert model != SegNetBasic(num_classes=7)
 
 
@@ -33,7 +37,7 @@ def test_an_unknown_field_is_answered_with_the_known_ones(field):
         create_model("segnet", 11, dropout_rate=0.5, **{field: None})
     known = str(caught.value).partition("it has ")[2].rstrip(".").split(", ")
     assert known == [
-        *["axis_name", "batch_norm_momentum", "dropout_rate", "dtype", "param_dtype", "remat_stages"],
+        *["axis_name", "batch_norm_momentum", "dropout_rate", "dtype", "param_dtype", "remat", "remat_stages"],
         "width_multiplier",
     ]
 
@@ -43,6 +47,7 @@ def test_an_unknown_field_is_answered_with_the_known_ones(field):
     [
         ({"dropout_rate": 1.5}, "dropout_rate=1.5"),
         ({"width_multiplier": 0.0}, "width_multiplier=0.0"),
+        ({"remat": "all"}, "remat='all' is not known; choose none, activations or stages"),
         ({"remat_stages": (5,)}, "segnet_basic has the stages 1 to 4"),
         ({"remat_stages": ("x",)}, "remat_stages has 'x'"),
     ],

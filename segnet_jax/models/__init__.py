@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from segnet_jax.errors import InputError
+from segnet_jax.models.layers import REMAT_POLICIES
 from segnet_jax.models.segnet import SegNet, SegNetBasic
 
 MODELS: dict[str, type[SegNet]] = {
@@ -36,6 +37,8 @@ def create_model(name: str, num_classes: int, **fields: Any) -> SegNet:
     if not fields.get("width_multiplier", 1) > 0:
         raise InputError(f"width_multiplier={fields['width_multiplier']} must be above 0.")
     stages = len(MODELS[name].encoder)
+    if fields.get("remat", "none") not in REMAT_POLICIES:
+        raise InputError(f"remat={fields['remat']!r} is not known; choose none, activations or stages.")
     for stage in fields.get("remat_stages", ()):
         if stage not in range(1, stages + 1):
             raise InputError(f"remat_stages has {stage!r}; {name} has the stages 1 to {stages}, as in '(1, 2)'.")

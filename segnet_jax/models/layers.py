@@ -8,12 +8,24 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from segnet_jax.models.convolution import conv_general_dilated
+from segnet_jax.models.normalization import STATISTICS, BatchNorm
 
 # He et al. 2015 (arXiv 1502.01852), by which the paper initialises encoder and decoder (arXiv 1511.00561,
 # section 3.2): a zero-mean normal distribution of variance 2 / fan_in.
 _he_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+# The name under which a rematerialisation policy finds the result of a convolution.
+_CONVOLUTION = "convolution"
+
+# What each policy keeps, by the names of SegmentationModel.remat.
+REMAT_POLICIES: dict[str, Any] = {
+    "none": jax.checkpoint_policies.everything_saveable,
+    "activations": jax.checkpoint_policies.save_only_these_names(_CONVOLUTION, STATISTICS),
+    "stages": jax.checkpoint_policies.nothing_saveable,
+}
 
 _Output = TypeVar("_Output")
 
@@ -32,8 +44,9 @@ class SegmentationModel(nn.Module):
       axis_name: the mapped axis whose devices share batch statistics (cross-replica BatchNorm); None: each its own.
       dtype: of activations and logits (float32, bfloat16, float16); statistics are always float32.
       param_dtype: of parameters.
-      remat_stages: stages, 1 being the one at full resolution, whose activations the backward pass computes anew
-        instead of keeping them.
+      remat: what the backward pass computes anew instead of keeping it: "none"; "activations", all but the results
+        of convolutions and the statistics of batches; "stages", all but what passes from stage to stage.
+      remat_stages: the stages that `remat` is for, 1 being the one at full resolution; () means all.
     """
 
     num_classes: int
@@ -43,6 +56,7 @@ class SegmentationModel(nn.Module):
     axis_name: str | None = None
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+    remat: str = "none"
     remat_stages: Sequence[int] = ()
 
     def conv_bn(
@@ -63,16 +77,17 @@ class SegmentationModel(nn.Module):
             conv_general_dilated=conv_general_dilated,
             name=name,
         )(x)
-        x = nn.BatchNorm(
+        x = checkpoint_name(x, _CONVOLUTION)
+        return BatchNorm(
             use_running_average=not train,
             momentum=self.batch_norm_momentum,
+            relu=relu,
             # Outside a mapped axis, initialisation and evaluation, there are no replicas to average over.
             axis_name=self.axis_name if train and not self.is_initializing() else None,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name=f"{name}_bn",
         )(x)
-        return nn.relu(x) if relu else x
 
     def classifier(self, x: jax.Array, name: str, *, kernel_size: int) -> jax.Array:
         """The last convolution, the only one with a bias: [N, H, W, C] to logits [N, H, W, num_classes]."""
@@ -82,6 +97,7 @@ class SegmentationModel(nn.Module):
             kernel_init=_he_init,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
+            conv_general_dilated=conv_general_dilated,
             name=name,
         )(x)
 
@@ -92,7 +108,7 @@ class SegmentationModel(nn.Module):
         return nn.Dropout(self.dropout_rate, deterministic=not train)(x)
 
     def stage(self, number: int, body: Callable[..., _Output], *inputs: jax.Array) -> _Output:
-        """Runs `body(model, *inputs)`, rematerialised if `number` is among `remat_stages`."""
-        if number in self.remat_stages:
-            return nn.remat(body)(self, *inputs)
-        return body(self, *inputs)
+        """Runs `body(model, *inputs)`, rematerialised as `remat` says."""
+        if self.remat == "none" or (self.remat_stages and number not in self.remat_stages):
+            return body(self, *inputs)
+        return nn.remat(body, policy=REMAT_POLICIES[self.remat])(self, *inputs)

@@ -1,0 +1,1 @@
+"""What the benchmark compares with; needs requirements-bench.txt."""

@@ -1,0 +1,78 @@
+"""Times of several contenders, taken in turns, and the memory that a process uses."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+
+def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, float]:
+    """The median seconds of each contender.
+
+    They run in turns, A B C A B C …, so that a machine that slows down does so for all of them alike.
+
+    Args:
+      contenders: functions that return when their work is done.
+      rounds: measured calls of each.
+      warm_up: calls of each before that.
+    """
+    for run in contenders.values():
+        for _ in range(warm_up):
+            run()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def matmul_rate(device: jax.Device, dtype: jnp.dtype, size: int = 0) -> float:
+    """FLOP/s of the product of two square matrices on `device`: the best of several, the machine's practical limit.
+
+    Args:
+      device: to multiply on.
+      dtype: of both matrices and of the product.
+      size: rows; 0 chooses 2048 on CPUs and 8192 elsewhere.
+    """
+    size = size or (2048 if device.platform == "cpu" else 8192)
+    a, b = (jax.device_put(jnp.ones((size, size), dtype), device) for _ in range(2))
+    product = jax.jit(jnp.matmul)
+    jax.block_until_ready(product(a, b))
+    best = min(_seconds(lambda: jax.block_until_ready(product(a, b))) for _ in range(5))
+    return 2 * size**3 / best
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def resident_bytes() -> int:
+    """Memory that this process occupies now (Linux)."""
+    return _status("VmRSS")
+
+
+def reset_peak() -> None:
+    """Begins anew to watch for the peak that `peak_bytes` reports (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has occupied at once since `reset_peak` (Linux)."""
+    return _status("VmHWM")
+
+
+def _status(key: str) -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == key:
+            return int(value.removesuffix("kB")) * 1024
+    raise RuntimeError(f"/proc/self/status has no {key}.")
