@@ -24,8 +24,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 0.05
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = "30 steps"
+    config.optimizer.cycles = 2
     config.optimizer.nesterov = True
-    config.train.duration = "12 epochs"
+    config.train.duration = "24 epochs"
     config.train.batch_size = 4
     config.train.eval_every = "2 epochs"
     config.train.checkpoint_every = "0.5 epochs"

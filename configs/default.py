@@ -72,6 +72,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 0.1
     config.optimizer.schedule = "constant"  # constant, poly, cosine or step
     config.optimizer.warmup = "0 steps"
+    config.optimizer.cycles = 1  # times that the run goes through warm-up and schedule: warm restarts
     config.optimizer.poly_power = 0.9
     config.optimizer.step_every = "0 steps"
     config.optimizer.step_factor = 0.1

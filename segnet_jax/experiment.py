@@ -115,6 +115,7 @@ def schedule_of(config: ml_collections.ConfigDict, plan: Plan) -> optax.Schedule
         poly_power=fields.poly_power,
         step_every=to_steps(fields.step_every, plan.steps_per_epoch, "optimizer.step_every"),
         step_factor=fields.step_factor,
+        cycles=fields.cycles,
     )
 
 

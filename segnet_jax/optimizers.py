@@ -21,6 +21,7 @@ def create_schedule(
     poly_power: float = 0.9,
     step_every: int = 0,
     step_factor: float = 0.1,
+    cycles: int = 1,
 ) -> optax.Schedule:
     """The learning rate as a function of the step, from 0 to `total_steps` - 1.
 
@@ -33,17 +34,23 @@ def create_schedule(
       poly_power: of "poly".
       step_every: of "step", in steps.
       step_factor: of "step".
+      cycles: how often the run goes through warm-up and schedule, in equal parts: warm restarts (SGDR, arXiv
+        1608.03983).
 
     Raises:
       InputError: for an unknown name or numbers that do not make sense.
     """
     if name not in SCHEDULES:
         raise InputError(f"optimizer.schedule={name!r} is not known; choose one of {', '.join(SCHEDULES)}.")
-    if warmup_steps and warmup_steps >= total_steps:
+    if not 1 <= cycles <= max(1, total_steps):
+        raise InputError(f"optimizer.cycles={cycles} must be at least 1 and at most the run's {total_steps} steps.")
+    cycle_steps = -(-total_steps // cycles)
+    if warmup_steps and warmup_steps >= cycle_steps:
+        holder = "the run" if cycles == 1 else f"each of the {cycles} cycles"
         raise InputError(
-            f"optimizer.warmup is {warmup_steps} steps, but the run has only {total_steps}; make it shorter."
+            f"optimizer.warmup is {warmup_steps} steps, but {holder} has only {cycle_steps}; make it shorter."
         )
-    after_warmup = max(1, total_steps - warmup_steps)
+    after_warmup = max(1, cycle_steps - warmup_steps)
     schedule: optax.Schedule
     if name == "constant":
         schedule = optax.constant_schedule(learning_rate)
@@ -57,10 +64,12 @@ def create_schedule(
         if not 0 < step_factor <= 1:
             raise InputError(f"optimizer.step_factor={step_factor} must lie above 0 and not above 1.")
         schedule = optax.exponential_decay(learning_rate, step_every, step_factor, staircase=True)
-    if not warmup_steps:
+    if warmup_steps:
+        warmup = optax.linear_schedule(learning_rate / warmup_steps, learning_rate, max(1, warmup_steps - 1))
+        schedule = optax.join_schedules([warmup, schedule], [warmup_steps])
+    if cycles == 1:
         return schedule
-    warmup = optax.linear_schedule(learning_rate / warmup_steps, learning_rate, max(1, warmup_steps - 1))
-    return optax.join_schedules([warmup, schedule], [warmup_steps])
+    return lambda step: schedule(step % cycle_steps)
 
 
 def create_optimizer(

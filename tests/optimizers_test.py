@@ -40,6 +40,10 @@ def rates(schedule, steps):
         ("cosine", {"warmup_steps": 4}, {0: 0.05, 3: 0.2, 4: 0.2, 7: 0.1, 10: 0}),
         ("step", {"warmup_steps": 4, "step_every": 3}, {2: 0.15, 3: 0.2, 4: 0.2, 6: 0.2, 7: 0.02, 9: 0.02}),
         ("poly", {"warmup_steps": 1, "poly_power": 1.0}, {0: 0.2, 1: 0.2, 4: 0.2 * 6 / 9, 10: 0}),
+        # Cycles of four steps, the last one cut short.
+        ("poly", {"cycles": 3, "poly_power": 1.0}, {0: 0.2, 3: 0.05, 4: 0.2, 7: 0.05, 8: 0.2, 9: 0.15}),
+        ("cosine", {"cycles": 2, "warmup_steps": 1}, {0: 0.2, 1: 0.2, 3: 0.1, 5: 0.2, 6: 0.2, 8: 0.1}),
+        ("step", {"cycles": 2, "warmup_steps": 2, "step_every": 2}, {0: 0.1, 3: 0.2, 4: 0.02, 5: 0.1, 9: 0.02}),
     ],
 )
 def test_schedules_by_hand(name, options, expected):
@@ -83,6 +87,24 @@ def test_a_warm_up_as_long_as_the_run_is_refused(warmup_steps):
     with pytest.raises(InputError, match=f"optimizer.warmup is {warmup_steps} steps.*only 10"):
         create_schedule("constant", learning_rate=0.1, total_steps=10, warmup_steps=warmup_steps)
     create_schedule("constant", learning_rate=0.1, total_steps=10, warmup_steps=9)
+
+
+def test_a_warm_up_as_long_as_a_cycle_is_refused():
+    with pytest.raises(InputError, match="optimizer.warmup is 5 steps.*each of the 2 cycles has only 5"):
+        create_schedule("cosine", learning_rate=0.1, total_steps=10, warmup_steps=5, cycles=2)
+    create_schedule("cosine", learning_rate=0.1, total_steps=10, warmup_steps=4, cycles=2)
+
+
+@pytest.mark.parametrize("cycles", [0, -1, 11])
+def test_cycles_that_the_run_cannot_hold_are_refused(cycles):
+    with pytest.raises(InputError, match=f"optimizer.cycles={cycles} .*10 steps"):
+        create_schedule("cosine", learning_rate=0.1, total_steps=10, cycles=cycles)
+
+
+def test_the_first_of_two_cycles_is_the_run_of_half_the_length():
+    one = create_schedule("cosine", learning_rate=0.1, total_steps=7, warmup_steps=2)
+    two = create_schedule("cosine", learning_rate=0.1, total_steps=14, warmup_steps=2, cycles=2)
+    assert rates(two, range(14)) == 2 * rates(one, range(7))
 
 
 def test_steps_need_a_length():
