@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from segnet_jax.models.convolution import conv_general_dilated
 # He et al. 2015 (arXiv 1502.01852), by which the paper initialises encoder and decoder (arXiv 1511.00561,
 # section 3.2): a zero-mean normal distribution of variance 2 / fan_in.
 _he_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+he_init = _he_init
 
 _Output = TypeVar("_Output")
 
@@ -44,6 +45,9 @@ class SegmentationModel(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     remat_stages: Sequence[int] = ()
+
+    # The convolutions of each encoder stage in the order of computation: name, and features at full width.
+    encoder: ClassVar[tuple[tuple[tuple[str, int], ...], ...]] = ()
 
     def conv_bn(
         self, x: jax.Array, features: int, name: str, train: bool, *, kernel_size: int = 3, relu: bool = True
@@ -80,6 +84,22 @@ class SegmentationModel(nn.Module):
             self.num_classes,
             (kernel_size, kernel_size),
             kernel_init=_he_init,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name=name,
+        )(x)
+
+    def scaled(self, features: int) -> int:
+        """So many `features` at full width are how many at this one: at least 1."""
+        return max(1, round(features * self.width_multiplier))
+
+    def batch_normalization(self, x: jax.Array, name: str, train: bool) -> jax.Array:
+        """The BatchNorm of `conv_bn` by itself: [N, H, W, C] to the same shape."""
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.batch_norm_momentum,
+            # As in `conv_bn`.
+            axis_name=self.axis_name if train and not self.is_initializing() else None,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name=name,
