@@ -76,7 +76,10 @@ def test_transposed_convolution_equals_its_definition(size, kernel_size, stride,
 def test_transposed_convolution_equals_pytorchs(size, kernel_size, stride, padding, output_size):
     torch = pytest.importorskip("torch")
     x, kernel, gradient = operands(size, kernel_size, output_size)
-    inputs = [torch.tensor(np.transpose(a, axes), requires_grad=True) for a, axes in ((x, (0, 3, 1, 2)), (kernel, (2, 3, 0, 1)))]
+    inputs = [
+        torch.tensor(np.transpose(a, axes), requires_grad=True)
+        for a, axes in ((x, (0, 3, 1, 2)), (kernel, (2, 3, 0, 1)))
+    ]
     full = torch.nn.functional.conv_transpose2d(*inputs, stride=stride)
     kept = full[:, :, padding : padding + output_size[0], padding : padding + output_size[1]]
     # Beyond what the kernels reach there is nothing to compare.

@@ -13,7 +13,17 @@ from segnet_jax.models.vgg import VGGModel
 from tests.networks import count, images, random_variables, shapes, vgg_stages
 
 _NETWORKS = [name for name, model in MODELS.items() if issubclass(model, VGGModel)]
-_FEATURES = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256), (256, 512), *[(512, 512)] * 5]
+_FEATURES = [
+    (3, 64),
+    (64, 64),
+    (64, 128),
+    (128, 128),
+    (128, 256),
+    (256, 256),
+    (256, 256),
+    (256, 512),
+    *[(512, 512)] * 5,
+]
 
 
 class OneUnit(VGGModel):

@@ -53,16 +53,17 @@ class FCN(VGGModel):
         start = 3 if self.reference_padding else 0
         for number, name in self.skips:
             skip = self.classifier(pools[number], f"score_pool{number}", kernel_size=1)
-            # A kernel of twice the stride begins half a stride before the first score.
+            # A kernel of 4 with stride 2 begins one pixel before the first score, and makes 2 n + 2 pixels of n.
             begin = 2 * start - 1
             start = max(begin, 0)
-            rows, columns = (min(2 * x.shape[i] + 1 + begin, skip.shape[i] - start) for i in (1, 2))
+            rows, columns = (min(2 * x.shape[i] + 2 - (start - begin), skip.shape[i] - start) for i in (1, 2))
             x = self._upsample(x, name, 2, (rows, columns), start - begin)
             x = x + skip[:, start : start + rows, start : start + columns]
         stride = 2 ** (len(self.encoder) - len(self.skips))
-        border = 100 if self.reference_padding else 1
-        # Pixel u of conv1_1 is the image's u + 1 - border.
-        return self._upsample(x, self.last_upsampling, stride, (height, width), border - 1 - stride * start + stride // 2)
+        # A kernel of twice the stride begins half a stride before the first score. Of conv1_1's output, 99 pixels lie
+        # before the image if the border is 100.
+        padding = stride // 2 - stride * start + (99 if self.reference_padding else 0)
+        return self._upsample(x, self.last_upsampling, stride, (height, width), padding)
 
     def _upsample(self, x: jax.Array, name: str, stride: int, size: tuple[int, int], padding: int) -> jax.Array:
         """The deconvolution `name`, whose kernel is twice the stride, cropped to `size` at `padding`."""
