@@ -109,7 +109,8 @@ def test_evaluation_equals_pytorch(name):
     assert_parity(evaluate(model, variables, x), expected)
 
 
-@_EACH
+# Unpooling leans to the upper left: where ReLU leaves a window of zeros, the first of them has the index.
+@pytest.mark.parametrize("name", [name for name in _VARIANTS if not name.startswith("segnet")])
 def test_nothing_leans_to_one_side(name):
     # Four halvings of 32 columns leave no odd one, so the mirrored network sees the mirrored image alike.
     model, variables = small_model(name)

@@ -24,10 +24,10 @@ class DeconvNet(VGGModel):
 
     The SegNet paper restricts fc6 and fc7 from 4096 features to 1024. Neither width gives the 877 MB of its Table 6.
 
-    The original has BatchNorm and no dropout: `dropout_rate` 0. Its deconvolutions of stride 1 are ordinary
-    convolutions whose kernels are mirrored, and are stored so; only fc6-deconv, which undoes fc6's loss of size, is
-    transposed. fc6 has no padding, as in the original, so what lies beyond 7x7 of pool5, images of more than 224x224,
-    is seen in a sliding window; a smaller pool5 gets zeros around it.
+    The original has BatchNorm and no dropout, `dropout_rate` 0. Its same-size deconvolutions are convolutions with
+    mirrored kernels, and are stored as such; only fc6-deconv, which gives back the rows that fc6 loses, is transposed.
+    fc6 has no padding, as in the original: over a pool5 of more than 7x7 (images above 224x224) it slides, and a
+    smaller pool5 gets zeros around it.
     """
 
     fc_features: int = 1024

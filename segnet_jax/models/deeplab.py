@@ -14,10 +14,9 @@ from segnet_jax.models.vgg import VGGModel
 class DeepLabLargeFOV(VGGModel):
     """VGG16 with an output stride of 8: pool4 and pool5 have stride 1, and the layers behind them are dilated.
 
-    The layers are those of the authors' `train.prototxt`. Their maps have ceil(H / 2) + 1 pixels or so at each stride,
-    46x61 for an image of 360x480, where the SegNet paper reports 45x60. Without the dense CRF. The scores are
-    interpolated bilinearly by 8, score i to pixel 8 i, and cropped to the image, in training too, where the authors
-    shrink the labels instead.
+    The layers are those of the authors' `train.prototxt`, without the dense CRF. The first three pools make n // 2 + 1
+    rows of n, so the scores of a 360x480 image are 46x61; the SegNet paper reports 45x60. They are interpolated by 8,
+    score i lying at pixel 8 i, and cropped to the image. In training too, where the authors shrink the labels instead.
     """
 
     fc_features: int = 1024
