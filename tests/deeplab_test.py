@@ -19,6 +19,7 @@ from tests.networks import (
     mirrored,
     shapes,
     small_model,
+    traced,
     vgg_stages,
 )
 
@@ -32,19 +33,10 @@ def evaluate(model, variables, x):
     return logits, state["intermediates"]["fc8"]["__call__"][0]
 
 
-def traced(model, size):
-    """The shapes of what a network gives for an image of `size`: logits, pools, and the output of every convolution."""
-    apply = functools.partial(
-        model.apply, capture_intermediates=lambda module, _: isinstance(module, nn.Conv), mutable=["intermediates"]
-    )
-    logits, state = jax.eval_shape(apply, shapes(model, *size), jnp.zeros((1, *size, 3)))
-    return logits, state["intermediates"]
-
-
-@pytest.mark.parametrize("size", [(360, 480), (321, 321), (45, 61), (1, 1), (2, 31), (8, 9)])
+@pytest.mark.parametrize("size", [(45, 61), (1, 1), (2, 31), (8, 9)])
 def test_logits_have_the_size_of_the_image(size):
     logits, _ = traced(create_model("deeplab_largefov", 11), size)
-    assert logits.shape == (1, *size, 11)
+    assert logits.shape == (2, *size, 11)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +48,12 @@ def test_logits_have_the_size_of_the_image(size):
     ],
 )
 def test_the_output_stride_is_8(size, pools):
-    _, found = traced(create_model("deeplab_largefov", 11), size)
+    model = create_model("deeplab_largefov", 11)
+    logits, state = traced(model, size, mutable=True, capture_intermediates=lambda module, _: module.name == "fc8")
+    found = state["intermediates"]
     assert [found[f"pool{number}"][0].shape[1:3] for number in range(1, 6)] == pools
-    assert found["fc8"]["__call__"][0].shape == (1, *pools[-1], 11)
+    assert found["fc8"]["__call__"][0].shape == (2, *pools[-1], 11)
+    assert logits.shape == (2, *size, 11)
 
 
 def test_dilations():
@@ -104,7 +99,7 @@ def test_scores_are_interpolated_between_every_eighth_pixel():
     np.testing.assert_allclose(logits[:, 2, 14], along[:, 0] * 3 / 4 + along[:, 1] / 4, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(("size", "batch_norm"), [((37, 58), True), ((33, 41), False)])
+@pytest.mark.parametrize(("size", "batch_norm"), [((37, 58), True), ((33, 49), False)])
 def test_evaluation_equals_pytorch(size, batch_norm):
     model, variables = small_model("deeplab_largefov", batch_norm=batch_norm, **_SMALL)
     image = images(1, *size, 3)
@@ -123,15 +118,14 @@ def test_evaluation_equals_pytorch(size, batch_norm):
 
 def test_nothing_leans_to_one_side():
     model, variables = small_model("deeplab_largefov", **_SMALL)
-    x = images(1, 20, 41, 3)
+    x = images(1, 33, 49, 3)
     logits, _ = evaluate(model, variables, x)
     flipped, _ = evaluate(model, mirrored(variables), x[:, :, ::-1])
     np.testing.assert_allclose(flipped[:, :, ::-1], logits, rtol=1e-3, atol=1e-4 * np.abs(logits).max())
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-def test_gradients_reach_every_parameter(batch_norm):
-    model, variables = small_model("deeplab_largefov", batch_norm=batch_norm, **_SMALL)
+def test_gradients_reach_every_parameter():
+    model, variables = small_model("deeplab_largefov", **_SMALL)
     # More than 12 scores in a row, so that the outer taps of fc6 see something.
     reached = gradients(model, variables, images(1, 112, 120, 3))
     assert_all_reached(reached)

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from segnet_jax.models import create_model
+from segnet_jax.models.upsampling import ConvTranspose
 from tests.networks import (
     TorchLayers,
     assert_all_reached,
     assert_parity,
-    count,
     gradients,
     images,
     mirrored,
+    random_variables,
     shapes,
     small_model,
+    traced,
     vgg_stages,
 )
 
@@ -32,13 +34,19 @@ def evaluate(model, variables, x):
 
 
 @_EACH
-@pytest.mark.parametrize("reference_padding", [False, True])
-@pytest.mark.parametrize("size", [(360, 480), (45, 61), (1, 1), (2, 31), (500, 333)])
-def test_logits_have_the_size_of_the_image(name, size, reference_padding):
-    for upsampling in ("learnt", "fixed"):
-        model = create_model(name, 11, reference_padding=reference_padding, upsampling=upsampling)
-        logits = jax.eval_shape(model.apply, shapes(model, *size), jnp.zeros((2, *size, 3)))
-        assert logits.shape == (2, *size, 11)
+@pytest.mark.parametrize(
+    ("size", "fields"),
+    [
+        ((360, 480), {}),
+        ((45, 61), {"upsampling": "fixed"}),
+        ((1, 1), {}),
+        ((1, 1), {"reference_padding": True}),
+        ((500, 333), {"reference_padding": True, "upsampling": "fixed"}),
+    ],
+)
+def test_logits_have_the_size_of_the_image(name, size, fields):
+    logits, _ = traced(create_model(name, 11, **fields), size)
+    assert logits.shape == (2, *size, 11)
 
 
 @_EACH
@@ -91,23 +99,30 @@ def reference(name, variables, x, padded):
     return crop(torch.deconv(x, last, stride=stride), offset if padded else stride // 2, *size)
 
 
-@_EACH
-@pytest.mark.parametrize("fields", [{}, {"reference_padding": True, "batch_norm": False}])
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("fcn32s", {"reference_padding": True}),
+        ("fcn16s", {}),
+        ("fcn16s", {"reference_padding": True, "batch_norm": False}),
+        ("fcn8s", {}),
+        ("fcn8s", {"reference_padding": True}),
+    ],
+)
 def test_evaluation_equals_pytorch(name, fields):
     model, variables = small_model(name, **_SMALL, **fields)
     x = images(1, 37, 74, 3)
     assert_parity(evaluate(model, variables, x), reference(name, variables, x, "reference_padding" in fields))
 
 
-@_EACH
-def test_nothing_leans_to_one_side(name):
+@pytest.mark.parametrize(("name", "width", "fields"), [("fcn8s", 64, {}), ("fcn16s", 58, {"reference_padding": True})])
+def test_nothing_leans_to_one_side(name, width, fields):
     # 64 columns halve to 2 without an odd one, and 58 + 198 to 8.
-    for width, fields in ((64, {}), (58, {"reference_padding": True})):
-        model, variables = small_model(name, **_SMALL, **fields)
-        x = images(1, 33, width, 3)
-        logits = evaluate(model, variables, x)
-        flipped = evaluate(model, mirrored(variables), x[:, :, ::-1])
-        np.testing.assert_allclose(flipped[:, :, ::-1], logits, rtol=1e-3, atol=1e-4 * np.abs(logits).max())
+    model, variables = small_model(name, **_SMALL, **fields)
+    x = images(1, 33, width, 3)
+    logits = evaluate(model, variables, x)
+    flipped = evaluate(model, mirrored(variables), x[:, :, ::-1])
+    np.testing.assert_allclose(flipped[:, :, ::-1], logits, rtol=1e-3, atol=1e-4 * np.abs(logits).max())
 
 
 def constant_scores(name, scores, **fields):
@@ -118,54 +133,51 @@ def constant_scores(name, scores, **fields):
     return model, variables
 
 
-@pytest.mark.parametrize(("name", "stride"), [("fcn32s", 32), ("fcn16s", 16), ("fcn8s", 8)])
-def test_fixed_upsampling_of_constant_scores(name, stride):
+def test_fixed_upsampling_of_constant_scores():
     scores = np.array([1.0, -2.0, 0.5])
-    model, variables = constant_scores(name, scores)
-    logits = evaluate(model, variables, jnp.zeros((1, 192, 256, 3)))
-    # Where every upsampling has neighbours on both sides: in these steps of 16, 8 and stride / 2 from the border.
-    margin = {32: 16, 16: 24, 8: 24}[stride]
-    inside = logits[0, margin:-margin, margin:-margin]
+    model, variables = constant_scores("fcn8s", scores)
+    logits = evaluate(model, variables, jnp.zeros((1, 96, 128, 3)))
+    # Each doubling dims its first row, and what is made of it: row 0 of pool4, rows 0 to 2 of pool3. Row 3 of pool3
+    # lies at pixel 27.5.
+    inside = logits[0, 28:-28, 28:-28]
     np.testing.assert_allclose(inside, np.broadcast_to(scores, inside.shape), rtol=1e-5)
-    # With the reference's padding there are scores beyond the image, and the border is as the inside.
-    model, variables = constant_scores(name, scores, reference_padding=True)
-    logits = evaluate(model, variables, jnp.zeros((1, 37, 50, 3)))
-    np.testing.assert_allclose(logits, np.broadcast_to(scores, logits.shape), rtol=1e-5)
+    assert abs(logits[0, 27, 64, 0]) < 0.999
 
 
-def test_fixed_upsampling_fades_at_the_border():
+# Score f lies at the centre of pixels 32 f to 32 f + 31. With FCN's own padding the places are 3 pixels less, by which
+# 100 pixels exceed three scores, the half of fc6's kernel, and conv1_1's own pixel.
+@pytest.mark.parametrize(("fields", "first"), [({}, 15.5), ({"reference_padding": True}, 12.5)])
+def test_fixed_upsampling_by_32_is_linear_between_the_scores(fields, first):
     scores = np.array([1.0, -2.0, 0.5])
-    model, variables = constant_scores("fcn32s", scores)
-    logits = np.asarray(evaluate(model, variables, jnp.zeros((1, 64, 64, 3))))[0]
-    # Score 0 lies at pixel 15.5, and nothing before it; its weight falls by 1/32 per pixel.
-    weights = np.ones(64)
-    weights[:16] = 1 - (15.5 - np.arange(16)) / 32
-    weights[48:] = weights[15::-1]
-    np.testing.assert_allclose(logits, weights[:, None, None] * weights[None, :, None] * scores, rtol=1e-5)
+    model, variables = constant_scores("fcn32s", scores, **fields)
+    logits = evaluate(model, variables, jnp.zeros((1, 64, 64, 3)))
+    # Beyond the outermost scores, what is interpolated falls by 1/32 per pixel.
+    distances = np.abs(np.arange(64)[:, None] - (first + 32 * np.arange(2 if first == 15.5 else 3)))
+    weights = np.maximum(0, 1 - distances / 32).sum(1)
+    assert weights[0] == 1 - first / 32
+    np.testing.assert_allclose(logits[0], weights[:, None, None] * weights[None, :, None] * scores, rtol=1e-5)
 
 
-@_EACH
-def test_learnt_upsampling_starts_as_the_fixed_one(name):
-    learnt, fixed = (create_model(name, 3, upsampling=kind, **_SMALL) for kind in ("learnt", "fixed"))
-    x = images(1, 50, 70, 3)
-    variables = jax.jit(learnt.init)(jax.random.key(0), x)
-    kept = shapes(fixed)["params"]
-    assert {layer for layer in variables["params"] if layer not in kept} == {
-        layer for layer in variables["params"] if layer.startswith("upscore")
-    }
-    fewer = {**variables, "params": {layer: variables["params"][layer] for layer in kept}}
-    assert count(fewer["params"]) < count(variables["params"])
-    expected = evaluate(learnt, variables, x)
+def test_learnt_upsampling_starts_as_the_fixed_one():
+    learnt, fixed = (create_model("fcn8s", 3, upsampling=kind, **_SMALL) for kind in ("learnt", "fixed"))
+    x = images(1, 37, 74, 3)
+    variables = random_variables(learnt)
+    upscores = {}
+    for layer, size in (("upscore2", 4), ("upscore_pool4", 4), ("upscore8", 16)):
+        params = jax.jit(ConvTranspose(3, size, size // 2).init, static_argnums=2)(
+            jax.random.key(0), jnp.zeros((1, 2, 2, 3)), (4, 4)
+        )["params"]
+        assert params["kernel"].shape == variables["params"][layer]["kernel"].shape
+        upscores[layer] = params
+    fewer = {**variables, "params": {k: v for k, v in variables["params"].items() if k not in upscores}}
+    expected = evaluate(learnt, {**variables, "params": {**fewer["params"], **upscores}}, x)
     assert expected.std() > 0.01
     np.testing.assert_allclose(evaluate(fixed, fewer, x), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "fields"),
-    [("fcn8s", {}), ("fcn8s", {"upsampling": "fixed", "batch_norm": False}), ("fcn16s", {"upsampling": "fixed"})],
-)
-def test_gradients_reach_every_parameter(name, fields):
-    model, variables = small_model(name, **_SMALL, **fields)
+@pytest.mark.parametrize("fields", [{}, {"upsampling": "fixed", "batch_norm": False}])
+def test_gradients_reach_every_parameter(fields):
+    model, variables = small_model("fcn8s", **_SMALL, **fields)
     reached = gradients(model, variables, images(2, 48, 64, 3))
     assert any(layer.startswith("upscore") for layer in reached) == (model.upsampling == "learnt")
     assert_all_reached(reached)

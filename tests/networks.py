@@ -15,6 +15,12 @@ def shapes(model, *size, channels=3):
     return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *(size or (32, 32)), channels)))
 
 
+def traced(model, size, **options):
+    """The shapes and types of what a network gives for two images of `size`, and of its variables, at no cost."""
+    init = functools.partial(model.init_with_output, **options)
+    return jax.eval_shape(init, jax.random.key(0), jnp.zeros((2, *size, 3)))
+
+
 def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
