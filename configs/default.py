@@ -5,6 +5,7 @@ as it is. On the command line: --config.train.batch_size=8 --config.data.image_s
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -45,9 +46,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.preprocessing = "imagenet"
 
     config.model = ml_collections.ConfigDict()
-    config.model.name = "segnet"  # segnet or segnet_basic
+    config.model.name = "segnet"  # docs/models.md has them all
     config.model.width_multiplier = 1.0
-    config.model.dropout_rate = 0.0  # above 0: the authors' Bayesian variant
     config.model.batch_norm_momentum = 0.9
     config.model.cross_replica_batch_norm = True  # statistics over the batches of all devices
     config.model.dtype = "float32"  # of activations; bfloat16 is faster on GPU and TPU
@@ -55,6 +55,12 @@ def get_config() -> ml_collections.ConfigDict:
     # What the backward pass computes anew, to save memory: none, activations (of BatchNorm and ReLU), stages (all)
     config.model.remat = "activations"
     config.model.remat_stages = ()  # where it does so; 1 is the full resolution, () means everywhere
+    # None: as the paper trained the network; docs/models.md says what that is, and which network has which of these.
+    config.model.dropout_rate = config_dict.placeholder(float)
+    config.model.batch_norm = config_dict.placeholder(bool)  # False: biases instead
+    config.model.fc_features = config_dict.placeholder(int)  # of fc6 and fc7
+    config.model.upsampling = config_dict.placeholder(str)  # learnt or fixed
+    config.model.reference_padding = config_dict.placeholder(bool)
 
     config.pretrained = ml_collections.ConfigDict()
     config.pretrained.weights = "none"  # none or vgg16

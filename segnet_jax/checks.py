@@ -9,6 +9,7 @@ import ml_collections
 from segnet_jax.config import flatten
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.errors import InputError
+from segnet_jax.models import models_with_vgg16
 
 # Of numbers: the smallest value, the greatest, and whether the greatest itself is allowed.
 _RANGES = {
@@ -62,10 +63,13 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     if wanted not in ("best", "latest") and not wanted.isdecimal():
         raise InputError(f"eval.checkpoint={wanted!r} must be best, latest or a step.")
     Augmentation(**config.augment.to_dict())
-    if config.pretrained.weights == "vgg16" and (config.model.name != "segnet" or config.model.width_multiplier != 1.0):
+    fitting = models_with_vgg16()
+    if config.pretrained.weights == "vgg16" and (
+        config.model.name not in fitting or config.model.width_multiplier != 1.0
+    ):
         raise InputError(
-            "pretrained.weights=vgg16 fits only model.name=segnet at model.width_multiplier=1.0; "
-            "choose these, or --config.pretrained.weights=none."
+            f"pretrained.weights=vgg16 fits only model.name={', '.join(fitting[:-1])} or {fitting[-1]}, at "
+            "model.width_multiplier=1.0; choose these, or --config.pretrained.weights=none."
         )
 
 

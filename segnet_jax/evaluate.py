@@ -249,7 +249,7 @@ def exact_batch_stats(
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.key(0)},
         )
-        return jax.lax.pmean(updates["batch_stats"], AXIS)
+        return jax.lax.pmean(updates.get("batch_stats", {}), AXIS)
 
     mapped = jax.pmap(statistics, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
     total, count = None, 0

@@ -54,7 +54,7 @@ def dataset_of(config: ml_collections.ConfigDict, split: str) -> Dataset:
 
 def model_of(config: ml_collections.ConfigDict, num_classes: int) -> SegmentationModel:
     """The configured network."""
-    fields = config.model.to_dict()
+    fields = {key: value for key, value in config.model.to_dict().items() if value is not None}
     shared = fields.pop("cross_replica_batch_norm")
     for key in ("dtype", "param_dtype"):
         if fields[key] not in _DTYPES:

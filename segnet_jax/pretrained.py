@@ -1,4 +1,4 @@
-"""VGG16's ImageNet weights as SegNet's encoder (arXiv 1511.00561, section 3)."""
+"""VGG16's ImageNet weights as the encoder of SegNet and others (arXiv 1511.00561, section 3)."""
 
 from __future__ import annotations
 
@@ -90,8 +90,9 @@ def load_vgg16(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def initialize_encoder(variables: Mapping[str, Any], layers: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     """`variables` with the encoder's convolutions replaced by pretrained ones.
 
-    SegNet's convolutions have no bias. BatchNorm absorbs the pretrained one: with the mean at minus the bias, and
-    the variance and scale at 1, it adds the bias, so before training the encoder computes what VGG16 does.
+    A convolution that has a bias takes the pretrained one. Where a BatchNorm follows instead, it absorbs the bias: with
+    the mean at minus the bias, and the variance and scale at 1, it adds the bias. So in evaluation, before any
+    training, the encoder computes what VGG16 does.
 
     Args:
       variables: of a network with VGG16's encoder, at full width and for three channels.
@@ -100,12 +101,12 @@ def initialize_encoder(variables: Mapping[str, Any], layers: Mapping[str, tuple[
     Raises:
       InputError: if the network has no such layer, or of another shape.
     """
-    params, batch_stats = dict(variables["params"]), dict(variables["batch_stats"])
+    params, batch_stats = dict(variables["params"]), dict(variables.get("batch_stats", {}))
     for name, (kernel, bias) in layers.items():
         if name not in params:
             raise InputError(
-                f"The model has no layer {name}, so it cannot start from VGG16; choose --config.model.name=segnet "
-                "or --config.pretrained.weights=none."
+                f"The model has no layer {name}, so it cannot start from VGG16; choose --config.model.name=segnet, "
+                "another network with VGG16's encoder, or --config.pretrained.weights=none."
             )
         expected = params[name]["kernel"].shape
         if kernel.shape != expected:
@@ -113,6 +114,10 @@ def initialize_encoder(variables: Mapping[str, Any], layers: Mapping[str, tuple[
                 f"VGG16's {name} has a kernel of {kernel.shape}, the model's is {expected}; VGG16 needs "
                 "--config.model.width_multiplier=1.0, or set --config.pretrained.weights=none."
             )
-        params[name] = {**params[name], "kernel": kernel.astype(params[name]["kernel"].dtype)}
-        batch_stats[f"{name}_bn"] = {**batch_stats[f"{name}_bn"], "mean": -bias}
+        dtype = params[name]["kernel"].dtype
+        params[name] = {**params[name], "kernel": kernel.astype(dtype)}
+        if "bias" in params[name]:
+            params[name]["bias"] = bias.astype(dtype)
+        else:
+            batch_stats[f"{name}_bn"] = {**batch_stats[f"{name}_bn"], "mean": -bias}
     return {**variables, "params": params, "batch_stats": batch_stats}

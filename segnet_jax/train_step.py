@@ -26,7 +26,7 @@ class TrainState(struct.PyTreeNode):
     Attributes:
       step: int32 [], steps done.
       params: of the network.
-      batch_stats: running averages of BatchNorm.
+      batch_stats: running averages of BatchNorm; empty where there is none.
       opt_state: of the optimizer.
     """
 
@@ -72,7 +72,7 @@ def create_train_state(
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
-        batch_stats=variables["batch_stats"],
+        batch_stats=variables.get("batch_stats", {}),  # A network without BatchNorm has none.
         opt_state=optimizer.init(variables["params"]),
     )
 
@@ -128,7 +128,7 @@ def train_step(
         )
         loss = losses.cross_entropy(logits, labels, class_weights) / total
         correct = jnp.sum(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
-        return loss, (updates["batch_stats"], correct)
+        return loss, (updates.get("batch_stats", {}), correct)
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
     if accumulation_steps == 1:

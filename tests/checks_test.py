@@ -44,8 +44,9 @@ def test_a_value_that_makes_no_sense_is_refused_by_its_key(key, value, message):
 
 @pytest.mark.parametrize("fields", [{"model__name": "segnet_basic"}, {"model__width_multiplier": 0.5}])
 def test_vgg16_for_another_network_is_refused_before_it_is_fetched(fields):
-    check_values(config_with(pretrained__weights="vgg16"))
-    with pytest.raises(InputError, match="fits only model.name=segnet"):
+    for name in ("segnet", "fcn8s", "deconvnet"):
+        check_values(config_with(pretrained__weights="vgg16", model__name=name))
+    with pytest.raises(InputError, match="fits only model.name=segnet, fcn32s.* or deconvnet, at"):
         check_values(config_with(pretrained__weights="vgg16", **fields))
 
 

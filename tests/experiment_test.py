@@ -1,11 +1,13 @@
 """Tests for segnet_jax/experiment.py."""
 
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from segnet_jax import experiment
-from segnet_jax.config import default_config
+from segnet_jax.config import default_config, from_dict, to_json
 from segnet_jax.errors import InputError
 
 
@@ -26,9 +28,31 @@ def test_model_fields_come_from_the_config():
     assert experiment.model_of(config_with(model__cross_replica_batch_norm=False), 11).axis_name is None
 
 
+def test_what_the_config_leaves_open_is_the_networks_own():
+    assert experiment.model_of(config_with(), 3).dropout_rate == 0.0
+    model = experiment.model_of(config_with(model__name="deeplab_largefov"), 3)
+    assert (model.dropout_rate, model.batch_norm, model.fc_features) == (0.5, True, 1024)
+    config = config_with(
+        model__name="fcn8s",
+        model__dropout_rate=0.0,
+        model__batch_norm=False,
+        model__fc_features=64,
+        model__upsampling="fixed",
+        model__reference_padding=True,
+    )
+    for again in (config, from_dict(json.loads(to_json(config)))):
+        model = experiment.model_of(again, 3)
+        assert (model.dropout_rate, model.batch_norm, model.fc_features) == (0.0, False, 64)
+        assert (model.upsampling, model.reference_padding) == ("fixed", True)
+    stored = from_dict(json.loads(to_json(config_with(model__name="deconvnet"))))
+    assert experiment.model_of(stored, 3).dropout_rate == 0.5
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("model.upsampling", "fixed", "model 'segnet' has no field 'upsampling'"),
+        ("model.dropout_rate", 1.0, "dropout_rate=1.0"),
         ("model.dtype", "float8", "model.dtype='float8'.*bfloat16"),
         ("model.name", "segnot", "segnot.*segnet_basic"),
         ("preprocessing", "zscore", "preprocessing='zscore'.*imagenet"),

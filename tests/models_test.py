@@ -6,12 +6,32 @@ import jax.numpy as jnp
 import pytest
 
 from segnet_jax.errors import InputError
-from segnet_jax.models import MODELS, create_model
-from segnet_jax.models.segnet import SegNet, SegNetBasic
+from segnet_jax.models import MODELS, create_model, models_with_vgg16
+from segnet_jax.models.segnet import SegNetBasic
 
 
 def test_names():
-    assert [*MODELS.items()] == [("segnet", SegNet), ("segnet_basic", SegNetBasic)]
+    # The class of each name: the name, written as a class.
+    assert {name: model.__name__.lower() for name, model in MODELS.items()} == {
+        name: name.replace("_", "")
+        for name in (
+            *("segnet", "segnet_basic", "segnet_basic_single_channel_decoder", "segnet_basic_encoder_addition"),
+            *("fcn_basic", "fcn_basic_no_addition", "fcn_basic_no_dim_reduction"),
+            *("fcn_basic_no_addition_no_dim_reduction", "bilinear_interpolation"),
+            *("fcn32s", "fcn16s", "fcn8s", "deeplab_largefov", "deconvnet"),
+        )
+    }
+
+
+def test_networks_that_can_start_from_vgg16():
+    assert models_with_vgg16() == ["segnet", "fcn32s", "fcn16s", "fcn8s", "deeplab_largefov", "deconvnet"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_dropout_of_each_network_is_that_of_the_papers_training(name):
+    expected = 0.5 if name.startswith(("fcn32", "fcn16", "fcn8", "deeplab", "deconvnet")) else 0.0
+    assert create_model(name, 3).dropout_rate == expected
+    assert create_model(name, 3, dropout_rate=0.25).dropout_rate == 0.25
 
 
 def test_fields_reach_the_model():
@@ -27,7 +47,7 @@ def test_fields_reach_the_model():
 def test_an_unknown_model_is_answered_with_the_known_ones():
     with pytest.raises(InputError, match=re.escape("no model 'SegNet'")) as caught:
         create_model("SegNet", 11)
-    assert "segnet, segnet_basic" in str(caught.value)
+    assert str(caught.value).partition("the known ones are ")[2] == f"{', '.join(sorted(MODELS))}."
 
 
 # Also what classes hold that is not theirs to set: constants, and linen's own field.
@@ -55,3 +75,17 @@ def test_an_unknown_field_is_answered_with_the_known_ones(field):
 def test_a_value_that_makes_no_sense_is_refused(fields, message):
     with pytest.raises(InputError, match=message):
         create_model("segnet_basic", 3, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"fc_features": 0}, "fc_features=0 must be at least 1"),
+        ({"upsampling": "nearest"}, "upsampling='nearest' is not known; choose learnt or fixed"),
+        ({"remat_stages": (6,)}, "fcn8s has the stages 1 to 5"),
+        ({"kernel_size": 7}, "model 'fcn8s' has no field 'kernel_size'"),
+    ],
+)
+def test_a_value_that_makes_no_sense_for_a_competitor_is_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        create_model("fcn8s", 3, **fields)

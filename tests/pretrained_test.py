@@ -164,6 +164,40 @@ def test_only_the_encoder_changes(full_layers):
         np.testing.assert_array_equal(after["batch_stats"][f"{name}_bn"]["mean"], -layers[name][1])
 
 
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("name", ["fcn32s", "deeplab_largefov", "deconvnet"])
+def test_competitors_take_the_encoder_too(full_layers, name, batch_norm):
+    _, path = full_layers
+    layers = load_vgg16(path)
+    _, variables = segnet_variables(name, fc_features=4, batch_norm=batch_norm)
+    after = initialize_encoder(variables, layers)
+    for layer, (kernel, bias) in layers.items():
+        np.testing.assert_array_equal(after["params"][layer]["kernel"], kernel)
+        if batch_norm:
+            np.testing.assert_array_equal(after["batch_stats"][f"{layer}_bn"]["mean"], -bias)
+            np.testing.assert_array_equal(after["batch_stats"][f"{layer}_bn"]["var"], np.ones_like(bias))
+        else:
+            np.testing.assert_array_equal(after["params"][layer]["bias"], bias)
+    others = {layer for layer in after["params"] if layer not in layers}
+    for layer in others:
+        jax.tree.map(np.testing.assert_array_equal, after["params"][layer], variables["params"][layer])
+    assert {"fc6", "fc7"} <= others
+    assert not any(leaf.any() for leaf in jax.tree.leaves(variables["params"]["conv1_1"]))
+
+
+def test_biases_and_batch_norm_compute_the_same(full_layers):
+    _, path = full_layers
+    layers = load_vgg16(path)
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(1, 32, 32, 3)), jnp.float32)
+    pools = []
+    for batch_norm in (True, False):
+        model, variables = segnet_variables("fcn32s", fc_features=4, batch_norm=batch_norm)
+        apply = jax.jit(functools.partial(model.apply, mutable=["intermediates"]))
+        pools.append(apply(initialize_encoder(variables, layers), x)[1]["intermediates"]["pool5"][0])
+    assert pools[0].std() > 0.1
+    np.testing.assert_allclose(pools[0], pools[1], rtol=1e-3, atol=1e-3)
+
+
 def test_kernels_take_the_type_of_the_parameters(full_layers):
     _, path = full_layers
     _, variables = segnet_variables(param_dtype=jnp.bfloat16)

@@ -25,9 +25,9 @@ def batches(count, size=8, height=12, width=10):
         yield {"image": rng.integers(0, 256, (size, height, width, 3), np.uint8), "label": labels}
 
 
-def run(num_devices, steps=3, parts=1, source=None, normalization="pixels", **fields):
+def run(num_devices, steps=3, parts=1, source=None, normalization="pixels", name="segnet_basic", **fields):
     devices = jax.devices()[:num_devices]
-    model = create_model("segnet_basic", K, width_multiplier=1 / 16, axis_name="batch", **fields)
+    model = create_model(name, K, width_multiplier=1 / 16, axis_name="batch", **fields)
     optimizer = optimizers.create_optimizer(optax.constant_schedule(0.1), weight_decay=1e-3, momentum=0.9)
     step = create_train_step(
         devices=devices,
@@ -105,3 +105,17 @@ def test_dropout_differs_by_step_and_device_and_repeats_by_seed():
     two, _ = run(2, steps=1, source=[same], dropout_rate=0.5)
     difference = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.params, two.params)
     assert max(jax.tree.leaves(difference)) > 1e-6
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_network_without_batch_norm_has_no_statistics(parts):
+    state, metrics = run(2, steps=2, parts=parts, name="deeplab_largefov", batch_norm=False, dropout_rate=0.0)
+    assert state.batch_stats == {}
+    assert state.variables == {"params": state.params, "batch_stats": {}}
+    model = create_model("deeplab_largefov", K, width_multiplier=1 / 16, batch_norm=False)
+    start = create_train_state(model, optax.sgd(0.1), seed=1)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(start.params):
+        moved = state.params[path[0].key][path[1].key] - leaf
+        assert np.isfinite(moved).all()
+        assert np.abs(moved).max() > 0, path
+    assert np.isfinite(metrics[-1]["loss"])

@@ -45,3 +45,17 @@ def test_a_directory_without_checkpoints_is_left_as_it_is(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint"):
         load_trained(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.slow
+def test_a_network_without_batch_norm_goes_the_same_way(tmp_path):
+    config = make_tiny_config()
+    config.model.name = "deeplab_largefov"
+    config.model.batch_norm = False
+    config.eval.batch_norm = "exact"
+    state = train.train_and_evaluate(config, tmp_path)
+    trained = load_trained(tmp_path, {"eval.checkpoint": "latest"})
+    assert not trained.model.batch_norm
+    assert trained.model.dropout_rate == 0.5
+    assert trained.variables["batch_stats"] == {}
+    jax.tree.map(np.testing.assert_array_equal, trained.variables["params"], jax.device_get(state.params))

@@ -6,22 +6,48 @@ import dataclasses
 from typing import Any
 
 from segnet_jax.errors import InputError
-from segnet_jax.models.layers import REMAT_POLICIES
+from segnet_jax.models.deconvnet import DeconvNet
+from segnet_jax.models.deeplab import DeepLabLargeFOV
+from segnet_jax.models.fcn import FCN8s, FCN16s, FCN32s
+from segnet_jax.models.layers import REMAT_POLICIES, SegmentationModel
 from segnet_jax.models.segnet import SegNet, SegNetBasic
+from segnet_jax.models.variants import (
+    BilinearInterpolation,
+    FCNBasic,
+    FCNBasicNoAddition,
+    FCNBasicNoAdditionNoDimReduction,
+    FCNBasicNoDimReduction,
+    SegNetBasicEncoderAddition,
+    SegNetBasicSingleChannelDecoder,
+)
 
-MODELS: dict[str, type[SegNet]] = {
+MODELS: dict[str, type[SegmentationModel]] = {
     "segnet": SegNet,
     "segnet_basic": SegNetBasic,
+    "segnet_basic_single_channel_decoder": SegNetBasicSingleChannelDecoder,
+    "segnet_basic_encoder_addition": SegNetBasicEncoderAddition,
+    "fcn_basic": FCNBasic,
+    "fcn_basic_no_addition": FCNBasicNoAddition,
+    "fcn_basic_no_dim_reduction": FCNBasicNoDimReduction,
+    "fcn_basic_no_addition_no_dim_reduction": FCNBasicNoAdditionNoDimReduction,
+    "bilinear_interpolation": BilinearInterpolation,
+    "fcn32s": FCN32s,
+    "fcn16s": FCN16s,
+    "fcn8s": FCN8s,
+    "deeplab_largefov": DeepLabLargeFOV,
+    "deconvnet": DeconvNet,
 }
 
+_CHOICES = {"upsampling": ("learnt", "fixed")}
 
-def create_model(name: str, num_classes: int, **fields: Any) -> SegNet:
+
+def create_model(name: str, num_classes: int, **fields: Any) -> SegmentationModel:
     """A linen module whose `apply(variables, images, train=...)` gives logits [N, H, W, num_classes].
 
     Args:
       name: a key of `MODELS`.
       num_classes: K, void not counted.
-      **fields: fields of the network, see `SegmentationModel`.
+      **fields: fields of the network, see `SegmentationModel` and its own class.
 
     Raises:
       InputError: for a name or a field that is not known, or a value that makes no sense.
@@ -36,6 +62,11 @@ def create_model(name: str, num_classes: int, **fields: Any) -> SegNet:
         raise InputError(f"dropout_rate={fields['dropout_rate']} must lie from 0 to below 1.")
     if not fields.get("width_multiplier", 1) > 0:
         raise InputError(f"width_multiplier={fields['width_multiplier']} must be above 0.")
+    if not fields.get("fc_features", 1) > 0:
+        raise InputError(f"fc_features={fields['fc_features']} must be at least 1.")
+    for field, choices in _CHOICES.items():
+        if field in fields and fields[field] not in choices:
+            raise InputError(f"{field}={fields[field]!r} is not known; choose {' or '.join(choices)}.")
     stages = len(MODELS[name].encoder)
     if fields.get("remat", "none") not in REMAT_POLICIES:
         raise InputError(f"remat={fields['remat']!r} is not known; choose none, activations or stages.")
@@ -43,3 +74,8 @@ def create_model(name: str, num_classes: int, **fields: Any) -> SegNet:
         if stage not in range(1, stages + 1):
             raise InputError(f"remat_stages has {stage!r}; {name} has the stages 1 to {stages}, as in '(1, 2)'.")
     return MODELS[name](num_classes=num_classes, **fields)
+
+
+def models_with_vgg16() -> list[str]:
+    """The names of the networks whose encoder is VGG16's, and can start from its weights."""
+    return [name for name, model in MODELS.items() if model.encoder == SegNet.encoder]

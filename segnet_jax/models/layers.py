@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from segnet_jax.models.normalization import STATISTICS, BatchNorm
 
 # He et al. 2015 (arXiv 1502.01852), by which the paper initialises encoder and decoder (arXiv 1511.00561,
 # section 3.2): a zero-mean normal distribution of variance 2 / fan_in.
-_he_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+he_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 # The name under which a rematerialisation policy finds the result of a convolution.
 _CONVOLUTION = "convolution"
@@ -59,6 +59,9 @@ class SegmentationModel(nn.Module):
     remat: str = "none"
     remat_stages: Sequence[int] = ()
 
+    # The convolutions of each encoder stage in the order of computation: name, and features at full width.
+    encoder: ClassVar[tuple[tuple[tuple[str, int], ...], ...]] = ()
+
     def conv_bn(
         self, x: jax.Array, features: int, name: str, train: bool, *, kernel_size: int = 3, relu: bool = True
     ) -> jax.Array:
@@ -67,17 +70,67 @@ class SegmentationModel(nn.Module):
         F is `features` times the width multiplier. The paper (section 3.1) has no biases where a BatchNorm follows: it
         subtracts every constant.
         """
+        x = self.convolution(x, features, name, kernel_size=kernel_size)
+        return self.batch_normalization(x, f"{name}_bn", train, relu=relu)
+
+    def convolution(
+        self,
+        x: jax.Array,
+        features: int,
+        name: str,
+        *,
+        kernel_size: int,
+        padding: int | str = "SAME",
+        dilation: int = 1,
+        use_bias: bool = False,
+    ) -> jax.Array:
+        """The convolution `name`, its result kept for the backward pass: [N, H, W, C] to [N, H', W', F].
+
+        Args:
+          x: of the type `dtype`.
+          features: F at full width.
+          name: of the layer.
+          kernel_size: side of the square kernel.
+          padding: zeros on every side, in pixels, or "SAME".
+          dilation: distance of the kernel's taps, in pixels.
+          use_bias: whether a bias is added.
+        """
         x = nn.Conv(
-            max(1, round(features * self.width_multiplier)),
+            self.scaled(features),
             (kernel_size, kernel_size),
-            use_bias=False,
-            kernel_init=_he_init,
+            padding=padding,
+            kernel_dilation=dilation,
+            use_bias=use_bias,
+            kernel_init=he_init,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             conv_general_dilated=conv_general_dilated,
             name=name,
         )(x)
-        x = checkpoint_name(x, _CONVOLUTION)
+        return self.kept(x)
+
+    def kept(self, x: jax.Array) -> jax.Array:
+        """`x`, which the remat policy "activations" keeps for the backward pass."""
+        return checkpoint_name(x, _CONVOLUTION)
+
+    def classifier(self, x: jax.Array, name: str, *, kernel_size: int) -> jax.Array:
+        """The last convolution, the only one with a bias: [N, H, W, C] to logits [N, H, W, num_classes]."""
+        return nn.Conv(
+            self.num_classes,
+            (kernel_size, kernel_size),
+            kernel_init=he_init,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            conv_general_dilated=conv_general_dilated,
+            name=name,
+        )(x)
+
+    def scaled(self, features: int) -> int:
+        """So many `features` at full width are how many at this one: at least 1."""
+        return max(1, round(features * self.width_multiplier))
+
+    def batch_normalization(self, x: jax.Array, name: str, train: bool, *, relu: bool = False) -> jax.Array:
+        """BatchNorm `name`, and ReLU if asked: [N, H, W, C] to the same shape."""
         return BatchNorm(
             use_running_average=not train,
             momentum=self.batch_norm_momentum,
@@ -86,18 +139,6 @@ class SegmentationModel(nn.Module):
             axis_name=self.axis_name if train and not self.is_initializing() else None,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            name=f"{name}_bn",
-        )(x)
-
-    def classifier(self, x: jax.Array, name: str, *, kernel_size: int) -> jax.Array:
-        """The last convolution, the only one with a bias: [N, H, W, C] to logits [N, H, W, num_classes]."""
-        return nn.Conv(
-            self.num_classes,
-            (kernel_size, kernel_size),
-            kernel_init=_he_init,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            conv_general_dilated=conv_general_dilated,
             name=name,
         )(x)
 

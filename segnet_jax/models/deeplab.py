@@ -1,0 +1,45 @@
+"""DeepLab-LargeFOV (arXiv 1412.7062), as the SegNet paper compares with it (arXiv 1511.00561, section 4)."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+from flax import linen as nn
+
+from segnet_jax.models.upsampling import bilinear_resize
+from segnet_jax.models.vgg import VGGModel
+
+
+class DeepLabLargeFOV(VGGModel):
+    """VGG16 with an output stride of 8: pool4 and pool5 have stride 1, and the layers behind them are dilated.
+
+    The layers are those of the authors' `train.prototxt`, without the dense CRF. The first three pools make n // 2 + 1
+    rows of n, so the scores of a 360x480 image are 46x61; the SegNet paper reports 45x60. They are interpolated by 8,
+    score i lying at pixel 8 i, and cropped to the image. In training too, where the authors shrink the labels instead.
+    """
+
+    fc_features: int = 1024
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        x = x.astype(self.dtype)
+        height, width = x.shape[1:3]
+        for number in range(1, len(self.encoder) + 1):
+            pool = functools.partial(_max_pool, stride=2 if number <= 3 else 1)
+            x = self.encode(number, x, train, pool, dilation=2 if number == 5 else 1)
+            self.sow("intermediates", f"pool{number}", x)
+        # pool5a. Caffe's average counts the zeros of the padding.
+        x = nn.avg_pool(x, (3, 3), strides=(1, 1), padding=((1, 1), (1, 1)))
+        x = self.dropout(self.unit(x, self.fc_features, "fc6", train, dilation=12), train)
+        x = self.dropout(self.unit(x, self.fc_features, "fc7", train, kernel_size=1), train)
+        x = self.classifier(x, "fc8", kernel_size=1)
+        return bilinear_resize(x, 8, (height, width), align_corners=True)
+
+
+def _max_pool(x: jax.Array, stride: int) -> jax.Array:
+    """Caffe's 3x3 max pooling with a padding of 1, ceil mode: n pixels to n (stride 1) or n // 2 + 1 (stride 2)."""
+    # Behind the last pixel, what the last window needs to be whole.
+    padding = [(1, 1 if stride == 1 else 2 - n % 2) for n in x.shape[1:3]]
+    return nn.max_pool(x, (3, 3), strides=(stride, stride), padding=padding)

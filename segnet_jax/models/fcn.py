@@ -1,0 +1,102 @@
+"""FCN-32s, FCN-16s and FCN-8s (arXiv 1411.4038), as the SegNet paper compares with them (arXiv 1511.00561, section 4).
+
+The paper does not say which stride it used. The 539 MB of its Table 6 are those of 4096 features in fc6 and fc7:
+FCN-32s has 539 MB, FCN-16s and FCN-8s 538 MB.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax
+from flax import linen as nn
+
+from segnet_jax.models.upsampling import ConvTranspose, bilinear_conv_transpose
+from segnet_jax.models.vgg import VGGModel
+from segnet_jax.pooling import max_pool_argmax
+
+
+class FCN(VGGModel):
+    """VGG16 made convolutional: its scores at stride 32 are upsampled, added to those of finer pools, and upsampled.
+
+    Attributes:
+      upsampling: "learnt": deconvolutions over all classes, which start as bilinear interpolation. "fixed": bilinear
+        interpolation, without parameters, as in FCN's own code. Table 3 has both.
+      reference_padding: False: every convolution keeps the size of its input. True: the padding of FCN's own code, 100
+        pixels of zeros around the image and none around the input of fc6, at 2.2 times the cost for 360x480.
+    """
+
+    upsampling: str = "learnt"
+    reference_padding: bool = False
+
+    # The finer pools that are scored, in this order, each with the name of the upsampling that leads to it.
+    skips: ClassVar[tuple[tuple[int, str], ...]] = ()
+    last_upsampling: ClassVar[str] = "upscore"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        x = x.astype(self.dtype)
+        height, width = x.shape[1:3]
+        pools = {}
+        for number in range(1, len(self.encoder) + 1):
+            padding = 100 if number == 1 and self.reference_padding else "SAME"
+            x = self.encode(number, x, train, _max_pool, padding=padding)
+            self.sow("intermediates", f"pool{number}", x)
+            pools[number] = x
+        padding = 0 if self.reference_padding else "SAME"
+        x = self.dropout(self.unit(x, self.fc_features, "fc6", train, kernel_size=7, padding=padding), train)
+        x = self.dropout(self.unit(x, self.fc_features, "fc7", train, kernel_size=1), train)
+        x = self.classifier(x, "score_fr", kernel_size=1)
+
+        # The place of the first score on the grid of the pool that has its resolution: fc6 without padding loses 3.
+        start = 3 if self.reference_padding else 0
+        for number, name in self.skips:
+            skip = self.classifier(pools[number], f"score_pool{number}", kernel_size=1)
+            # A kernel of 4 with stride 2 begins one pixel before the first score, and makes 2 n + 2 pixels of n.
+            begin = 2 * start - 1
+            start = max(begin, 0)
+            rows, columns = (min(2 * x.shape[i] + 2 - (start - begin), skip.shape[i] - start) for i in (1, 2))
+            x = self._upsample(x, name, 2, (rows, columns), start - begin)
+            x = x + skip[:, start : start + rows, start : start + columns]
+        stride = 2 ** (len(self.encoder) - len(self.skips))
+        # A kernel of twice the stride begins half a stride before the first score. Of conv1_1's output, 99 pixels lie
+        # before the image if the border is 100.
+        padding = stride // 2 - stride * start + (99 if self.reference_padding else 0)
+        return self._upsample(x, self.last_upsampling, stride, (height, width), padding)
+
+    def _upsample(self, x: jax.Array, name: str, stride: int, size: tuple[int, int], padding: int) -> jax.Array:
+        """The deconvolution `name`, whose kernel is twice the stride, cropped to `size` at `padding`."""
+        if self.upsampling == "fixed":
+            return bilinear_conv_transpose(x, 2 * stride, stride, size, padding)
+        return ConvTranspose(
+            features=self.num_classes,
+            kernel_size=2 * stride,
+            stride=stride,
+            padding=padding,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name=name,
+        )(x, size)
+
+
+def _max_pool(x: jax.Array) -> jax.Array:
+    return max_pool_argmax(x)[0]
+
+
+class FCN32s(FCN):
+    """The scores of fc7 alone, upsampled by 32."""
+
+
+class FCN16s(FCN):
+    """The scores of fc7 and pool4, upsampled by 16."""
+
+    skips = ((4, "upscore2"),)
+    last_upsampling = "upscore16"
+
+
+class FCN8s(FCN):
+    """The scores of fc7, pool4 and pool3, upsampled by 8."""
+
+    skips = ((4, "upscore2"), (3, "upscore_pool4"))
+    last_upsampling = "upscore8"
