@@ -91,4 +91,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.batch_norm = "running"  # running averages, or exact: a pass over the training set (the paper)
     config.eval.checkpoint = "best"  # of --mode=eval: best, latest or a step
     config.eval.pictures = 6  # images of the sheet
+    # Passes with dropout on, whose mean is the prediction and whose variance its uncertainty (Bayesian SegNet); 0: one
+    # pass without dropout. Training evaluates so too.
+    config.eval.samples = 0
     return config

@@ -28,6 +28,7 @@ _RANGES = {
     "train.accumulation_steps": (1, math.inf, False),
     "eval.batch_size": (1, math.inf, False),
     "eval.pictures": (0, math.inf, False),
+    "eval.samples": (0, math.inf, False),
 }
 
 _CHOICES = {

@@ -76,9 +76,9 @@ class EvaluatedRun:
             "samples": report.get("samples", 0),
             "crf": bool(report.get("crf")),
         }
-        # Only FCN has one.
+        # Only FCN has one; without a value, it is learnt.
         if "model.upsampling" in values:
-            conditions["upsampling"] = values["model.upsampling"]
+            conditions["upsampling"] = values["model.upsampling"] or "learnt"
         return conditions
 
 

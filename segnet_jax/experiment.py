@@ -172,6 +172,11 @@ def evaluator_of(
     config: ml_collections.ConfigDict, model: SegmentationModel, devices: Sequence[jax.Device]
 ) -> Evaluator:
     """The configured evaluation, on `devices`."""
+    if config.eval.samples and not model.dropout_rate:
+        raise InputError(
+            f"eval.samples={config.eval.samples} needs a network with dropout, and this one has none; "
+            "train one with model.dropout_rate=0.5, or set eval.samples=0."
+        )
     return Evaluator(
         model,
         normalization_of(config),
@@ -180,6 +185,8 @@ def evaluator_of(
         image_size=tuple(config.data.image_size),
         num_workers=config.data.num_workers,
         num_threads=config.data.num_threads,
+        samples=config.eval.samples,
+        seed=config.seed,
     )
 
 

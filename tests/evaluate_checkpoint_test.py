@@ -54,6 +54,7 @@ def test_exact_batch_statistics_are_computed_where_the_checkpoint_has_none(workd
         ({"eval.checkpoint": "newest"}, "eval.checkpoint='newest' must be best, latest or a step"),
         ({"eval.checkpoint": "5000"}, "5000"),
         ({"data.eval_split": "holdout"}, "holdout"),
+        ({"eval.samples": 4}, "eval.samples=4 needs a network with dropout"),
         ({"model.width_multiplier": 0.5}, "model.width_multiplier belongs to the training run"),
     ],
 )

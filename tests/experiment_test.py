@@ -1,5 +1,6 @@
 """Tests for segnet_jax/experiment.py."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -76,3 +77,11 @@ def test_class_weights_are_computed_from_the_training_labels():
     for frequency, value in frequencies:
         if value < 10:
             assert weights[value] == pytest.approx(median / frequency, rel=1e-5)
+
+
+def test_stochastic_passes_need_a_network_with_dropout():
+    config = config_with(model__name="segnet_basic", eval__samples=4)
+    with pytest.raises(InputError, match="eval.samples=4 needs a network with dropout.*model.dropout_rate=0.5"):
+        experiment.evaluator_of(config, experiment.model_of(config, 3), jax.devices()[:1])
+    config.model.dropout_rate = 0.5
+    experiment.evaluator_of(config, experiment.model_of(config, 3), jax.devices()[:1])
