@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import functools
 import itertools
 import json
@@ -18,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from segnet_jax import bayesian, metrics, visualize
+from segnet_jax.crf import DenseCRF
 from segnet_jax.data import pipeline
 from segnet_jax.data.classes import VOID, ClassTable
 from segnet_jax.errors import InputError
@@ -99,6 +101,7 @@ def eval_step(
     normalize: Normalize,
     samples: int = 0,
     seed: int = 0,
+    with_probabilities: bool = False,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The predictions for one device's share of a batch, and the confusion matrix of all devices' shares.
 
@@ -110,10 +113,11 @@ def eval_step(
       normalize: from uint8 images to the network's input.
       samples: number of stochastic passes, see `bayesian.sample_posterior`; 0 makes one pass without dropout.
       seed: of the stochastic passes, which are a function of it and of the image's index.
+      with_probabilities: whether to return them.
 
     Returns:
-      The confusion matrix, int32 [K, K], rows ground truth, summed over `AXIS`; `prediction`, uint8 [b, H, W], and with
-      samples `uncertainty`, float32 [b, H, W].
+      The confusion matrix, int32 [K, K], rows ground truth, summed over `AXIS`; `prediction`, uint8 [b, H, W], with
+      samples `uncertainty`, float32 [b, H, W], and if asked for `probabilities`, float32 [b, H, W, K].
     """
     images, maps = normalize(batch["image"]), {}
     scores: jax.Array
@@ -122,6 +126,8 @@ def eval_step(
         scores, maps["uncertainty"] = bayesian.sample_posterior(model, variables, images, keys, samples=samples)
     else:
         scores = model.apply(variables, images, train=False)  # type: ignore[assignment]
+    if with_probabilities:
+        maps["probabilities"] = scores if samples else jax.nn.softmax(scores.astype(jnp.float32))
     maps["prediction"] = jnp.argmax(scores, axis=-1).astype(jnp.uint8)
     confusion = metrics.confusion_matrix(batch["label"], maps["prediction"], model.num_classes)
     return jax.lax.psum(confusion, AXIS), maps
@@ -140,6 +146,7 @@ class Evaluator:
       num_threads: reading threads.
       samples: number of stochastic passes per image, see `eval_step`.
       seed: of the stochastic passes.
+      crf: what refines the predictions before they are scored; None leaves them.
     """
 
     def __init__(
@@ -154,12 +161,21 @@ class Evaluator:
         num_threads: int = 2,
         samples: int = 0,
         seed: int = 0,
+        crf: DenseCRF | None = None,
     ) -> None:
         """Compiles nothing yet."""
-        step = functools.partial(eval_step, model=model, normalize=normalize, samples=samples, seed=seed)
+        step = functools.partial(
+            eval_step,
+            model=model,
+            normalize=normalize,
+            samples=samples,
+            seed=seed,
+            with_probabilities=crf is not None,
+        )
         self._step = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, 0), devices=devices)
         self._num_classes = model.num_classes
         self._samples = samples
+        self._crf = crf
         self._devices = devices
         self._read = functools.partial(
             pipeline.eval_batches,
@@ -201,6 +217,9 @@ class Evaluator:
                     pool.shutdown(cancel_futures=True)
                     raise Stopped
                 maps = {name: np.asarray(x).reshape(-1, *x.shape[2:]) for name, x in device_maps.items()}
+                if self._crf is not None:
+                    maps["prediction"] = _refine(self._crf, batch, maps.pop("probabilities"), pool)
+                    counts = metrics.confusion_matrix(batch["label"], maps["prediction"], self._num_classes)
                 confusion += np.asarray(counts, np.int64)
                 for i, index in enumerate(batch["index"].tolist()):
                     if index < 0:
@@ -221,7 +240,7 @@ class Evaluator:
             void_pixels=void_pixels,
             images=len(dataset),
         )
-        report["samples"] = self._samples
+        report |= {"samples": self._samples, "crf": self._crf and dataclasses.asdict(self._crf)}
         return Evaluation(report, [pictures[index] for index in sorted(pictures)])
 
     def _one_behind(
@@ -238,6 +257,22 @@ class Evaluator:
             previous = batch, result
         if previous is not None:
             yield previous
+
+
+def _refine(
+    crf: DenseCRF, batch: pipeline.Batch, probabilities: np.ndarray, pool: concurrent.futures.Executor
+) -> np.ndarray:
+    """The predictions after the CRF, uint8 [b, H, W]; padding, which it does not see, is 0."""
+    predictions = np.zeros(batch["label"].shape, np.uint8)
+
+    def refine(i: int) -> None:
+        height, width = batch["size"][i]
+        if height:
+            refined = crf(batch["image"][i, :height, :width, :3], probabilities[i, :height, :width])
+            predictions[i, :height, :width] = np.argmax(refined, axis=-1)
+
+    list(pool.map(refine, range(len(predictions))))
+    return predictions
 
 
 def exact_batch_stats(

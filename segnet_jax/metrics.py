@@ -181,6 +181,8 @@ def format_table(report: Mapping[str, Any]) -> str:
         counts = f"{report['images']:,} images, " + counts
     if report.get("samples"):
         counts += f", means of {report['samples']} stochastic passes"
+    if report.get("crf"):
+        counts += ", after a dense CRF"
     return "\n".join([*lines, summary, counts])
 
 

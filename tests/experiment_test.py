@@ -1,5 +1,7 @@
 """Tests for segnet_jax/experiment.py."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from segnet_jax import experiment
 from segnet_jax.config import default_config
+from segnet_jax.crf import DenseCRF
 from segnet_jax.errors import InputError
 
 
@@ -85,3 +88,14 @@ def test_stochastic_passes_need_a_network_with_dropout():
         experiment.evaluator_of(config, experiment.model_of(config, 3), jax.devices()[:1])
     config.model.dropout_rate = 0.5
     experiment.evaluator_of(config, experiment.model_of(config, 3), jax.devices()[:1])
+
+
+def test_the_crf_is_off_unless_it_is_switched_on():
+    config = config_with(crf__bilateral_weight=4.0)
+    assert experiment.crf_of(config) is None
+    config.crf.enabled = True
+    crf = experiment.crf_of(config)
+    assert crf == DenseCRF(bilateral_weight=4.0)
+    # Of DeepLab's prototxt.
+    assert dataclasses.astuple(DenseCRF()) == (10, 3.0, 3.0, 5.0, 50.0, 10.0)
+    assert experiment.crf_of(config_with(crf__enabled=True)) == DenseCRF()
