@@ -100,4 +100,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.batch_norm = "running"  # running averages, or exact: a pass over the training set (the paper)
     config.eval.checkpoint = "best"  # of --mode=eval: best, latest or a step
     config.eval.pictures = 6  # images of the sheet
+    # Passes with dropout on, whose mean is the prediction and whose variance its uncertainty (Bayesian SegNet); 0: one
+    # pass without dropout. Training evaluates so too.
+    config.eval.samples = 0
+
+    # A fully connected CRF after the network, in every evaluation and prediction. The values are DeepLab's.
+    config.crf = ml_collections.ConfigDict()
+    config.crf.enabled = False
+    config.crf.iterations = 10
+    config.crf.position_weight = 3.0  # of the Gaussian of the distance in the image; the greatest influence, in nats
+    config.crf.position_std = 3.0  # in pixels
+    config.crf.bilateral_weight = 5.0  # of the Gaussian of the distance in the image and in colour
+    config.crf.bilateral_position_std = 50.0
+    config.crf.bilateral_color_std = 10.0  # in steps of 8-bit colour
     return config

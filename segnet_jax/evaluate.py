@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import functools
 import itertools
 import json
@@ -17,8 +18,9 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from segnet_jax import metrics, visualize
+from segnet_jax import bayesian, metrics, visualize
 from segnet_jax.compilation import Compiled
+from segnet_jax.crf import DenseCRF
 from segnet_jax.data import pipeline
 from segnet_jax.data.classes import VOID, ClassTable
 from segnet_jax.errors import InputError
@@ -33,11 +35,12 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Picture:
-    """One evaluated image: uint8 [H, W, 3], and uint8 [H, W] ground truth and prediction."""
+    """One evaluated image: uint8 [H, W, 3], uint8 [H, W] ground truth and prediction, float32 [H, W] uncertainty."""
 
     image: np.ndarray
     label: np.ndarray
     prediction: np.ndarray
+    uncertainty: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,16 @@ class Evaluation:
     pictures: list[Picture]
 
     def draw(self, class_table: ClassTable) -> Image.Image | None:
-        """The sheet of image, ground truth, prediction and overlay; None without pictures."""
+        """The sheet of image, ground truth, prediction, overlay and uncertainty, if any; None without pictures."""
         if not self.pictures:
             return None
+        uncertainties = [picture.uncertainty for picture in self.pictures if picture.uncertainty is not None]
         return visualize.prediction_sheet(
             [picture.image for picture in self.pictures],
             [picture.label for picture in self.pictures],
             [picture.prediction for picture in self.pictures],
             class_table,
+            uncertainties=uncertainties,
         )
 
     def write(
@@ -90,23 +95,43 @@ def report_path(workdir: Path, split: str, step: int) -> Path:
 
 
 def eval_step(
-    variables: Any, batch: dict[str, jax.Array], *, model: SegmentationModel, normalize: Normalize
-) -> tuple[jax.Array, jax.Array]:
+    variables: Any,
+    batch: dict[str, jax.Array],
+    *,
+    model: SegmentationModel,
+    normalize: Normalize,
+    samples: int = 0,
+    seed: int = 0,
+    with_probabilities: bool = False,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The predictions for one device's share of a batch, and the confusion matrix of all devices' shares.
 
     Args:
       variables: `params` and `batch_stats`.
-      batch: `image` uint8 [b, H, W, 3], `label` uint8 [b, H, W] (void where padded).
+      batch: `image` uint8 [b, H, W, 3], `label` uint8 [b, H, W] (void where padded), `index` int32 [b] of the image
+        in its split.
       model: the network.
       normalize: from uint8 images to the network's input.
+      samples: number of stochastic passes, see `bayesian.sample_posterior`; 0 makes one pass without dropout.
+      seed: of the stochastic passes, which are a function of it and of the image's index.
+      with_probabilities: whether to return them.
 
     Returns:
-      The confusion matrix, int32 [K, K], rows ground truth, summed over `AXIS`; predictions, uint8 [b, H, W].
+      The confusion matrix, int32 [K, K], rows ground truth, summed over `AXIS`; `prediction`, uint8 [b, H, W], with
+      samples `uncertainty`, float32 [b, H, W], and if asked for `probabilities`, float32 [b, H, W, K].
     """
-    logits: jax.Array = model.apply(variables, normalize(batch["image"]), train=False)  # type: ignore[assignment]
-    predictions = jnp.argmax(logits, axis=-1).astype(jnp.uint8)
-    confusion = metrics.confusion_matrix(batch["label"], predictions, model.num_classes)
-    return jax.lax.psum(confusion, AXIS), predictions
+    images, maps = normalize(batch["image"]), {}
+    scores: jax.Array
+    if samples:
+        keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(batch["index"])
+        scores, maps["uncertainty"] = bayesian.sample_posterior(model, variables, images, keys, samples=samples)
+    else:
+        scores = model.apply(variables, images, train=False)  # type: ignore[assignment]
+    if with_probabilities:
+        maps["probabilities"] = scores if samples else jax.nn.softmax(scores.astype(jnp.float32))
+    maps["prediction"] = jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+    confusion = metrics.confusion_matrix(batch["label"], maps["prediction"], model.num_classes)
+    return jax.lax.psum(confusion, AXIS), maps
 
 
 class Evaluator:
@@ -120,6 +145,9 @@ class Evaluator:
       image_size: (height, width) at which images are seen and scored, or () for their native size.
       num_workers: reading processes.
       num_threads: reading threads.
+      samples: number of stochastic passes per image, see `eval_step`.
+      seed: of the stochastic passes.
+      crf: what refines the predictions before they are scored; None leaves them.
     """
 
     def __init__(
@@ -132,12 +160,24 @@ class Evaluator:
         image_size: tuple[int, ...] = (),
         num_workers: int = 0,
         num_threads: int = 2,
+        samples: int = 0,
+        seed: int = 0,
+        crf: DenseCRF | None = None,
     ) -> None:
         """Compiles nothing yet."""
-        step = functools.partial(eval_step, model=model, normalize=normalize)
+        step = functools.partial(
+            eval_step,
+            model=model,
+            normalize=normalize,
+            samples=samples,
+            seed=seed,
+            with_probabilities=crf is not None,
+        )
         mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, 0), devices=devices)
         self._step = Compiled(mapped, devices[0].platform)
         self._num_classes = model.num_classes
+        self._samples = samples
+        self._crf = crf
         self._devices = devices
         self._read = functools.partial(
             pipeline.eval_batches,
@@ -174,22 +214,26 @@ class Evaluator:
         scores = []
         void_pixels = 0
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            for batch, (counts, device_predictions) in self._one_behind(variables, self._read(dataset)):
+            for batch, (counts, device_maps) in self._one_behind(variables, self._read(dataset)):
                 if should_stop():
                     pool.shutdown(cancel_futures=True)
                     raise Stopped
+                maps = {name: np.asarray(x).reshape(-1, *x.shape[2:]) for name, x in device_maps.items()}
+                if self._crf is not None:
+                    maps["prediction"] = _refine(self._crf, batch, maps.pop("probabilities"), pool)
+                    counts = metrics.confusion_matrix(batch["label"], maps["prediction"], self._num_classes)
                 confusion += np.asarray(counts, np.int64)
-                predictions = np.asarray(device_predictions).reshape(batch["label"].shape)
                 for i, index in enumerate(batch["index"].tolist()):
                     if index < 0:
                         continue
                     height, width = batch["size"][i]
-                    label, prediction = batch["label"][i, :height, :width], predictions[i, :height, :width]
+                    found = {name: x[i, :height, :width] for name, x in maps.items()}
+                    label, prediction = batch["label"][i, :height, :width], found["prediction"]
                     void_pixels += int(np.sum(label == VOID))
                     if boundary_f1:
                         scores.append(pool.submit(metrics.boundary_f1, label, prediction, self._num_classes))
                     if index in shown:
-                        pictures[index] = Picture(batch["image"][i, :height, :width], label, prediction)
+                        pictures[index] = Picture(batch["image"][i, :height, :width], label, **found)
         defined = [score for future in scores if (score := future.result()) is not None]
         report = metrics.summarize(
             confusion,
@@ -198,14 +242,15 @@ class Evaluator:
             void_pixels=void_pixels,
             images=len(dataset),
         )
+        report |= {"samples": self._samples, "crf": self._crf and dataclasses.asdict(self._crf)}
         return Evaluation(report, [pictures[index] for index in sorted(pictures)])
 
     def _one_behind(
         self, variables: Any, batches: Iterator[pipeline.Batch]
-    ) -> Iterator[tuple[pipeline.Batch, tuple[jax.Array, jax.Array]]]:
+    ) -> Iterator[tuple[pipeline.Batch, tuple[jax.Array, dict[str, jax.Array]]]]:
         """Batches and results, each given when the next step is under way, so that host and devices work at once."""
         hosts, sent = itertools.tee(batches)
-        inputs = ({"image": batch["image"], "label": batch["label"]} for batch in sent)
+        inputs = ({key: batch[key] for key in ("image", "label", "index")} for batch in sent)
         previous = None
         for batch, shards in zip(hosts, pipeline.to_devices(inputs, self._devices), strict=True):
             result = self._step(variables, shards)
@@ -214,6 +259,22 @@ class Evaluator:
             previous = batch, result
         if previous is not None:
             yield previous
+
+
+def _refine(
+    crf: DenseCRF, batch: pipeline.Batch, probabilities: np.ndarray, pool: concurrent.futures.Executor
+) -> np.ndarray:
+    """The predictions after the CRF, uint8 [b, H, W]; padding, which it does not see, is 0."""
+    predictions = np.zeros(batch["label"].shape, np.uint8)
+
+    def refine(i: int) -> None:
+        height, width = batch["size"][i]
+        if height:
+            refined = crf(batch["image"][i, :height, :width, :3], probabilities[i, :height, :width])
+            predictions[i, :height, :width] = np.argmax(refined, axis=-1)
+
+    list(pool.map(refine, range(len(predictions))))
+    return predictions
 
 
 def exact_batch_stats(

@@ -19,6 +19,7 @@ import optax
 from segnet_jax import optimizers, preprocessing, pretrained
 from segnet_jax.cache import user_cache_dir
 from segnet_jax.config import to_steps
+from segnet_jax.crf import DenseCRF
 from segnet_jax.data import create_dataset, pipeline
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.class_weights import cached_label_statistics, class_weights
@@ -169,10 +170,21 @@ def checkpoint_template(model: SegmentationModel, optimizer: optax.GradientTrans
     return {"train_state": state, "eval_batch_stats": state.batch_stats}
 
 
+def crf_of(config: ml_collections.ConfigDict) -> DenseCRF | None:
+    """The configured CRF after the network, or None."""
+    fields = config.crf.to_dict()
+    return DenseCRF(**fields) if fields.pop("enabled") else None
+
+
 def evaluator_of(
     config: ml_collections.ConfigDict, model: SegmentationModel, devices: Sequence[jax.Device]
 ) -> Evaluator:
     """The configured evaluation, on `devices`."""
+    if config.eval.samples and not model.dropout_rate:
+        raise InputError(
+            f"eval.samples={config.eval.samples} needs a network with dropout, and this one has none; "
+            "train one with model.dropout_rate=0.5, or set eval.samples=0."
+        )
     return Evaluator(
         model,
         normalization_of(config),
@@ -181,6 +193,9 @@ def evaluator_of(
         image_size=tuple(config.data.image_size),
         num_workers=config.data.num_workers,
         num_threads=config.data.num_threads,
+        samples=config.eval.samples,
+        seed=config.seed,
+        crf=crf_of(config),
     )
 
 

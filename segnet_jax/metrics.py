@@ -179,6 +179,10 @@ def format_table(report: Mapping[str, Any]) -> str:
         counts += f", {report['void_pixels']:,} void"
     if report["images"] is not None:
         counts = f"{report['images']:,} images, " + counts
+    if report.get("samples"):
+        counts += f", means of {report['samples']} stochastic passes"
+    if report.get("crf"):
+        counts += ", after a dense CRF"
     return "\n".join([*lines, summary, counts])
 
 

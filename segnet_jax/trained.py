@@ -50,10 +50,10 @@ def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> T
       InputError: if there is no such checkpoint, or it is damaged.
     """
     overrides = dict(overrides or {})
-    if fixed := [key for key in overrides if not key.startswith(("eval.", "data."))]:
+    if fixed := [key for key in overrides if not key.startswith(("eval.", "data.", "crf."))]:
         raise InputError(
             f"--config.{fixed[0]} belongs to the training run and cannot change afterwards; "
-            "after training, only --config.eval... and --config.data... can be given."
+            "after training, only --config.eval..., --config.crf... and --config.data... can be given."
         )
     directory = workdir / "checkpoints"
     if not checkpoint.exists(directory):

@@ -17,7 +17,9 @@ _LEGEND_SIZES = range(12, 20)
 _PAPER = (255, 255, 255)
 _INK = (32, 32, 32)
 _OUTLINE = (128, 128, 128)
-_HEADINGS = ("image", "ground truth", "prediction", "overlay")
+_HEADINGS: tuple[str, ...] = ("image", "ground truth", "prediction", "overlay")
+# From little to much: each colour is lighter than the one before, so that it reads in gray too.
+_HEAT = np.array([(0, 0, 12), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)])
 
 
 def colorize(label: np.ndarray, class_table: ClassTable) -> np.ndarray:
@@ -55,6 +57,22 @@ def overlay(image: np.ndarray, label: np.ndarray, class_table: ClassTable, alpha
     return np.where(painted, np.rint(blend), image).astype(np.uint8)
 
 
+def heat_map(values: np.ndarray, greatest: float) -> np.ndarray:
+    """Paints numbers from black (0) over purple, red and orange to light yellow (`greatest` and above).
+
+    Args:
+      values: numbers [H, W].
+      greatest: the value at the upper end; where it is 0, everything is black.
+
+    Returns:
+      uint8 [H, W, 3] RGB.
+    """
+    share = np.clip(values / greatest, 0, 1) if greatest > 0 else np.zeros(values.shape)
+    places = np.linspace(0, 1, len(_HEAT))
+    channels = [np.interp(share, places, _HEAT[:, channel]) for channel in range(3)]
+    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+
+
 def save_label_png(label: np.ndarray, path: str | os.PathLike[str], class_table: ClassTable) -> None:
     """Writes a label map as a PNG of labels that viewers show in the class colours.
 
@@ -85,10 +103,12 @@ def prediction_sheet(
     class_table: ClassTable,
     path: str | os.PathLike[str] | None = None,
     scale: float | None = None,
+    uncertainties: Sequence[np.ndarray] = (),
 ) -> Image.Image:
-    """Draws image, ground truth, prediction and overlay side by side, a row per image.
+    """Draws image, ground truth, prediction, overlay and, if given, uncertainty side by side, a row per image.
 
-    The overlay shows the prediction in the image. A legend below names the colours.
+    The overlay shows the prediction in the image. A legend below names the colours; those of the uncertainty are
+    alike for the whole sheet.
 
     Args:
       images: uint8 [H, W, 3] RGB each; sizes may differ between the images.
@@ -98,35 +118,42 @@ def prediction_sheet(
       path: where to write the sheet too, in a format that its ending names; None: nowhere.
       scale: size of a tile relative to its image; None: small images are enlarged by a whole
         factor, large ones reduced, to fit 480x480 pixels.
+      uncertainties: numbers [H, W] each, at least 0; () leaves the column out.
 
     Returns:
       The sheet, RGB.
 
     Raises:
-      ValueError: the numbers or the sizes of images, labels and predictions don't agree, or there
-        is no image.
+      ValueError: the numbers or the sizes of images, labels, predictions and uncertainties don't
+        agree, or there is no image.
       InputError: the file can't be written.
     """
     if len(images) == 0:
         raise ValueError("a sheet needs at least one image.")
+    headings, greatest = _HEADINGS, None
+    heats: list[list[np.ndarray]] = [[] for _ in images]
+    if len(uncertainties):
+        headings = (*_HEADINGS, "uncertainty")
+        greatest = float(max(uncertainty.max() for uncertainty in uncertainties))
+        heats = [[heat_map(uncertainty, greatest)] for uncertainty in uncertainties]
     rows = [
-        _tiles(image, label, prediction, class_table, scale)
-        for image, label, prediction in zip(images, labels, predictions, strict=True)
+        _tiles(image, label, prediction, class_table, scale, heat)
+        for image, label, prediction, heat in zip(images, labels, predictions, heats, strict=True)
     ]
-    heading_font = _fitting_font(max(row[0].width for row in rows))
+    heading_font = _fitting_font(headings, max(row[0].width for row in rows))
     column_width = max(
         *(row[0].width for row in rows),
-        *(int(np.ceil(heading_font.getlength(heading))) for heading in _HEADINGS),
+        *(int(np.ceil(heading_font.getlength(heading))) for heading in headings),
     )
-    sheet_width = len(_HEADINGS) * (column_width + _GUTTER) - _GUTTER + 2 * _MARGIN
+    sheet_width = len(headings) * (column_width + _GUTTER) - _GUTTER + 2 * _MARGIN
     has_void = any(not _is_class(m, class_table).all() for m in (*labels, *predictions))
-    legend = _legend(class_table, sheet_width - 2 * _MARGIN, has_void)
+    legend = _legend(class_table, sheet_width - 2 * _MARGIN, has_void, greatest)
     heading_height = _line_height(heading_font)
     sheet_height = heading_height + sum(row[0].height + _GUTTER for row in rows) + legend.height + 3 * _MARGIN - _GUTTER
     sheet = Image.new("RGB", (sheet_width, sheet_height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    lefts = [_MARGIN + column * (column_width + _GUTTER) for column in range(len(_HEADINGS))]
-    for left, heading in zip(lefts, _HEADINGS, strict=True):
+    lefts = [_MARGIN + column * (column_width + _GUTTER) for column in range(len(headings))]
+    for left, heading in zip(lefts, headings, strict=True):
         middle = (left + column_width / 2, _MARGIN / 2 + heading_height / 2)
         draw.text(middle, heading, _INK, heading_font, anchor="mm")
     top = _MARGIN + heading_height
@@ -156,9 +183,10 @@ def _tiles(
     prediction: np.ndarray,
     class_table: ClassTable,
     scale: float | None,
+    more: Sequence[np.ndarray] = (),
 ) -> list[Image.Image]:
-    """One picture per heading, all of one size."""
-    _check_sizes(image, label, prediction)
+    """One picture per heading, all of one size; `more` are uint8 [H, W, 3]."""
+    _check_sizes(image, label, prediction, *(picture[..., 0] for picture in more))
     height, width = label.shape
     if scale is None:
         scale = _TILE_SIZE / max(height, width)
@@ -174,12 +202,13 @@ def _tiles(
             (colorize(label, class_table), sampled),
             (colorize(prediction, class_table), sampled),
             (overlay(image, prediction, class_table), smooth),
+            *((picture, smooth) for picture in more),
         )
     ]
 
 
-def _legend(class_table: ClassTable, width: int, has_void: bool) -> Image.Image:
-    """Colour chips with names in as many equal columns as fit the width."""
+def _legend(class_table: ClassTable, width: int, has_void: bool, greatest: float | None = None) -> Image.Image:
+    """Colour chips with names in as many equal columns as fit the width; below, a heat map's scale up to `greatest`."""
     entries = [*zip(class_table.names, map(tuple, class_table.colors.tolist()), strict=True)]
     if has_void:
         entries.append(("void", class_table.void_color))
@@ -191,20 +220,26 @@ def _legend(class_table: ClassTable, width: int, has_void: bool) -> Image.Image:
     columns = max(1, min(len(entries), int(width / (chip + longest + 24))))
     # Filling whole rows from the top keeps the order of the table readable from left to right.
     rows = -(-len(entries) // columns)
-    legend = Image.new("RGB", (width, rows * line), _PAPER)
+    legend = Image.new("RGB", (width, (rows + (greatest is not None)) * line), _PAPER)
     draw = ImageDraw.Draw(legend)
     for index, (name, color) in enumerate(entries):
         left, top = index % columns * (width // columns), index // columns * line
         draw.rectangle((left, top + 4, left + chip, top + 4 + chip), color, _OUTLINE)
         draw.text((left + chip + 8, top + line / 2), name, _INK, font, anchor="lm")
+    if greatest is not None:
+        ramp = heat_map(np.tile(np.linspace(0, 1, 6 * chip), (chip, 1)), 1.0)
+        top, right = rows * line, ramp.shape[1]
+        legend.paste(Image.fromarray(ramp), (0, top + 4))
+        text = f"uncertainty 0 to {greatest:.2g} (variance of the probabilities, mean over classes)"
+        draw.text((right + 8, top + line / 2), text, _INK, font, anchor="lm")
     return legend
 
 
-def _fitting_font(width: int) -> ImageFont.FreeTypeFont:
+def _fitting_font(headings: Sequence[str], width: int) -> ImageFont.FreeTypeFont:
     """The largest heading font that keeps every heading within `width` pixels, or the smallest."""
     for size in _HEADING_SIZES:
         font = _font(size)
-        if max(map(font.getlength, _HEADINGS)) <= width:
+        if max(map(font.getlength, headings)) <= width:
             break
     return font
 

@@ -89,6 +89,7 @@ def test_where_data_lies_and_how_it_is_read_may_change_between_resumes():
     config.data.root = "/elsewhere"
     config.data.num_workers = 3
     config.eval.checkpoint = "latest"
+    config.crf.enabled = True
     config.train.log_every = "1 steps"
     assert configs.differences(stored, config) == []
 

@@ -40,6 +40,14 @@ def test_another_split_is_written_under_its_name(workdir):
     assert json.loads((workdir / "eval" / "test-6.json").read_text())["images"] == 3
 
 
+def test_the_crf_can_be_chosen_after_training(workdir):
+    plain = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest"})
+    refined = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest", "crf.enabled": True, "crf.position_std": 2.0})
+    assert refined["crf"]["position_std"] == 2.0
+    assert refined["pixels"] == plain["pixels"]
+    assert refined["global_accuracy"] != plain["global_accuracy"]
+
+
 def test_exact_batch_statistics_are_computed_where_the_checkpoint_has_none(workdir, caplog):
     caplog.set_level("INFO", logger="segnet_jax")
     running = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest"})
@@ -54,6 +62,8 @@ def test_exact_batch_statistics_are_computed_where_the_checkpoint_has_none(workd
         ({"eval.checkpoint": "newest"}, "eval.checkpoint='newest' must be best, latest or a step"),
         ({"eval.checkpoint": "5000"}, "5000"),
         ({"data.eval_split": "holdout"}, "holdout"),
+        ({"eval.samples": 4}, "eval.samples=4 needs a network with dropout"),
+        ({"crf.iterations": -1}, "crf.iterations=-1"),
         ({"model.width_multiplier": 0.5}, "model.width_multiplier belongs to the training run"),
     ],
 )

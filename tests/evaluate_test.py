@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segnet_jax import evaluate, preprocessing
+from segnet_jax import evaluate, metrics, preprocessing
+from segnet_jax.bayesian import sample_posterior
 from segnet_jax.config import default_config
+from segnet_jax.crf import DenseCRF
 from segnet_jax.data.classes import VOID, ClassTable
 from segnet_jax.data.pipeline import to_devices
 from segnet_jax.models import create_model
@@ -127,3 +129,71 @@ def test_a_written_report_comes_with_its_sheet(model, variables, tmp_path):
     assert path == tmp_path / "eval" / "val-12.json"
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert not list(path.parent.glob("*.tmp"))
+
+
+@pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 2), (4, 3)])
+def test_stochastic_passes_depend_on_seed_and_image_alone(model, variables, num_devices, batch_size):
+    data = Images(count=5)
+    network = model.clone(dropout_rate=0.5)
+    # Of images of several sizes, the network sees each at the greatest height and width, its border repeated.
+    keys = [jax.random.fold_in(jax.random.key(3), index) for index in range(5)]
+    expected = []
+    for example, key in zip(data.examples, keys, strict=True):
+        height, width = example["label"].shape
+        padded = np.pad(example["image"], ((0, 12 - height), (0, 14 - width), (0, 0)), mode="edge")
+        posterior = sample_posterior(
+            network, variables, preprocessing.imagenet(padded[None]), jnp.stack([key]), samples=3
+        )
+        expected.append([np.asarray(x[0, :height, :width]) for x in posterior])
+    evaluator = evaluate.Evaluator(
+        network,
+        preprocessing.imagenet,
+        jax.devices()[:num_devices],
+        batch_size=batch_size,
+        num_threads=1,
+        samples=3,
+        seed=3,
+    )
+    evaluation = evaluator(variables, data, num_pictures=5)
+    assert evaluation.report["samples"] == 3
+    for picture, (probabilities, uncertainty) in zip(evaluation.pictures, expected, strict=True):
+        np.testing.assert_array_equal(picture.prediction, probabilities.argmax(-1))
+        assert uncertainty.max() > 1e-4
+        np.testing.assert_allclose(picture.uncertainty, uncertainty, rtol=1e-3, atol=1e-6)
+    correct = sum(
+        np.sum(example["label"] == probabilities.argmax(-1))
+        for example, (probabilities, _) in zip(data.examples, expected, strict=True)
+    )
+    assert evaluation.report["global_accuracy"] == correct / evaluation.report["pixels"]
+    assert "means of 3 stochastic passes" in metrics.format_table(evaluation.report)
+    assert evaluation.draw(TABLE).width > evaluation_of(model, variables, data, num_pictures=5).draw(TABLE).width
+
+
+@pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 5), (2, 2)])
+def test_a_crf_refines_each_image_without_its_padding(model, variables, num_devices, batch_size):
+    data = Images(count=3)
+    crf = DenseCRF(iterations=3, bilateral_color_std=80.0, bilateral_position_std=4.0)
+    evaluator = evaluate.Evaluator(
+        model, preprocessing.imagenet, jax.devices()[:num_devices], batch_size=batch_size, num_threads=1, crf=crf
+    )
+    evaluation = evaluator(variables, data, boundary_f1=True, num_pictures=3)
+    plain = evaluation_of(model, variables, data, boundary_f1=True, num_pictures=3)
+    confusion, scores = np.zeros((3, 3), int), []
+    for example, picture in zip(data.examples, evaluation.pictures, strict=True):
+        height, width = example["label"].shape
+        padded = np.pad(example["image"], ((0, 12 - height), (0, 14 - width), (0, 0)), mode="edge")
+        logits = model.apply(variables, preprocessing.imagenet(padded[None]), train=False)
+        refined = crf(example["image"], jax.nn.softmax(logits[0, :height, :width]))
+        expected = np.asarray(refined).argmax(-1)
+        np.testing.assert_array_equal(picture.prediction, expected)
+        known = example["label"] != VOID
+        np.add.at(confusion, (example["label"][known], expected[known]), 1)
+        scores.append(metrics.boundary_f1(example["label"], expected, 3))
+    assert evaluation.report["global_accuracy"] == pytest.approx(np.trace(confusion) / confusion.sum())
+    assert evaluation.report["pixels"] == confusion.sum() == plain.report["pixels"]
+    assert evaluation.report["boundary_f1"] == pytest.approx(np.mean(scores))
+    assert any((a.prediction != b.prediction).any() for a, b in zip(evaluation.pictures, plain.pictures, strict=True))
+    assert evaluation.report["crf"]["bilateral_color_std"] == 80.0
+    assert plain.report["crf"] is None
+    assert "after a dense CRF" in metrics.format_table(evaluation.report)
+    assert "CRF" not in metrics.format_table(plain.report)

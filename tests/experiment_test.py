@@ -1,13 +1,16 @@
 """Tests for segnet_jax/experiment.py."""
 
+import dataclasses
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from segnet_jax import experiment
 from segnet_jax.config import default_config, from_dict, to_json
+from segnet_jax.crf import DenseCRF
 from segnet_jax.errors import InputError
 
 
@@ -102,3 +105,22 @@ def test_class_weights_are_computed_from_the_training_labels():
     for frequency, value in frequencies:
         if value < 10:
             assert weights[value] == pytest.approx(median / frequency, rel=1e-5)
+
+
+def test_stochastic_passes_need_a_network_with_dropout():
+    config = config_with(model__name="segnet_basic", eval__samples=4)
+    with pytest.raises(InputError, match="eval.samples=4 needs a network with dropout.*model.dropout_rate=0.5"):
+        experiment.evaluator_of(config, experiment.model_of(config, 3), jax.devices()[:1])
+    config.model.dropout_rate = 0.5
+    experiment.evaluator_of(config, experiment.model_of(config, 3), jax.devices()[:1])
+
+
+def test_the_crf_is_off_unless_it_is_switched_on():
+    config = config_with(crf__bilateral_weight=4.0)
+    assert experiment.crf_of(config) is None
+    config.crf.enabled = True
+    crf = experiment.crf_of(config)
+    assert crf == DenseCRF(bilateral_weight=4.0)
+    # Of DeepLab's prototxt.
+    assert dataclasses.astuple(DenseCRF()) == (10, 3.0, 3.0, 5.0, 50.0, 10.0)
+    assert experiment.crf_of(config_with(crf__enabled=True)) == DenseCRF()

@@ -6,7 +6,7 @@ from PIL import Image
 
 from segnet_jax.data.classes import VOID, ClassTable, SegmentationClass
 from segnet_jax.errors import InputError
-from segnet_jax.visualize import colorize, overlay, prediction_sheet, save_label_png
+from segnet_jax.visualize import colorize, heat_map, overlay, prediction_sheet, save_label_png
 
 _RED, _GREEN, _BLUE, _VOID_COLOR = (200, 10, 20), (10, 190, 30), (5, 15, 180), (90, 91, 92)
 _TABLE = ClassTable(
@@ -209,3 +209,35 @@ def test_prediction_sheet_refuses_what_does_not_belong_together():
         prediction_sheet([image, image], [label], [prediction], _TABLE)
     with pytest.raises(ValueError, match=r"\(45, 60, 3\).*\(44, 60\)"):
         prediction_sheet([image], [label], [prediction[1:]], _TABLE)
+
+
+def test_heat_map_rises_from_black_to_light_yellow():
+    values = np.array([[0.0, 0.5, 2.0, 5.0], [0.25, 1.0, 1.5, 2.0]])
+    colors = heat_map(values, 2.0)
+    assert colors.dtype == np.uint8
+    np.testing.assert_array_equal(colors[0], [(0, 0, 12), (87, 16, 110), (252, 255, 164), (252, 255, 164)])
+    # Halfway between the first two colours, rounded to even.
+    np.testing.assert_array_equal(colors[1], [(44, 8, 61), (188, 55, 84), (249, 142, 9), (252, 255, 164)])
+    ramp = heat_map(np.linspace(0, 1, 101)[None], 1.0)[0] @ (0.299, 0.587, 0.114)
+    assert (np.diff(ramp) > 0).all(), "more is lighter"
+    np.testing.assert_array_equal(heat_map(np.zeros((2, 2)), 0.0), np.full((2, 2, 3), (0, 0, 12)))
+
+
+def test_prediction_sheet_with_uncertainties_has_one_more_column_of_one_scale():
+    rows = [_blobs(seed, 60, 120) for seed in range(2)]
+    images, labels, predictions = zip(*rows, strict=True)
+    uncertainties = np.random.default_rng(0).uniform(0, [[[0.01]], [[0.04]]], (2, 60, 120))
+    plain = prediction_sheet(images, labels, predictions, _TABLE, scale=1)
+    sheet = prediction_sheet(images, labels, predictions, _TABLE, scale=1, uncertainties=uncertainties)
+    assert sheet.width == plain.width + 120 + 4
+    assert sheet.height > plain.height, "the scale is named below the classes"
+    pixels = np.asarray(sheet)
+    left = 12 + 4 * (120 + 4)
+    heats = [heat_map(uncertainty, uncertainties.max()) for uncertainty in uncertainties]
+    tops = [top for top in range(12, 60) if (pixels[top : top + 60, left : left + 120] == heats[0]).all()]
+    assert len(tops) == 1
+    np.testing.assert_array_equal(pixels[tops[0] + 64 : tops[0] + 124, left : left + 120], heats[1])
+    with pytest.raises(ValueError, match="shorter"):
+        prediction_sheet(images, labels, predictions, _TABLE, uncertainties=uncertainties[:1])
+    with pytest.raises(ValueError, match=r"\(60, 120, 3\).*\(59, 120\)"):
+        prediction_sheet(images, labels, predictions, _TABLE, uncertainties=uncertainties[:, 1:])

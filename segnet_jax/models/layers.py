@@ -40,6 +40,7 @@ class SegmentationModel(nn.Module):
       num_classes: K, void not counted.
       width_multiplier: scales the number of features of every layer but the classifier.
       dropout_rate: at the places of the authors' dropout ("Bayesian") variant; 0 leaves dropout out.
+      stochastic: whether dropout is on outside of training too, while BatchNorm keeps to its running averages.
       batch_norm_momentum: `average = momentum * average + (1 - momentum) * batch` for the running statistics.
       axis_name: the mapped axis whose devices share batch statistics (cross-replica BatchNorm); None: each its own.
       dtype: of activations and logits (float32, bfloat16, float16); statistics are always float32.
@@ -58,6 +59,7 @@ class SegmentationModel(nn.Module):
     param_dtype: Any = jnp.float32
     remat: str = "none"
     remat_stages: Sequence[int] = ()
+    stochastic: bool = False
 
     # The convolutions of each encoder stage in the order of computation: name, and features at full width.
     encoder: ClassVar[tuple[tuple[tuple[str, int], ...], ...]] = ()
@@ -143,10 +145,10 @@ class SegmentationModel(nn.Module):
         )(x)
 
     def dropout(self, x: jax.Array, train: bool) -> jax.Array:
-        """Dropout in training, where `dropout_rate` asks for it; needs the rng `dropout`."""
+        """Dropout in training, or if `stochastic`, where `dropout_rate` asks for it; needs the rng `dropout`."""
         if self.dropout_rate == 0:
             return x
-        return nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        return nn.Dropout(self.dropout_rate, deterministic=not (train or self.stochastic))(x)
 
     def stage(self, number: int, body: Callable[..., _Output], *inputs: jax.Array) -> _Output:
         """Runs `body(model, *inputs)`, rematerialised as `remat` says."""

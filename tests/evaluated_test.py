@@ -1,0 +1,112 @@
+"""Tests for segnet_jax/evaluated.py."""
+
+import json
+
+import numpy as np
+import pytest
+
+from segnet_jax import config as configs
+from segnet_jax import train
+from segnet_jax.data.classes import CAMVID11
+from segnet_jax.errors import InputError
+from segnet_jax.evaluated import differ_only_in_seed, mean_and_deviation, read_run
+from segnet_jax.metrics import summarize
+from tests.conftest import make_tiny_config
+
+
+def write_run(path, *, split="test", step=10, right=80, boundary_f1=0.25, report=(), **overrides):
+    """A work directory of SegNet-Basic on CamVid that gets `right` of 100 pixels of every class right."""
+    config = configs.default_config()
+    config.data.name, config.data.image_size, config.model.name = "camvid", (360, 480), "segnet_basic"
+    configs.apply_overrides(config, {key.replace("__", "."): value for key, value in overrides.items()})
+    (path / "eval").mkdir(parents=True, exist_ok=True)
+    (path / "config.json").write_text(configs.to_json(config))
+    confusion = np.diag(np.full(11, right)) + np.roll(np.diag(np.full(11, 100 - right)), 1, axis=1)
+    scores = summarize(confusion, CAMVID11.names, boundary_f1=boundary_f1, void_pixels=100, images=2)
+    about = {"split": split, "step": step, "image_size": config.data.image_size, "batch_norm": "running"}
+    (path / "eval" / f"{split}-{step}.json").write_text(json.dumps({**about, **scores, **dict(report)}))
+    return path
+
+
+def test_a_finished_run_tells_its_conditions(tmp_path):
+    config = make_tiny_config()
+    config.loss.class_weights, config.loss.class_weight_power = "median_frequency", 0.5
+    train.train_and_evaluate(config, tmp_path / "run")
+    run = read_run(tmp_path / "run")
+    assert (run.model, run.split, run.step, run.training_images) == ("segnet_basic", "val", 6, 16)
+    expected = {
+        "data": "synthetic",
+        "split": "val",
+        "test_images": 9,
+        "training_images": 16,
+        "iterations": 6,
+        "training_size": (),
+        "image_size": (),
+        "pixels": 16 * 24,
+        "class_weights": "median_frequency to the power 0.5",
+        "width": 1 / 16,
+        "batch_size": 8,
+        "learning_rate": 0.05,
+        "batch_norm": "running",
+        "samples": 0,
+        "crf": False,
+    }
+    assert expected.items() <= run.conditions.items()
+
+
+def test_test_comes_before_validation_and_later_steps_before_earlier_ones(tmp_path):
+    path = write_run(tmp_path / "run", split="val", step=30)
+    assert (read_run(path).split, read_run(path).step) == ("val", 30)
+    write_run(path, split="test", step=9)
+    write_run(path, split="test", step=20)
+    write_run(path, split="train", step=40)
+    assert (read_run(path).split, read_run(path).step) == ("test", 20)
+    assert (read_run(path, "val").split, read_run(path, "val").step) == ("val", 30)
+
+
+def test_what_is_no_evaluated_run_is_told_in_a_sentence(tmp_path):
+    def message(path, split=""):
+        with pytest.raises(InputError) as caught:
+            read_run(path, split)
+        return str(caught.value)
+
+    assert "is no directory" in message(tmp_path / "missing")
+    (tmp_path / "folder").mkdir()
+    assert "has no config.json" in message(tmp_path / "folder")
+    path = write_run(tmp_path / "run")
+    assert "not been evaluated yet on the split val" in message(path, "val")
+    assert f"--workdir={path} --config.data.eval_split=val" in message(path, "val")
+    report = path / "eval" / "test-10.json"
+    whole = report.read_text()
+    report.write_text(whole[:100])
+    assert "test-10.json cannot be read" in message(path)
+    report.write_text("[]")
+    assert "holds no JSON object" in message(path)
+    report.write_text(whole.replace('"batch_norm"', '"other"'))
+    assert "test-10.json lacks batch_norm" in message(path)
+    report.unlink()
+    assert "has not been evaluated yet; let the run finish" in message(path)
+    (path / "config.json").write_text('{"model": {"name": 3}}')
+    assert "config.json is none of this program's" in message(path)
+
+
+def test_only_the_seed_and_where_data_lies_may_differ_within_an_experiment(tmp_path):
+    first = read_run(write_run(tmp_path / "a"))
+    assert differ_only_in_seed(first, read_run(write_run(tmp_path / "b", seed=3, data__root="elsewhere")))
+    assert not differ_only_in_seed(first, read_run(write_run(tmp_path / "c", seed=3, optimizer__momentum=0.8)))
+    assert not differ_only_in_seed(first, read_run(write_run(tmp_path / "d", seed=3, step=11)))
+    assert not differ_only_in_seed(first, read_run(write_run(tmp_path / "e", seed=3, report={"samples": 8})))
+
+
+def test_mean_and_sample_deviation(tmp_path):
+    runs = [
+        read_run(write_run(tmp_path / str(seed), seed=seed, right=right, boundary_f1=bf))
+        for seed, (right, bf) in enumerate([(70, 0.2), (80, None), (96, 0.4)])
+    ]
+    mean, deviation = mean_and_deviation(runs, "global_accuracy")
+    assert mean == pytest.approx(82)
+    assert deviation == pytest.approx(np.sqrt((12**2 + 2**2 + 14**2) / 2))
+    assert mean_and_deviation(runs[:1], "class_accuracy") == (pytest.approx(70), None)
+    mean, deviation = mean_and_deviation(runs, "boundary_f1")
+    assert (mean, deviation) == (pytest.approx(30), pytest.approx(np.sqrt(200)))
+    assert mean_and_deviation(runs[1:2], "boundary_f1") is None
