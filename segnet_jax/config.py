@@ -14,7 +14,15 @@ import ml_collections
 from segnet_jax.errors import InputError
 
 # Keys that a resumed run may change: none of them alters what is learnt.
-_FREE_TO_CHANGE = ("data.root", "data.num_workers", "data.num_threads", "train.log_every", "eval.", "pretrained.path")
+_FREE_TO_CHANGE = (
+    "data.root",
+    "data.num_workers",
+    "data.num_threads",
+    "train.log_every",
+    "eval.",
+    "pretrained.path",
+    "transfer.source",
+)
 
 
 def default_file() -> Path:

@@ -6,10 +6,11 @@ import concurrent.futures
 import functools
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Picture:
-    """One evaluated image: uint8 [H, W, 3], and uint8 [H, W] ground truth and prediction."""
+    """One evaluated image: RGB, uint8 [H, W, 3], and uint8 [H, W] ground truth and prediction."""
 
     image: np.ndarray
     label: np.ndarray
@@ -45,6 +46,26 @@ class Evaluation:
 
     report: dict[str, Any]
     pictures: list[Picture]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """What is followed over time and saved with a checkpoint."""
+        keys = ("mean_iou", "class_accuracy", "global_accuracy", "boundary_f1")
+        return {key: self.report[key] for key in keys if self.report[key] is not None}
+
+    @property
+    def class_scores(self) -> dict[str, float]:
+        """The IoU of each class that has one."""
+        return {entry["name"]: entry["iou"] for entry in self.report["classes"] if entry["iou"] is not None}
+
+    def line(self) -> str:
+        """The main scores in a line."""
+        shown = {"mIoU": "mean_iou", "C": "class_accuracy", "G": "global_accuracy"}
+        return ", ".join(f"{name} {100 * self.scores.get(key, math.nan):.2f} %" for name, key in shown.items())
+
+    def table(self) -> str:
+        """All scores in several lines."""
+        return metrics.format_table(self.report)
 
     def draw(self, class_table: ClassTable) -> Image.Image | None:
         """The sheet of image, ground truth, prediction and overlay; None without pictures."""
@@ -95,7 +116,7 @@ def eval_step(
 
     Args:
       variables: `params` and `batch_stats`.
-      batch: `image` uint8 [b, H, W, 3], `label` uint8 [b, H, W] (void where padded).
+      batch: `image` uint8 [b, H, W, channels], `label` uint8 [b, H, W] (void where padded).
       model: the network.
       normalize: from uint8 images to the network's input.
 
@@ -119,7 +140,12 @@ class Evaluator:
       image_size: (height, width) at which images are seen and scored, or () for their native size.
       num_workers: reading processes.
       num_threads: reading threads.
+
+    Attributes:
+      result: the class of what it gives.
     """
+
+    result: ClassVar[type[Evaluation]] = Evaluation
 
     def __init__(
         self,
@@ -135,6 +161,7 @@ class Evaluator:
         """Compiles nothing yet."""
         step = functools.partial(eval_step, model=model, normalize=normalize)
         self._step = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, 0), devices=devices)
+        self._sent: tuple[str, ...] = ("image", "label")
         self._num_classes = model.num_classes
         self._devices = devices
         self._read = functools.partial(
@@ -187,7 +214,7 @@ class Evaluator:
                     if boundary_f1:
                         scores.append(pool.submit(metrics.boundary_f1, label, prediction, self._num_classes))
                     if index in shown:
-                        pictures[index] = Picture(batch["image"][i, :height, :width], label, prediction)
+                        pictures[index] = Picture(batch["image"][i, :height, :width, :3], label, prediction)
         defined = [score for future in scores if (score := future.result()) is not None]
         report = metrics.summarize(
             confusion,
@@ -203,7 +230,7 @@ class Evaluator:
     ) -> Iterator[tuple[pipeline.Batch, tuple[jax.Array, jax.Array]]]:
         """Batches and results, each given when the next step is under way, so that host and devices work at once."""
         hosts, sent = itertools.tee(batches)
-        inputs = ({"image": batch["image"], "label": batch["label"]} for batch in sent)
+        inputs = ({key: batch[key] for key in self._sent} for batch in sent)
         previous = None
         for batch, shards in zip(hosts, pipeline.to_devices(inputs, self._devices), strict=True):
             result = self._step(variables, shards)
@@ -229,13 +256,15 @@ def exact_batch_stats(
     Args:
       model: the network; the axis that it shares statistics over must be `AXIS` or None.
       normalize: from uint8 images to the network's input.
-      variables: `params` and `batch_stats`; the latter only give the form.
-      batches: `image` uint8 [devices, b, H, W, 3].
+      variables: `params` and `batch_stats`; the latter only give the form, and without any there is nothing to do.
+      batches: `image` uint8 [devices, b, H, W, channels].
       devices: to map over.
 
     Returns:
       A tree like `batch_stats`, float32.
     """
+    if not variables["batch_stats"]:
+        return {}
     # With a momentum of zero, the running averages are the last batch's statistics.
     model = model.clone(batch_norm_momentum=0.0)
 

@@ -13,6 +13,7 @@ from clu import metrics as clu_metrics
 from flax import struct
 
 from segnet_jax import losses
+from segnet_jax.masking import Masking
 from segnet_jax.models.layers import SegmentationModel
 from segnet_jax.preprocessing import Normalize
 
@@ -25,7 +26,7 @@ class TrainState(struct.PyTreeNode):
     Attributes:
       step: int32 [], steps done.
       params: of the network.
-      batch_stats: running averages of BatchNorm.
+      batch_stats: running averages of BatchNorm; empty for a network without it.
       opt_state: of the optimizer.
     """
 
@@ -71,7 +72,7 @@ def create_train_state(
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
-        batch_stats=variables["batch_stats"],
+        batch_stats=variables.get("batch_stats", {}),
         opt_state=optimizer.init(variables["params"]),
     )
 
@@ -87,6 +88,8 @@ def train_step(
     loss_normalization: str = "pixels",
     accumulation_steps: int = 1,
     seed: int = 0,
+    masking: Masking | None = None,
+    is_trained: Callable[[Any], Any] | None = None,
 ) -> tuple[TrainState, clu_metrics.Collection]:
     """One step of SGD on one device's share of a batch, as part of all devices that are mapped over `AXIS`.
 
@@ -95,7 +98,7 @@ def train_step(
 
     Args:
       state: alike on all devices.
-      batch: `image` uint8 [b, h, w, 3] and `label` uint8 [b, h, w].
+      batch: `image` uint8 [b, h, w, channels] and `label` uint8 [b, h, w].
       model: the network.
       optimizer: an Optax transformation.
       normalize: from uint8 images to the network's input.
@@ -103,7 +106,10 @@ def train_step(
       loss_normalization: "pixels" or "weights", see `losses.normalizer`.
       accumulation_steps: so many equal parts of the share are computed one after the other, each with BatchNorm
         statistics of its own.
-      seed: of dropout.
+      seed: of dropout and masking.
+      masking: which input values are missing; None: none are.
+      is_trained: from the parameters to a tree like them of bools; the others have a gradient of zero, which costs
+        nothing. None: all are trained.
 
     Returns:
       The next state and the metrics of this step, both alike on all devices.
@@ -118,16 +124,22 @@ def train_step(
     def loss_fn(
         params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array, rng: jax.Array
     ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
+        if is_trained is not None:
+            params = jax.tree.map(
+                lambda x, chosen: x if chosen else jax.lax.stop_gradient(x), params, is_trained(params)
+            )
+        # Dropout takes keys that are folded with the names of its layers.
+        known = None if masking is None else masking(jax.random.fold_in(rng, 0), images)
         logits, updates = model.apply(
             {"params": params, "batch_stats": batch_stats},
-            normalize(images),
+            normalize(images, known),
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": rng},
         )
         loss = losses.cross_entropy(logits, labels, class_weights) / total
         correct = jnp.sum(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
-        return loss, (updates["batch_stats"], correct)
+        return loss, (updates.get("batch_stats", {}), correct)
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
     if accumulation_steps == 1:

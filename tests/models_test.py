@@ -6,12 +6,15 @@ import jax.numpy as jnp
 import pytest
 
 from segnet_jax.errors import InputError
-from segnet_jax.models import MODELS, create_model
+from segnet_jax.models import MODELS, create_model, fields_of
+from segnet_jax.models.flat import SegNetFlat
 from segnet_jax.models.segnet import SegNet, SegNetBasic
 
 
 def test_names():
-    assert [*MODELS.items()] == [("segnet", SegNet), ("segnet_basic", SegNetBasic)]
+    assert [*MODELS.items()] == [("segnet", SegNet), ("segnet_basic", SegNetBasic), ("segnet_flat", SegNetFlat)]
+    assert fields_of("segnet_flat") - fields_of("segnet") == {"pairs", "hidden_features", "head"}
+    assert fields_of("segnot") == set()
 
 
 def test_fields_reach_the_model():
@@ -50,3 +53,18 @@ def test_an_unknown_field_is_answered_with_the_known_ones(field):
 def test_a_value_that_makes_no_sense_is_refused(fields, message):
     with pytest.raises(InputError, match=message):
         create_model("segnet_basic", 3, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"pairs": 0}, "pairs=0 must be 1 or more"),
+        ({"hidden_features": -1}, "hidden_features=-1"),
+        ({"dropout_rate": 0.5}, "segnet_flat has no dropout"),
+        ({"pairs": 3, "remat_stages": (4,)}, "segnet_flat has the stages 1 to 3"),
+    ],
+)
+def test_a_value_that_makes_no_sense_for_the_flat_network_is_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        create_model("segnet_flat", 3, **fields)
+    assert create_model("segnet_flat", 3, pairs=3, remat_stages=(3,)).num_stages == 3

@@ -45,6 +45,11 @@ class SegmentationModel(nn.Module):
     param_dtype: Any = jnp.float32
     remat_stages: Sequence[int] = ()
 
+    @property
+    def num_stages(self) -> int:
+        """How many stages there are to rematerialise."""
+        raise NotImplementedError
+
     def conv_bn(
         self, x: jax.Array, features: int, name: str, train: bool, *, kernel_size: int = 3, relu: bool = True
     ) -> jax.Array:
@@ -73,6 +78,18 @@ class SegmentationModel(nn.Module):
             name=f"{name}_bn",
         )(x)
         return nn.relu(x) if relu else x
+
+    def conv(self, features: int, kernel_size: int, kernel_init: nn.initializers.Initializer = _he_init) -> nn.Conv:
+        """A convolution without bias and nothing after it, for `setup`: [N, H, W, C] to [N, H, W, features]."""
+        return nn.Conv(
+            features,
+            (kernel_size, kernel_size),
+            use_bias=False,
+            kernel_init=kernel_init,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            conv_general_dilated=conv_general_dilated,
+        )
 
     def classifier(self, x: jax.Array, name: str, *, kernel_size: int) -> jax.Array:
         """The last convolution, the only one with a bias: [N, H, W, C] to logits [N, H, W, num_classes]."""

@@ -43,6 +43,11 @@ class SegNet(SegmentationModel):
     # Where the authors' variant with dropout has it: from this stage inwards, on both sides.
     first_dropout_stage: ClassVar[int] = 3
 
+    @property
+    def num_stages(self) -> int:
+        """As many as encoders."""
+        return len(self.encoder)
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
