@@ -94,7 +94,7 @@ def stages_of(pairs: int, classifier: str, first_pair: int = 1) -> tuple[Stage, 
 
 
 class Layerwise:
-    """The procedure `layerwise`: what `train.Run` asks of one (see `train.EndToEnd`).
+    """The procedure `layerwise`: how `train` takes steps and evaluates. `end_to_end.EndToEnd` is the other one.
 
     Attributes:
       model: the whole network.
@@ -127,6 +127,8 @@ class Layerwise:
         self._stages = stages_of(model.pairs, config.layerwise.classifier, config.layerwise.first_pair)
         self.plan = experiment.plan_of(config, len(dataset), len(self._stages))
         self.optimizer = experiment.optimizer_of(config, optax.constant_schedule(0.0))
+        self._normalize = experiment.normalization_of(config, self._modalities)
+        self._masking = experiment.masking_of(config, self._modalities)
         self._current: tuple[Stage, Any] | None = None
         self._evaluators: dict[int, Evaluator] = {}
 
@@ -167,14 +169,14 @@ class Layerwise:
             minibatch_step,
             model=self.model,
             stage=stage,
-            normalize=experiment.normalization_of(config, self._modalities),
+            normalize=self._normalize,
             class_weights=weights,
             loss_normalization=config.loss.normalization,
             iterations=config.layerwise.iterations,
             memory=config.layerwise.memory,
             accumulation_steps=config.train.accumulation_steps,
             seed=config.seed,
-            masking=experiment.masking_of(config, self._modalities),
+            masking=self._masking,
         )
         return jax.pmap(
             step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=self._devices, donate_argnums=(0,)

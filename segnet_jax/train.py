@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from clu import parameter_overview
@@ -22,13 +19,13 @@ from segnet_jax import config as configs
 from segnet_jax.checkpoint import Checkpoints
 from segnet_jax.checks import check_batch_size, check_values
 from segnet_jax.data import check_examples, pipeline
+from segnet_jax.end_to_end import EndToEnd
 from segnet_jax.errors import InputError
-from segnet_jax.evaluate import Evaluator
 from segnet_jax.interruption import Interruption
 from segnet_jax.layerwise import Layerwise
 from segnet_jax.lock import workdir_lock
 from segnet_jax.progress import Progress
-from segnet_jax.train_step import TrainState, create_train_step
+from segnet_jax.train_step import TrainState
 from segnet_jax.trained import load_trained
 from segnet_jax.writer import MetricWriter
 
@@ -94,64 +91,6 @@ def _claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
         temporary.replace(path)
     except OSError as error:
         raise InputError(f"--workdir={workdir} cannot be written ({error.strerror}); choose another.") from error
-
-
-class EndToEnd:
-    """The procedure `end_to_end`: SGD of all trained parameters at once.
-
-    Attributes:
-      model: the network.
-      plan: the rhythm of the run.
-      optimizer: whose state is part of the training state.
-      classes: what the network's outputs mean.
-      advice: what to do about a loss that is not finite.
-    """
-
-    advice = "Lower optimizer.learning_rate, or set optimizer.clip_norm."
-
-    def __init__(
-        self, config: ml_collections.ConfigDict, dataset: pipeline.Dataset, devices: Sequence[jax.Device]
-    ) -> None:
-        """Plans a run on the training split `dataset`."""
-        self._config, self._dataset, self._devices = config, dataset, devices
-        self._modalities = pipeline.modalities_of(dataset)
-        self.classes = tuple(dataset.class_table.names)
-        self.model = experiment.model_of(config, dataset.class_table.num_classes)
-        self.plan = experiment.plan_of(config, len(dataset))
-        self._schedule = experiment.schedule_of(config, self.plan)
-        self.optimizer = experiment.optimizer_of(config, self._schedule)
-        self._evaluator = experiment.evaluator_of(config, self.model, devices, self._modalities)
-
-    @functools.cached_property
-    def _step(self) -> Callable[..., Any]:
-        return create_train_step(
-            devices=self._devices,
-            model=self.model,
-            optimizer=self.optimizer,
-            normalize=experiment.normalization_of(self._config, self._modalities),
-            class_weights=jnp.asarray(experiment.class_weights_of(self._config, self._dataset)),
-            loss_normalization=self._config.loss.normalization,
-            accumulation_steps=self._config.train.accumulation_steps,
-            seed=self._config.seed,
-            masking=experiment.masking_of(self._config, self._modalities),
-            is_trained=experiment.is_trained_of(self._config),
-        )
-
-    def step_function(self, step: int) -> Callable[..., Any]:
-        """The function that takes step number `step`, from 1 on."""
-        return self._step
-
-    def evaluator(self, step: int) -> Evaluator:
-        """The evaluation of the network as it is after `step`."""
-        return self._evaluator
-
-    def model_fields(self, step: int) -> dict[str, Any]:
-        """What tells the network after `step` from the configured one: nothing."""
-        return {}
-
-    def learning_rate(self, step: int) -> float | None:
-        """The learning rate of step number `step`, from 1 on."""
-        return float(self._schedule(step - 1))
 
 
 class _Run:

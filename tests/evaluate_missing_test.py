@@ -124,3 +124,4 @@ def test_the_only_modality_cannot_be_missing(tmp_path):
     config.masking.modality = 0.5
     with pytest.raises(InputError, match="the only modality"):
         train.train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -146,11 +146,11 @@ def test_parameters_that_are_not_trained_have_no_gradient():
     assert classifier[0]["loss"] == pytest.approx(everything[0]["loss"], rel=1e-5)
 
 
-def test_masks_are_drawn_anew_in_every_step_and_repeat_by_seed():
+def test_masks_take_part_in_the_step_and_repeat_by_seed():
     same = next(batches(1))
     options = {"source": [same, same], "step_options": {"masking": Masking(pixels=(0.5, 0.5))}, "name": "segnet_flat"}
-    first, metrics = run(2, pairs=1, **options)
-    again, again_metrics = run(2, pairs=1, **options)
+    _, metrics = run(2, pairs=1, **options)
+    _, again_metrics = run(2, pairs=1, **options)
     assert metrics == again_metrics
-    plain, plain_metrics = run(2, pairs=1, source=[same, same], name="segnet_flat")
+    _, plain_metrics = run(2, pairs=1, source=[same, same], name="segnet_flat")
     assert metrics[0]["loss"] != pytest.approx(plain_metrics[0]["loss"], rel=1e-4)
