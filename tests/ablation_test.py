@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet_jax import preprocessing, train
+from segnet_jax import ablation, preprocessing, train
 from segnet_jax.ablation import feature_rms, predict_active, study_features, top_histogram, training_rms
 from segnet_jax.errors import InputError
+from segnet_jax.models import create_model
 from segnet_jax.models.flat import SegNetFlat
+from segnet_jax.trained import TrainedModel
 from tests.conftest import make_tiny_config
-from tests.evaluate_test import Images
-from tests.segnet_test import convolve, pool
+from tests.evaluate_test import TABLE, Images
+from tests.segnet_test import convolve, pool, random_variables
 
 MODEL = SegNetFlat(num_classes=3, width_multiplier=1 / 16, pairs=2)
 
 
 @pytest.fixture(scope="module")
 def variables():
-    return jax.jit(MODEL.init)(jax.random.key(3), jnp.zeros((1, 8, 8, 3)))
+    return random_variables(MODEL)
 
 
 def reference_rms(variables, image):
@@ -111,14 +113,14 @@ def test_a_study_writes_figure_and_numbers(tmp_path):
     pictures = sorted(path.name for path in (tmp_path / "ablation").glob("*.png"))
     assert pictures == ["val-1-0.png", "val-1-8.png"]
     # Two rows of six pictures and a legend; a scene is 16x24, and enlarged.
-    sheet = Image.open(tmp_path / "ablation" / "val-1-0.png")
-    assert sheet.width > 6 * 24
-    assert sheet.height > 2 * 16
+    with Image.open(tmp_path / "ablation" / "val-1-0.png") as sheet:
+        assert sheet.width > 6 * 24
+        assert sheet.height > 2 * 16
 
 
-def test_another_network_is_refused(tmp_path):
-    config = make_tiny_config()
-    config.train.duration = "1 steps"
-    train.train_and_evaluate(config, tmp_path)
+def test_another_network_is_refused(tmp_path, monkeypatch):
+    config, model = make_tiny_config(), create_model("segnet_basic", 3)
+    trained = TrainedModel(config, TABLE, model, {}, 1, False)
+    monkeypatch.setattr(ablation, "load_trained", lambda workdir, overrides: trained)
     with pytest.raises(InputError, match="holds a segnet_basic; the study of features is of a segnet_flat"):
         study_features(tmp_path)

@@ -1,5 +1,7 @@
 """Tests for segnet_jax/models/flat.py."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,12 +9,18 @@ import pytest
 
 from segnet_jax.errors import InputError
 from segnet_jax.models.flat import SegNetFlat, pair_layers, unit_norm_init
-from tests.segnet_test import convolve, count, pool, shapes
+from tests.segnet_test import convolve, count, pool, random_variables, shapes
 
 TINY = SegNetFlat(num_classes=3, width_multiplier=1 / 16, pairs=3)
 
 
+@functools.cache
 def tiny_variables(channels=3, model=TINY):
+    return random_variables(model, channels)
+
+
+@functools.cache
+def initial_variables(channels=3, model=TINY):
     return jax.jit(model.init)(jax.random.key(5), jnp.zeros((1, 8, 8, channels)))
 
 
@@ -48,8 +56,8 @@ def test_there_are_kernels_and_nothing_else():
 
 
 def test_every_initial_kernel_has_unit_norm():
-    variables = tiny_variables(channels=4, model=TINY.clone(hidden_features=5))
-    assert len(variables["params"]) == 8
+    variables = initial_variables(channels=3, model=TINY.clone(pairs=2))
+    assert len(variables["params"]) == 5
     for layer in variables["params"].values():
         kernel = np.asarray(layer["kernel"], np.float64)
         np.testing.assert_allclose((kernel**2).sum(axis=(0, 1, 2)), 1.0, rtol=1e-6)
@@ -65,7 +73,7 @@ def test_initial_kernels_point_in_all_directions_alike():
 
 
 def test_a_network_of_fewer_pairs_begins_as_the_outer_part():
-    inner, outer = tiny_variables(), tiny_variables(model=TINY.clone(pairs=1))
+    inner, outer = initial_variables(model=TINY.clone(pairs=2)), initial_variables(model=TINY.clone(pairs=1))
     assert outer["params"].keys() == {"conv1", "conv_decode1", "conv_classifier"}
     for name, layer in outer["params"].items():
         np.testing.assert_array_equal(layer["kernel"], inner["params"][name]["kernel"])

@@ -1,7 +1,6 @@
 """Tests for segnet_jax/reconstruction.py."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,13 +10,14 @@ from segnet_jax.evaluate import Stopped
 from segnet_jax.models.flat import SegNetFlat
 from segnet_jax.reconstruction import ReconstructionEvaluator
 from tests.evaluate_test import TABLE, Images
+from tests.segnet_test import random_variables
 
 MODEL = SegNetFlat(num_classes=3, width_multiplier=1 / 16, pairs=1, head="conv_reconstruct")
 
 
 @pytest.fixture(scope="module")
 def variables():
-    return jax.device_get(jax.jit(MODEL.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3))))
+    return random_variables(MODEL)
 
 
 def evaluation_of(variables, data, num_devices=1, batch_size=2, **options):

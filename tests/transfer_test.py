@@ -1,13 +1,12 @@
 """Tests for segnet_jax/transfer.py, and for runs that start from another one."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from segnet_jax import optimizers, train, transfer
-from segnet_jax.checkpoint import Checkpoints
+from segnet_jax.data import pipeline
 from segnet_jax.errors import InputError
 from segnet_jax.models import create_model
 from segnet_jax.trained import load_trained
@@ -182,42 +181,35 @@ def source(tmp_path_factory):
     return workdir, load_trained(workdir)
 
 
-def initial_params(pairs=2, hidden=0):
-    model = create_model("segnet_flat", 10, width_multiplier=1 / 16, pairs=pairs, hidden_features=hidden)
-    return jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
-
-
 # Table 3 of the 2015 paper; its network has four pairs, this one two.
 @pytest.mark.parametrize(
     ("hidden", "fresh", "trained", "changed"),
     [
-        (0, None, ".*", {"conv1", "conv2", "conv_decode1", "conv_decode2", "conv_classifier"}),
         (5, "conv_classifier.*", "conv_classifier.*", {"conv_classifier", "conv_classifier_hidden"}),
         (0, "", "conv2/.*|conv_decode2/.*", {"conv2", "conv_decode2"}),
     ],
-    ids=["R", "SM", "L4"],
+    ids=["SM", "L4"],
 )
-def test_table_3_trains_what_it_says(source, tmp_path, hidden, fresh, trained, changed):
+def test_table_3_trains_what_it_says(source, tmp_path, monkeypatch, hidden, fresh, trained, changed):
     config = flat_config()
     config.model.hidden_features = hidden
-    start = dict(initial_params(hidden=hidden))
-    if fresh is not None:
-        config.transfer.source = str(source[0])
-        config.transfer.fresh = fresh
-        start |= {name: layer for name, layer in source[1].variables["params"].items() if not fresh or "cl" not in name}
+    config.transfer.source = str(source[0])
+    config.transfer.fresh = fresh
     config.transfer.trained = trained
+    before, replicate = [], pipeline.replicate
+    monkeypatch.setattr(pipeline, "replicate", lambda state, devices: before.append(state) or replicate(state, devices))
     state = train.train_and_evaluate(config, tmp_path)
-    assert state.params.keys() == start.keys()
-    same = {
-        name
-        for name, layer in state.params.items()
-        if np.asarray(layer["kernel"]).tobytes() == np.asarray(start[name]["kernel"]).tobytes()
+    (start,) = (jax.device_get(state.params) for state in before)
+    for name, layer in source[1].variables["params"].items():
+        taken = start[name]["kernel"].tobytes() == layer["kernel"].tobytes()
+        assert taken == (name not in changed or not fresh)
+    different = {
+        name for name, layer in state.params.items() if layer["kernel"].tobytes() != start[name]["kernel"].tobytes()
     }
-    assert state.params.keys() - same == changed
-    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
-        assert checkpoints.latest_step() == 2
-    trained_again = load_trained(tmp_path)
-    np.testing.assert_array_equal(trained_again.variables["params"]["conv1"]["kernel"], state.params["conv1"]["kernel"])
+    assert different == changed
+    again = load_trained(tmp_path, {"eval.checkpoint": "latest"}).variables["params"]
+    for name, layer in state.params.items():
+        np.testing.assert_array_equal(again[name]["kernel"], layer["kernel"])
 
 
 def test_a_checkpoint_of_another_network_is_refused(source, tmp_path):
@@ -226,9 +218,6 @@ def test_a_checkpoint_of_another_network_is_refused(source, tmp_path):
     config.model.pairs = 3
     with pytest.raises(InputError, match=r"in 2 of its arrays \(conv3/kernel: expected \[7, 7, 4, 4\], found none"):
         train.train_and_evaluate(config, tmp_path / "a")
-    config.model.pairs, config.model.width_multiplier = 2, 1 / 8
-    with pytest.raises(InputError, match=r"conv1/kernel: expected \[7, 7, 3, 8\], found \[7, 7, 3, 4\]"):
-        train.train_and_evaluate(config, tmp_path / "b")
     config.transfer.source = str(tmp_path / "nowhere")
     with pytest.raises(InputError, match="nowhere holds no checkpoint"):
-        train.train_and_evaluate(config, tmp_path / "c")
+        train.train_and_evaluate(config, tmp_path / "b")

@@ -18,9 +18,13 @@ MODELS: dict[str, type[SegmentationModel]] = {
 
 
 def fields_of(name: str) -> frozenset[str]:
-    """The fields of the network `name` that can be set; none if there is no such network."""
+    """The fields of the network `name` that can be set.
+
+    Raises:
+      InputError: if there is no such network.
+    """
     if name not in MODELS:
-        return frozenset()
+        raise InputError(f"There is no model {name!r}; the known ones are {', '.join(sorted(MODELS))}.")
     return frozenset(field.name for field in dataclasses.fields(MODELS[name])) - {"parent", "name", "num_classes"}
 
 
@@ -35,8 +39,6 @@ def create_model(name: str, num_classes: int, **fields: Any) -> SegmentationMode
     Raises:
       InputError: for a name or a field that is not known, or a value that makes no sense.
     """
-    if name not in MODELS:
-        raise InputError(f"There is no model {name!r}; the known ones are {', '.join(sorted(MODELS))}.")
     known = fields_of(name)
     unknown = sorted(set(fields) - known)
     if unknown:
