@@ -61,6 +61,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.fc_features = config_dict.placeholder(int)  # of fc6 and fc7
     config.model.upsampling = config_dict.placeholder(str)  # learnt or fixed
     config.model.reference_padding = config_dict.placeholder(bool)
+    config.model.pairs = config_dict.placeholder(int)  # of an encoder and a decoder
+    config.model.hidden_features = config_dict.placeholder(int)  # of a hidden layer of the classifier; 0 has none
 
     config.pretrained = ml_collections.ConfigDict()
     config.pretrained.weights = "none"  # none or vgg16
@@ -68,6 +70,22 @@ def get_config() -> ml_collections.ConfigDict:
     config.pretrained.repository = "timm/vgg16.tv_in1k"
     config.pretrained.file = "model.safetensors"
     config.pretrained.revision = "main"
+
+    # Start from another run's network, and train a part of this one. Parameters are named as in conv4/kernel; regular
+    # expressions are compared with whole names.
+    config.transfer = ml_collections.ConfigDict()
+    config.transfer.source = ""  # the work directory of the other run; "" starts anew
+    config.transfer.checkpoint = "best"  # of that run: best, latest or a step
+    config.transfer.fresh = ""  # regular expression of the parameters that are not taken from it
+    config.transfer.same_classes = ()  # pairs of names: a class here, and what the source calls it
+    config.transfer.trained = ".*"  # regular expression of the parameters that are trained,
+    config.transfer.frozen = ""  # without those of this one; all others stay as they are
+
+    # What is missing from training images, as they are normalised; it becomes 0.
+    config.masking = ml_collections.ConfigDict()
+    config.masking.pixels = (0.0, 0.0)  # smallest and greatest share of the pixels
+    config.masking.block = 1  # pixels are missing in squares of this side
+    config.masking.modality = 0.0  # probability that one of the modalities (RGB, depth) is missing
 
     config.loss = ml_collections.ConfigDict()
     config.loss.class_weights = "median_frequency"  # median_frequency, inverse_frequency, published_camvid or none
@@ -88,21 +106,38 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.clip_norm = 0.0  # greatest global norm of the gradient; 0 leaves it as it is
 
     config.train = ml_collections.ConfigDict()
+    config.train.procedure = "end_to_end"  # SGD of the whole network, or layerwise (the 2015 paper)
     config.train.duration = "100 epochs"
     config.train.batch_size = 12  # images per step, over all devices
+    config.train.with_replacement = False  # whether batches are drawn at random, not each image once in an epoch
     config.train.accumulation_steps = 1  # parts of a batch that are computed one after the other, to save memory
     config.train.log_every = "10 steps"
     config.train.eval_every = "10 epochs"  # the last step is always evaluated
     config.train.checkpoint_every = "1 epochs"  # besides every evaluation
 
+    # Of the procedure `layerwise`, for `segnet_flat`; a step is a mini-batch.
+    config.layerwise = ml_collections.ConfigDict()
+    config.layerwise.duration = "10 epochs"  # of each pair; takes the place of train.duration
+    config.layerwise.iterations = 20  # of L-BFGS on each mini-batch
+    config.layerwise.memory = 10  # earlier iterations that approximate the curvature
+    # When the classifier is trained: joint (with the first pair), first (by itself, before it), every (with every
+    # pair), last (by itself, after them), never. At other times it stays as it is.
+    config.layerwise.classifier = "joint"
+    config.layerwise.first_pair = 1  # the pairs before it are transfer.source's, and stay as they are
+    config.layerwise.target = "labels"  # labels, or input: unsupervised, to reconstruct the images
+
     config.eval = ml_collections.ConfigDict()
     config.eval.batch_size = 4  # rounded up to a multiple of the devices
     config.eval.batch_norm = "running"  # running averages, or exact: a pass over the training set (the paper)
-    config.eval.checkpoint = "best"  # of --mode=eval: best, latest or a step
+    config.eval.checkpoint = "best"  # of the modes that are not train: best, latest or a step
     config.eval.pictures = 6  # images of the sheet
     # Passes with dropout on, whose mean is the prediction and whose variance its uncertainty (Bayesian SegNet); 0: one
     # pass without dropout. Training evaluates so too.
     config.eval.samples = 0
+    # Of --mode=missing: shares of the pixels that are missing, in squares of which side.
+    config.eval.missing_pixels = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
+    config.eval.missing_block = 1
+    config.eval.top_features = (1, 5, 10)  # of --mode=ablation
 
     # A fully connected CRF after the network, in every evaluation and prediction. The values are DeepLab's.
     config.crf = ml_collections.ConfigDict()

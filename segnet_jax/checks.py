@@ -26,6 +26,9 @@ _RANGES = {
     "optimizer.weight_decay": (0, math.inf, False),
     "optimizer.clip_norm": (0, math.inf, False),
     "train.batch_size": (1, math.inf, False),
+    "layerwise.iterations": (1, math.inf, False),
+    "layerwise.memory": (1, math.inf, False),
+    "layerwise.first_pair": (1, math.inf, False),
     "train.accumulation_steps": (1, math.inf, False),
     "eval.batch_size": (1, math.inf, False),
     "eval.pictures": (0, math.inf, False),
@@ -36,12 +39,16 @@ _RANGES = {
     "crf.bilateral_weight": (0, math.inf, False),
     "crf.bilateral_position_std": (0.01, math.inf, False),
     "crf.bilateral_color_std": (0.01, math.inf, False),
+    "eval.missing_block": (1, math.inf, False),
 }
 
 _CHOICES = {
     "pretrained.weights": ("none", "vgg16"),
     "loss.normalization": ("pixels", "weights"),
     "eval.batch_norm": ("running", "exact"),
+    "train.procedure": ("end_to_end", "layerwise"),
+    "layerwise.classifier": ("joint", "first", "every", "last", "never"),
+    "layerwise.target": ("labels", "input"),
 }
 
 _SIZES = ("data.image_size", "data.scene_size", "augment.crop_size")
@@ -66,9 +73,21 @@ def check_values(config: ml_collections.ConfigDict) -> None:
         size = values[key]
         if size and not (len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)):
             raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
-    wanted = config.eval.checkpoint
-    if wanted not in ("best", "latest") and not wanted.isdecimal():
-        raise InputError(f"eval.checkpoint={wanted!r} must be best, latest or a step.")
+    for key in ("eval.checkpoint", "transfer.checkpoint"):
+        wanted = values[key]
+        if wanted not in ("best", "latest") and not wanted.isdecimal():
+            raise InputError(f"{key}={wanted!r} must be best, latest or a step.")
+    if not all(0 <= share <= 1 for share in config.eval.missing_pixels):
+        raise InputError(f"eval.missing_pixels={config.eval.missing_pixels!r} must be shares from 0 to 1.")
+    if not all(isinstance(count, int) and count >= 0 for count in config.eval.top_features):
+        raise InputError(f"eval.top_features={config.eval.top_features!r} must be whole numbers, such as '(1, 5, 10)'.")
+    if not all(len(pair) == 2 for pair in config.transfer.same_classes):
+        raise InputError(
+            f"transfer.same_classes={config.transfer.same_classes!r} must be pairs of names, such as "
+            '\'(("Sidewalk", "Pavement"),)\'.'
+        )
+    if config.train.procedure == "layerwise":
+        _check_layerwise(config)
     Augmentation(**config.augment.to_dict())
     fitting = models_with_vgg16()
     if config.pretrained.weights == "vgg16" and (
@@ -77,6 +96,23 @@ def check_values(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"pretrained.weights=vgg16 fits only model.name={', '.join(fitting[:-1])} or {fitting[-1]}, at "
             "model.width_multiplier=1.0; choose these, or --config.pretrained.weights=none."
+        )
+
+
+def _check_layerwise(config: ml_collections.ConfigDict) -> None:
+    if config.model.name != "segnet_flat":
+        raise InputError(
+            f"train.procedure=layerwise trains model.name=segnet_flat, not {config.model.name}; change one of them."
+        )
+    if config.transfer.trained != ".*" or config.transfer.frozen:
+        raise InputError(
+            "transfer.trained and transfer.frozen are for train.procedure=end_to_end; layer-wise training goes by "
+            "layerwise.first_pair and layerwise.classifier."
+        )
+    if config.layerwise.first_pair > 1 and not config.transfer.source:
+        raise InputError(
+            f"layerwise.first_pair={config.layerwise.first_pair} takes the pairs before it from transfer.source; "
+            "give the work directory of the run that trained them."
         )
 
 

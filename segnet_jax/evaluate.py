@@ -7,10 +7,11 @@ import dataclasses
 import functools
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Picture:
-    """One evaluated image: uint8 [H, W, 3], uint8 [H, W] ground truth and prediction, float32 [H, W] uncertainty."""
+    """One evaluated image: RGB, uint8 [H, W, 3], ground truth and prediction, uint8 [H, W], uncertainty, float32."""
 
     image: np.ndarray
     label: np.ndarray
@@ -49,6 +50,26 @@ class Evaluation:
 
     report: dict[str, Any]
     pictures: list[Picture]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """What is followed over time and saved with a checkpoint."""
+        keys = ("mean_iou", "class_accuracy", "global_accuracy", "boundary_f1")
+        return {key: self.report[key] for key in keys if self.report[key] is not None}
+
+    @property
+    def class_scores(self) -> dict[str, float]:
+        """The IoU of each class that has one."""
+        return {entry["name"]: entry["iou"] for entry in self.report["classes"] if entry["iou"] is not None}
+
+    def line(self) -> str:
+        """The main scores in a line."""
+        shown = {"mIoU": "mean_iou", "C": "class_accuracy", "G": "global_accuracy"}
+        return ", ".join(f"{name} {100 * self.scores.get(key, math.nan):.2f} %" for name, key in shown.items())
+
+    def table(self) -> str:
+        """All scores in several lines."""
+        return metrics.format_table(self.report)
 
     def draw(self, class_table: ClassTable) -> Image.Image | None:
         """The sheet of image, ground truth, prediction, overlay and uncertainty, if any; None without pictures."""
@@ -108,8 +129,8 @@ def eval_step(
 
     Args:
       variables: `params` and `batch_stats`.
-      batch: `image` uint8 [b, H, W, 3], `label` uint8 [b, H, W] (void where padded), `index` int32 [b] of the image
-        in its split.
+      batch: `image` uint8 [b, H, W, channels], `label` uint8 [b, H, W] (void where padded), `index` int32 [b] of the
+        image in its split.
       model: the network.
       normalize: from uint8 images to the network's input.
       samples: number of stochastic passes, see `bayesian.sample_posterior`; 0 makes one pass without dropout.
@@ -148,7 +169,12 @@ class Evaluator:
       samples: number of stochastic passes per image, see `eval_step`.
       seed: of the stochastic passes.
       crf: what refines the predictions before they are scored; None leaves them.
+
+    Attributes:
+      result: the class of what it gives.
     """
+
+    result: ClassVar[type[Evaluation]] = Evaluation
 
     def __init__(
         self,
@@ -175,6 +201,7 @@ class Evaluator:
         )
         mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, 0), devices=devices)
         self._step = Compiled(mapped, devices[0].platform)
+        self._sent: tuple[str, ...] = ("image", "label", "index")
         self._num_classes = model.num_classes
         self._samples = samples
         self._crf = crf
@@ -233,7 +260,7 @@ class Evaluator:
                     if boundary_f1:
                         scores.append(pool.submit(metrics.boundary_f1, label, prediction, self._num_classes))
                     if index in shown:
-                        pictures[index] = Picture(batch["image"][i, :height, :width], label, **found)
+                        pictures[index] = Picture(batch["image"][i, :height, :width, :3], label, **found)
         defined = [score for future in scores if (score := future.result()) is not None]
         report = metrics.summarize(
             confusion,
@@ -250,7 +277,7 @@ class Evaluator:
     ) -> Iterator[tuple[pipeline.Batch, tuple[jax.Array, dict[str, jax.Array]]]]:
         """Batches and results, each given when the next step is under way, so that host and devices work at once."""
         hosts, sent = itertools.tee(batches)
-        inputs = ({key: batch[key] for key in ("image", "label", "index")} for batch in sent)
+        inputs = ({key: batch[key] for key in self._sent} for batch in sent)
         previous = None
         for batch, shards in zip(hosts, pipeline.to_devices(inputs, self._devices), strict=True):
             result = self._step(variables, shards)
@@ -292,13 +319,15 @@ def exact_batch_stats(
     Args:
       model: the network; the axis that it shares statistics over must be `AXIS` or None.
       normalize: from uint8 images to the network's input.
-      variables: `params` and `batch_stats`; the latter only give the form.
-      batches: `image` uint8 [devices, b, H, W, 3].
+      variables: `params` and `batch_stats`; the latter only give the form, and without any there is nothing to do.
+      batches: `image` uint8 [devices, b, H, W, channels].
       devices: to map over.
 
     Returns:
       A tree like `batch_stats`, float32.
     """
+    if not variables["batch_stats"]:
+        return {}
     # With a momentum of zero, the running averages are the last batch's statistics.
     model = model.clone(batch_norm_momentum=0.0)
 

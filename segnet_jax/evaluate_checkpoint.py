@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from segnet_jax import experiment, metrics
+from segnet_jax.data import pipeline
 from segnet_jax.errors import InputError
-from segnet_jax.trained import load_trained
+from segnet_jax.trained import TrainedModel, load_trained
 
 _log = logging.getLogger("segnet_jax")
 
@@ -31,23 +32,51 @@ def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = Non
       InputError: if the checkpoint or the data cannot be read, or do not fit each other.
     """
     trained = load_trained(workdir, overrides)
-    config, variables = trained.config, trained.variables
-    dataset = experiment.dataset_of(config, config.data.eval_split)
-    if dataset.class_table != trained.class_table:
-        raise InputError(
-            f"The classes of {dataset.name} ({', '.join(dataset.class_table.names)}) are not those that {workdir} was "
-            f"trained on ({', '.join(trained.class_table.names)}); choose the data set and the class table of the run."
-        )
+    config = trained.config
+    dataset = eval_dataset_of(trained, workdir)
     devices = jax.local_devices()
-    if config.eval.batch_norm == "exact" and not trained.has_exact_batch_stats:
-        _log.info("The statistics of BatchNorm are computed from the training split.")
-        train_data = experiment.dataset_of(config, config.data.train_split)
-        batch_stats = experiment.exact_batch_stats_of(config, trained.model, variables, train_data, devices)
-        variables = {**variables, "batch_stats": batch_stats}
-    evaluator = experiment.evaluator_of(config, trained.model, devices)
+    variables = eval_variables_of(trained, devices)
+    evaluator = experiment.evaluator_of(config, trained.model, devices, trained.modalities)
     evaluation = evaluator(variables, dataset, boundary_f1=True, num_pictures=config.eval.pictures)
     path = evaluation.write(workdir, config, dataset.split, trained.step, dataset.class_table)
     _log.info("Step %d on %s (%s):", trained.step, dataset.name, dataset.split)
     _log.info("%s", metrics.format_table(evaluation.report))
     _log.info("Written: %s and the sheet beside it.", path)
     return evaluation.report
+
+
+def eval_dataset_of(trained: TrainedModel, workdir: Path) -> pipeline.Dataset:
+    """The evaluation split of the configuration of `trained`, which was read from `workdir`.
+
+    Raises:
+      InputError: if its classes or modalities are not those that the network was trained on, or the network labels
+        nothing.
+    """
+    if trained.config.train.procedure == "layerwise" and trained.config.layerwise.target == "input":
+        raise InputError(
+            f"{workdir} holds a network that reconstructs its input and knows no classes; train one from it, with "
+            "--config.transfer.source."
+        )
+    dataset = experiment.dataset_of(trained.config, trained.config.data.eval_split)
+    if dataset.class_table != trained.class_table:
+        raise InputError(
+            f"The classes of {dataset.name} ({', '.join(dataset.class_table.names)}) are not those that {workdir} was "
+            f"trained on ({', '.join(trained.class_table.names)}); choose the data set and the class table of the run."
+        )
+    if pipeline.modalities_of(dataset) != trained.modalities:
+        raise InputError(
+            f"The images of {dataset.name} have modalities of {pipeline.modalities_of(dataset)} channels, those that "
+            f"{workdir} was trained on had {trained.modalities}; choose the data set of the run."
+        )
+    return dataset
+
+
+def eval_variables_of(trained: TrainedModel, devices: Sequence[jax.Device]) -> dict[str, Any]:
+    """The variables that the configuration evaluates with: exact batch statistics are computed if they are missing."""
+    if trained.config.eval.batch_norm != "exact" or trained.has_exact_batch_stats:
+        return trained.variables
+    _log.info("The statistics of BatchNorm are computed from the training split.")
+    config = trained.config
+    train_data = experiment.dataset_of(config, config.data.train_split)
+    batch_stats = experiment.exact_batch_stats_of(config, trained.model, trained.variables, train_data, devices)
+    return {**trained.variables, "batch_stats": batch_stats}

@@ -1,6 +1,6 @@
 """The command line.
 
-python -m segnet_jax.main --config=FILE --workdir=DIR [--mode=train|eval] [--config.key=value ...]
+python -m segnet_jax.main --config=FILE --workdir=DIR [--mode=train|eval|missing|ablation] [--config.key=value ...]
 """
 
 from __future__ import annotations
@@ -24,12 +24,18 @@ from segnet_jax.errors import InputError
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "The configuration file; --config.key=value overrides a key. With --mode=eval the work directory's own "
-    "configuration counts, and only the overrides are taken.",
+    "The configuration file; --config.key=value overrides a key. With a --mode other than train the work directory's "
+    "own configuration counts, and only the overrides are taken.",
     lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and results lie.", required=True)
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "eval"], "Train, resuming if there is a checkpoint, or evaluate.")
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "eval", "missing", "ablation"],
+    "Train, resuming if there is a checkpoint; evaluate; evaluate with a part of the input missing; or study the "
+    "features of a segnet_flat.",
+)
 
 _log = logging.getLogger("segnet_jax")
 
@@ -45,15 +51,20 @@ def main(arguments: Sequence[str]) -> None:
     absl_logging.set_verbosity(absl_logging.WARNING)
     enable_compilation_cache()
     # Imported here, so that --help and mistakes on the command line are answered at once.
-    from segnet_jax import evaluate_checkpoint, train
+    from segnet_jax import ablation, evaluate_checkpoint, evaluate_missing, train
 
     workdir = Path(_WORKDIR.value).expanduser()
     try:
         if _MODE.value == "train":
             train.train_and_evaluate(_CONFIG.value, workdir)
-        else:
-            overrides = config_flags.get_override_values(flags.FLAGS["config"])
+            return
+        overrides = config_flags.get_override_values(flags.FLAGS["config"])
+        if _MODE.value == "eval":
             evaluate_checkpoint.evaluate_checkpoint(workdir, overrides)
+        elif _MODE.value == "missing":
+            evaluate_missing.evaluate_missing(workdir, overrides)
+        else:
+            ablation.study_features(workdir, overrides)
     except (InputError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -76,7 +87,8 @@ def parse_flags(arguments: list[str]) -> list[str]:
     """
     files = [text.partition("=")[2] for text in arguments if text.startswith("--config=")]
     for path in files:
-        if not Path(path).is_file():
+        # After a colon stands the argument of the file's get_config.
+        if not Path(path.partition(":")[0]).is_file():
             _leave(f"--config={path} is not a file; those that come along lie in configs/.")
     for text in arguments:
         if text.startswith("--config."):

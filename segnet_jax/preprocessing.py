@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,53 +16,97 @@ from segnet_jax.errors import InputError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Normalize = Callable[[jax.Array], jax.Array]
+# The channels of each modality of an image, in order: RGB, and RGB with depth.
+RGB = (3,)
+RGBD = (3, 1)
+
+
+class Normalize(Protocol):
+    """From images to a network's input."""
+
+    def __call__(self, images: jax.Array, known: jax.Array | None = None) -> jax.Array:
+        """Normalises images, uint8 [N, H, W, C] to float32 of that shape.
+
+        Args:
+          images: the channels of the modalities, one modality after the other.
+          known: bool [N, H, W, modalities], False where a value is missing: what is missing becomes 0, and has no
+            influence on the rest. None: nothing is missing.
+        """
+
 
 _LCN_WINDOW = 9
 _LCN_SIGMA = 1.591
 
 
-def imagenet(images: jax.Array) -> jax.Array:
+def imagenet(images: jax.Array, known: jax.Array | None = None) -> jax.Array:
     """Subtracts ImageNet's mean and divides by its standard deviation: uint8 RGB to float32 [N, H, W, 3]."""
     mean = 255.0 * np.asarray(IMAGENET_MEAN, np.float32)
     scale = 1.0 / (255.0 * np.asarray(IMAGENET_STD, np.float32))
-    return (images.astype(jnp.float32) - mean) * scale
+    return _only((images.astype(jnp.float32) - mean) * scale, known)
 
 
-def none(images: jax.Array) -> jax.Array:
+def none(images: jax.Array, known: jax.Array | None = None) -> jax.Array:
     """No normalisation, as in the authors' full SegNet: uint8 RGB to float32 BGR, 0 to 255."""
-    return images[..., ::-1].astype(jnp.float32)
+    return _only(images[..., ::-1].astype(jnp.float32), known)
 
 
-def lrn(images: jax.Array) -> jax.Array:
+def lrn(images: jax.Array, known: jax.Array | None = None) -> jax.Array:
     """Caffe's local response normalisation across channels, as in the authors' SegNet-Basic prototxt.
 
     `x / (1 + 1e-4 / 5 * sum of squares over 5 channels) ** 0.75` of raw BGR values; of three channels the window
     always holds all. uint8 RGB to float32 BGR [N, H, W, 3].
     """
-    x = none(images)
+    x = none(images, known)
     return x / (1.0 + 1e-4 / 5 * jnp.sum(x * x, axis=-1, keepdims=True)) ** 0.75
 
 
-def lcn(images: jax.Array) -> jax.Array:
-    """Local contrast normalisation (Jarrett et al. 2009), the papers' preprocessing, over all channels jointly.
+def lcn(images: jax.Array, known: jax.Array | None = None, modalities: Sequence[int] = ()) -> jax.Array:
+    """Local contrast normalisation (Jarrett et al. 2009), the papers' preprocessing.
 
     Subtractive: minus the Gaussian-weighted mean of the 9x9 neighbourhood in all channels. Divisive: over its
     weighted standard deviation, but at least over the image's mean deviation, so that flat regions stay flat. At the
-    border the window is cut and its weights are renormalised. uint8 to float32 [N, H, W, C].
+    border the window is cut and its weights are renormalised, and so they are around missing values. Each modality is
+    normalised by itself, all its channels jointly, so that the edges of one do not show in another (arXiv 1505.07293,
+    section 3). uint8 to float32 [N, H, W, C].
+
+    Args:
+      images: as for every normalisation, as is `known`.
+      known: with as many channels as there are modalities.
+      modalities: the number of channels of each; () takes all channels as one modality.
+
+    Raises:
+      InputError: if the images have another number of channels.
     """
+    modalities = tuple(modalities) or images.shape[-1:]
+    if sum(modalities) != images.shape[-1]:
+        raise InputError(
+            f"The images have {images.shape[-1]} channels, but modalities of {' and '.join(map(str, modalities))} "
+            f"channels are to be normalised; give images of {sum(modalities)} channels."
+        )
     x = images.astype(jnp.float32) / 255.0
-    centred = x - _gaussian_mean(jnp.mean(x, axis=-1, keepdims=True))
-    variance = _gaussian_mean(jnp.mean(centred * centred, axis=-1, keepdims=True))
+    starts = np.cumsum((0, *modalities))
+    parts = []
+    for i in range(len(modalities)):
+        there = None if known is None else known[..., i : i + 1].astype(jnp.float32)
+        parts.append(_local_contrast(x[..., starts[i] : starts[i + 1]], there))
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _local_contrast(x: jax.Array, known: jax.Array | None) -> jax.Array:
+    """Of one modality [N, H, W, C], with `known` 1 or 0 [N, H, W, 1]."""
+    there = jnp.ones_like(x[..., :1]) if known is None else known
+    centred = (x - _gaussian_mean(jnp.mean(x, axis=-1, keepdims=True), there)) * there
+    variance = _gaussian_mean(jnp.mean(centred * centred, axis=-1, keepdims=True), there)
     deviation = jnp.sqrt(jnp.maximum(variance, 0.0))
-    floor = jnp.mean(deviation, axis=(-3, -2), keepdims=True)
+    total = jnp.maximum(jnp.sum(there, axis=(-3, -2), keepdims=True), 1.0)
+    floor = jnp.sum(deviation * there, axis=(-3, -2), keepdims=True) / total
     # A grey image of one value has no contrast anywhere: zero over one.
     divisor = jnp.maximum(deviation, floor)
     return centred / jnp.where(divisor > 1e-6, divisor, 1.0)
 
 
-def _gaussian_mean(x: jax.Array) -> jax.Array:
-    """Gaussian-weighted mean over a 9x9 window, cut at the border: [N, H, W, 1]."""
+def _gaussian_mean(x: jax.Array, known: jax.Array) -> jax.Array:
+    """Gaussian-weighted mean over what is known of a 9x9 window, cut at the border: [N, H, W, 1]."""
     offsets = np.arange(_LCN_WINDOW) - _LCN_WINDOW // 2
     weights = np.exp(-(offsets**2) / (2 * _LCN_SIGMA**2)).astype(np.float32)
 
@@ -72,7 +117,14 @@ def _gaussian_mean(x: jax.Array) -> jax.Array:
             )
         return values
 
-    return blur(x) / blur(jnp.ones_like(x))
+    total = blur(known)
+    # Where nothing is known in the whole window, nothing is weighed either: zero over one.
+    return blur(x * known) / jnp.where(total > 0, total, 1.0)
+
+
+def _only(x: jax.Array, known: jax.Array | None) -> jax.Array:
+    """`x` [N, H, W, C] of one modality, zero where it is missing."""
+    return x if known is None else jnp.where(known, x, 0.0)
 
 
 NORMALIZATIONS: dict[str, Normalize] = {
@@ -84,12 +136,23 @@ NORMALIZATIONS: dict[str, Normalize] = {
 
 
 @functools.cache
-def create_normalization(name: str) -> Normalize:
-    """The function of that name, from uint8 [N, H, W, 3] RGB to a network's float32 input.
+def create_normalization(name: str, modalities: tuple[int, ...] = RGB) -> Normalize:
+    """The function of that name, for images of these modalities.
+
+    Args:
+      name: a key of `NORMALIZATIONS`.
+      modalities: the number of channels of each, `RGB` or such as `RGBD`.
 
     Raises:
-      InputError: for a name that is not known.
+      InputError: for a name that is not known, or one that is for RGB images alone.
     """
     if name not in NORMALIZATIONS:
         raise InputError(f"preprocessing={name!r} is not known; choose one of {', '.join(NORMALIZATIONS)}.")
-    return NORMALIZATIONS[name]
+    if modalities == RGB:
+        return NORMALIZATIONS[name]
+    if name != "lcn":
+        raise InputError(
+            f"preprocessing={name!r} is for RGB images, and these have modalities of "
+            f"{' and '.join(map(str, modalities))} channels; choose preprocessing='lcn'."
+        )
+    return functools.partial(lcn, modalities=modalities)

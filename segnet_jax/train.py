@@ -5,28 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from clu import parameter_overview
 
-from segnet_jax import checkpoint, evaluate, experiment, metrics
+from segnet_jax import checkpoint, evaluate, experiment, transfer
 from segnet_jax import config as configs
 from segnet_jax.checkpoint import Checkpoints
 from segnet_jax.checks import check_batch_size, check_values
 from segnet_jax.data import check_examples, pipeline
+from segnet_jax.end_to_end import EndToEnd
 from segnet_jax.errors import InputError
 from segnet_jax.interruption import Interruption
+from segnet_jax.layerwise import Layerwise
 from segnet_jax.lock import workdir_lock
 from segnet_jax.progress import Progress
-from segnet_jax.train_step import TrainState, create_train_step
+from segnet_jax.train_step import TrainState
+from segnet_jax.trained import load_trained
 from segnet_jax.writer import MetricWriter
 
 _log = logging.getLogger("segnet_jax")
@@ -35,8 +35,9 @@ _log = logging.getLogger("segnet_jax")
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
     """Trains, evaluates and saves; continues from the newest checkpoint of `workdir` if there is one.
 
-    Leaves in `workdir`: `config.json`, `checkpoints/`, `metrics.jsonl`, TensorBoard events, and of the last step
-    `eval/<split>-<step>.json` and the picture sheet `eval/<split>-<step>.png`.
+    Leaves in `workdir`: `config.json`, `checkpoints/`, `metrics.jsonl`, TensorBoard events, and of the last step (and
+    of the end of each stage of layer-wise training) `eval/<split>-<step>.json` and the picture sheet
+    `eval/<split>-<step>.png`.
 
     Args:
       config: as configs/default.py declares it.
@@ -103,22 +104,22 @@ class _Run:
         check_batch_size(config, len(self.devices))
         self.train_data = experiment.dataset_of(config, config.data.train_split)
         self.eval_data = experiment.dataset_of(config, config.data.eval_split)
-        self.plan = experiment.plan_of(config, len(self.train_data))
-        self.model = experiment.model_of(config, self.train_data.class_table.num_classes)
-        self.schedule = experiment.schedule_of(config, self.plan)
-        self.optimizer = experiment.optimizer_of(config, self.schedule)
-        self.evaluator = experiment.evaluator_of(config, self.model, self.devices)
+        self.modalities = pipeline.modalities_of(self.train_data)
+        kind = Layerwise if config.train.procedure == "layerwise" else EndToEnd
+        self.procedure: EndToEnd | Layerwise = kind(config, self.train_data, self.devices)
+        self.plan = self.procedure.plan
 
     def start(self, checkpoints: Checkpoints) -> tuple[TrainState, int]:
         """The state to go on from, on the devices, and its step."""
+        model, optimizer, channels = self.procedure.model, self.procedure.optimizer, sum(self.modalities)
         if not checkpoint.exists(self.workdir / "checkpoints"):
             for dataset in (self.train_data, self.eval_data):
                 check_examples(dataset)
-            state = experiment.initial_state_of(self.config, self.model, self.optimizer)
+            state = self._transfer(experiment.initial_state_of(self.config, model, optimizer, channels))
             step = 0
             _log.info("%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))
         else:
-            template = experiment.checkpoint_template(self.model, self.optimizer)
+            template = experiment.checkpoint_template(model, optimizer, channels)
             step, saved, metadata = checkpoints.restore(template, "latest")
             before, now = metadata.get("train_examples"), len(self.train_data)
             if before not in (None, now):
@@ -129,6 +130,24 @@ class _Run:
             state = saved["train_state"]
             _log.info("Resuming at step %d of %d.", step, self.plan.total_steps)
         return pipeline.replicate(state, self.devices), step
+
+    def _transfer(self, state: TrainState) -> TrainState:
+        """The initial state with the variables of `transfer.source`, if there is one."""
+        fields, procedure = self.config.transfer, self.procedure
+        if not fields.source:
+            return state
+        source = load_trained(Path(fields.source).expanduser(), {"eval.checkpoint": fields.checkpoint})
+        variables = transfer.initialize(
+            state.variables,
+            source.variables,
+            axes=transfer.class_axes(procedure.model, sum(self.modalities)) if procedure.classes else {},
+            classes=procedure.classes,
+            source_classes=source.class_table.names,
+            same_classes=dict(fields.same_classes),
+            fresh=fields.fresh,
+        )
+        _log.info("The network starts from step %d of %s.", source.step, fields.source)
+        return state.replace(params=variables["params"], batch_stats=variables["batch_stats"])
 
     def train(
         self,
@@ -143,19 +162,10 @@ class _Run:
         report_path = evaluate.report_path(self.workdir, self.eval_data.split, plan.total_steps)
         if first_step >= plan.total_steps and report_path.is_file():
             _log.info("This run is finished: step %d of %d.", first_step, plan.total_steps)
-            _log.info("%s", metrics.format_table(json.loads(report_path.read_text(encoding="utf-8"))))
+            report = json.loads(report_path.read_text(encoding="utf-8"))
+            _log.info("%s", self.procedure.evaluator(first_step).result(report, []).table())
             return jax.device_get(state)
 
-        step_fn = create_train_step(
-            devices=self.devices,
-            model=self.model,
-            optimizer=self.optimizer,
-            normalize=experiment.normalization_of(self.config),
-            class_weights=jnp.asarray(experiment.class_weights_of(self.config, self.train_data)),
-            loss_normalization=self.config.loss.normalization,
-            accumulation_steps=self.config.train.accumulation_steps,
-            seed=self.config.seed,
-        )
         batches = experiment.train_batches_of(self.config, self.train_data, self.devices, first_step)
         progress = Progress(
             plan.total_steps,
@@ -171,12 +181,12 @@ class _Run:
         ):
             # The run was stopped during this evaluation, or before its report was written.
             self._save(state, first_step, checkpoints, writer, interruption)
-        recorder = _Recorder(self.schedule, writer, progress, checkpoints)
+        recorder = _Recorder(self.procedure, writer, progress, checkpoints)
         with contextlib.closing(batches), progress:
             for step in range(first_step + 1, plan.total_steps + 1):
                 with progress.data_wait():
                     batch = next(batches)
-                state, step_metrics = step_fn(state, batch)
+                state, step_metrics = self.procedure.step_function(step)(state, batch)
                 # The host looks at a step's numbers when the next is under way, so the devices never wait for it.
                 recorder.add(step, step_metrics)
                 saves = interruption.signal is not None or plan.checkpoints(step)
@@ -206,7 +216,7 @@ class _Run:
         if self.plan.evaluates(step) and not interruption.signal:
             if self.config.eval.batch_norm == "exact":
                 eval_batch_stats = experiment.exact_batch_stats_of(
-                    self.config, self.model, state.variables, self.train_data, self.devices
+                    self.config, self.procedure.model, state.variables, self.train_data, self.devices
                 )
                 is_exact = True
             variables = {"params": state.params, "batch_stats": eval_batch_stats}
@@ -216,50 +226,41 @@ class _Run:
             "class_table": self.train_data.class_table.to_dict(),
             "exact_batch_stats": is_exact,
             "train_examples": len(self.train_data),
+            "modalities": self.modalities,
+            "model": self.procedure.model_fields(step),
         }
         checkpoints.save(step, {"train_state": saved, "eval_batch_stats": eval_batch_stats}, metadata, scores)
 
     def _evaluate(
         self, variables: Any, step: int, writer: MetricWriter, interruption: Interruption
     ) -> dict[str, float] | None:
-        """The scores of the evaluation split, logged and, at the last step, printed and written; None if stopped."""
-        is_last = step == self.plan.total_steps
+        """The scores of the evaluation split, logged and, if they are due in full, written; None if stopped."""
+        in_full = self.plan.reports(step)
         try:
-            evaluation = self.evaluator(
+            evaluation = self.procedure.evaluator(step)(
                 variables,
                 self.eval_data,
-                boundary_f1=is_last,
+                boundary_f1=in_full,
                 num_pictures=self.config.eval.pictures,
                 should_stop=lambda: interruption.signal is not None,
             )
         except evaluate.Stopped:
             return None
-        report = evaluation.report
-        scores = {
-            key: report[key]
-            for key in ("mean_iou", "class_accuracy", "global_accuracy", "boundary_f1")
-            if report[key] is not None
-        }
-        split = self.eval_data.split
+        scores, split = evaluation.scores, self.eval_data.split
         writer.write_scalars(
             step,
             {f"{split}/{key}": value for key, value in scores.items()}
-            | {f"{split}_iou/{entry['name']}": entry["iou"] for entry in report["classes"] if entry["iou"] is not None},
+            | {f"{split}_iou/{name}": iou for name, iou in evaluation.class_scores.items()},
         )
         sheet = evaluation.draw(self.eval_data.class_table)
         if sheet is not None:
             writer.write_images(step, {f"{split}/predictions": np.asarray(sheet)})
-        if is_last:
-            _log.info("%s", metrics.format_table(report))
+        if in_full:
+            _log.info("%s", evaluation.table())
             path = evaluation.write(self.workdir, self.config, split, step, self.eval_data.class_table)
             _log.info("Written: %s and the sheet beside it.", path)
         else:
-            _log.info(
-                "step %d: %s mIoU %.2f %%, C %.2f %%, G %.2f %%",
-                step,
-                split,
-                *(100 * scores.get(key, math.nan) for key in ("mean_iou", "class_accuracy", "global_accuracy")),
-            )
+            _log.info("step %d: %s %s", step, split, evaluation.line())
         return scores
 
 
@@ -268,12 +269,12 @@ class _Recorder:
 
     def __init__(
         self,
-        schedule: Callable[[int], Any],
+        procedure: EndToEnd | Layerwise,
         writer: MetricWriter,
         progress: Progress,
         checkpoints: Checkpoints,
     ) -> None:
-        self._schedule = schedule
+        self._procedure = procedure
         self._writer, self._progress, self._checkpoints = writer, progress, checkpoints
         self._pending: tuple[int, Any] | None = None
         self._window: Any = None
@@ -297,13 +298,13 @@ class _Recorder:
                 latest = self._checkpoints.latest_step()
                 kept = "there is no checkpoint yet" if latest is None else f"the checkpoint of step {latest} is kept"
                 raise FloatingPointError(
-                    f"The {name.replace('_', ' ')} of step {step} is {values[name]}; {kept}. "
-                    "Lower optimizer.learning_rate, or set optimizer.clip_norm."
+                    f"The {name.replace('_', ' ')} of step {step} is {values[name]}; {kept}. {self._procedure.advice}"
                 )
         self._window = step_metrics if self._window is None else self._window.merge(step_metrics)
         means = {name: float(value) for name, value in self._window.compute().items()}
-        rate = float(self._schedule(step - 1))
-        if rates := self._progress.update(step, {"loss": means["loss"], "learning rate": rate}):
+        rate = self._procedure.learning_rate(step)
+        shown = {"loss": means["loss"]} if rate is None else {"loss": means["loss"], "learning rate": rate}
+        if rates := self._progress.update(step, shown):
             self._window = None
-            scalars = {**means, "learning_rate": rate, **rates}
+            scalars = {**means, **({} if rate is None else {"learning_rate": rate}), **rates}
             self._writer.write_scalars(step, {f"train/{name}": value for name, value in scalars.items()})

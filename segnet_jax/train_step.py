@@ -14,6 +14,7 @@ from flax import struct
 
 from segnet_jax import losses
 from segnet_jax.compilation import Compiled
+from segnet_jax.masking import Masking
 from segnet_jax.models.layers import SegmentationModel
 from segnet_jax.preprocessing import Normalize
 
@@ -26,7 +27,7 @@ class TrainState(struct.PyTreeNode):
     Attributes:
       step: int32 [], steps done.
       params: of the network.
-      batch_stats: running averages of BatchNorm; empty where there is none.
+      batch_stats: running averages of BatchNorm; empty for a network without it.
       opt_state: of the optimizer.
     """
 
@@ -72,7 +73,7 @@ def create_train_state(
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
-        batch_stats=variables.get("batch_stats", {}),  # A network without BatchNorm has none.
+        batch_stats=variables.get("batch_stats", {}),
         opt_state=optimizer.init(variables["params"]),
     )
 
@@ -88,6 +89,8 @@ def train_step(
     loss_normalization: str = "pixels",
     accumulation_steps: int = 1,
     seed: int = 0,
+    masking: Masking | None = None,
+    is_trained: Callable[[Any], Any] | None = None,
 ) -> tuple[TrainState, clu_metrics.Collection]:
     """One step of SGD on one device's share of a batch, as part of all devices that are mapped over `AXIS`.
 
@@ -96,7 +99,7 @@ def train_step(
 
     Args:
       state: alike on all devices.
-      batch: `image` uint8 [b, h, w, 3] and `label` uint8 [b, h, w].
+      batch: `image` uint8 [b, h, w, channels] and `label` uint8 [b, h, w].
       model: the network.
       optimizer: an Optax transformation.
       normalize: from uint8 images to the network's input.
@@ -104,7 +107,10 @@ def train_step(
       loss_normalization: "pixels" or "weights", see `losses.normalizer`.
       accumulation_steps: so many equal parts of the share are computed one after the other, each with BatchNorm
         statistics of its own.
-      seed: of dropout.
+      seed: of dropout and masking.
+      masking: which input values are missing; None: none are.
+      is_trained: from the parameters to a tree like them of bools; the others have a gradient of zero, which costs
+        nothing. None: all are trained.
 
     Returns:
       The next state and the metrics of this step, both alike on all devices.
@@ -119,9 +125,15 @@ def train_step(
     def loss_fn(
         params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array, rng: jax.Array
     ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
+        if is_trained is not None:
+            params = jax.tree.map(
+                lambda x, chosen: x if chosen else jax.lax.stop_gradient(x), params, is_trained(params)
+            )
+        # Dropout takes keys that are folded with the names of its layers.
+        known = None if masking is None else masking(jax.random.fold_in(rng, 0), images)
         logits, updates = model.apply(
             {"params": params, "batch_stats": batch_stats},
-            normalize(images),
+            normalize(images, known),
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": rng},

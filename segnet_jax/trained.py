@@ -16,6 +16,7 @@ from segnet_jax.config import apply_overrides, from_dict
 from segnet_jax.data.classes import ClassTable
 from segnet_jax.errors import InputError
 from segnet_jax.models.layers import SegmentationModel
+from segnet_jax.preprocessing import RGB
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class TrainedModel:
       variables: `params` and `batch_stats`, NumPy; for evaluation.
       step: of the checkpoint.
       has_exact_batch_stats: whether `batch_stats` are those of a pass over the training set, not running averages.
+      modalities: the number of channels of each modality of its images.
     """
 
     config: ml_collections.ConfigDict
@@ -37,6 +39,7 @@ class TrainedModel:
     variables: dict[str, Any]
     step: int
     has_exact_batch_stats: bool
+    modalities: tuple[int, ...] = RGB
 
 
 def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> TrainedModel:
@@ -64,10 +67,12 @@ def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> T
             raise InputError(f"{directory}: every checkpoint is damaged; train again, or restore a copy.")
         metadata = checkpoints.read_metadata(latest)
         config, class_table = from_dict(metadata["config"]), ClassTable.from_dict(metadata["class_table"])
-        model = experiment.model_of(config, class_table.num_classes)
+        modalities = tuple(metadata.get("modalities", RGB))
+        configured = experiment.model_of(config, class_table.num_classes)
+        fields = {name: value for name, value in metadata.get("model", {}).items() if name != "pairs"}
         # Evaluation has no use for the optimizer, but its state is part of what lies in the checkpoint.
         optimizer = experiment.optimizer_of(config, optax.constant_schedule(0.0))
-        template = experiment.checkpoint_template(model, optimizer)
+        template = experiment.checkpoint_template(configured.clone(**fields), optimizer, sum(modalities))
         apply_overrides(config, overrides)
         check_values(config)
         wanted = config.eval.checkpoint
@@ -75,4 +80,6 @@ def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> T
     use_exact = metadata["exact_batch_stats"] and config.eval.batch_norm == "exact"
     batch_stats = saved["eval_batch_stats"] if use_exact else saved["train_state"].batch_stats
     variables = {"params": saved["train_state"].params, "batch_stats": batch_stats}
-    return TrainedModel(config, class_table, model, variables, step, use_exact)
+    # Layer-wise training saves the pairs to come too, and the network is the one of those that it has trained.
+    model = configured.clone(**metadata.get("model", {}))
+    return TrainedModel(config, class_table, model, variables, step, use_exact, modalities)

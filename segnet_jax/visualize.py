@@ -167,6 +167,67 @@ def prediction_sheet(
     return sheet
 
 
+def picture_grid(
+    rows: Sequence[Sequence[np.ndarray | None]],
+    headings: Sequence[str],
+    captions: Sequence[Sequence[str]] = (),
+    class_table: ClassTable | None = None,
+) -> Image.Image:
+    """Draws pictures in rows and columns.
+
+    Args:
+      rows: uint8 [H, W, 3] RGB each; None leaves the place empty.
+      headings: one above each column.
+      captions: one below each picture, in rows as the pictures are; () has none.
+      class_table: the classes whose colours a legend below names; None has no legend.
+
+    Returns:
+      The sheet, RGB.
+
+    Raises:
+      ValueError: if a row has another length than the headings.
+    """
+    tiles = [[None if picture is None else _enlarged(picture) for picture in row] for row in rows]
+    if any(len(row) != len(headings) for row in tiles):
+        raise ValueError(f"every row needs {len(headings)} pictures, as many as there are headings.")
+    font = _font(_HEADING_SIZES[len(_HEADING_SIZES) // 2])
+    line = _line_height(font)
+    texts = [*headings, *(text for row in captions for text in row)]
+    column_width = max(
+        *(tile.width for row in tiles for tile in row if tile is not None),
+        *(int(np.ceil(font.getlength(text))) + 2 * _GUTTER for text in texts),
+    )
+    caption_height = line if captions else 0
+    heights = [max(tile.height for tile in row if tile is not None) + caption_height + _GUTTER for row in tiles]
+    width = len(headings) * (column_width + _GUTTER) - _GUTTER + 2 * _MARGIN
+    legend = None if class_table is None else _legend(class_table, width - 2 * _MARGIN, has_void=True)
+    height = 2 * _MARGIN + line + sum(heights) + (0 if legend is None else legend.height + _MARGIN)
+    sheet = Image.new("RGB", (width, height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    lefts = [_MARGIN + column * (column_width + _GUTTER) for column in range(len(headings))]
+    for left, heading in zip(lefts, headings, strict=True):
+        draw.text((left + column_width / 2, _MARGIN + line / 2), heading, _INK, font, anchor="mm")
+    top = _MARGIN + line
+    for number, row in enumerate(tiles):
+        for column, tile in enumerate(row):
+            if tile is not None:
+                sheet.paste(tile, (lefts[column] + (column_width - tile.width) // 2, top))
+            if captions:
+                middle = (lefts[column] + column_width / 2, top + heights[number] - _GUTTER - line / 2)
+                draw.text(middle, captions[number][column], _INK, font, anchor="mm")
+        top += heights[number]
+    if legend is not None:
+        sheet.paste(legend, (_MARGIN, top + _MARGIN))
+    return sheet
+
+
+def _enlarged(picture: np.ndarray) -> Image.Image:
+    """Small pictures by a whole factor, so that a tile is about 240 pixels wide; others as they are."""
+    image = Image.fromarray(picture)
+    factor = max(1, _TILE_SIZE // 2 // max(image.size))
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
 def _is_class(label: np.ndarray, class_table: ClassTable) -> np.ndarray:
     return (label >= 0) & (label < class_table.num_classes)
 

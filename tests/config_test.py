@@ -17,11 +17,11 @@ from segnet_jax.errors import InputError
 CONFIG_FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 
 
-def load(path):
+def load(path, *arguments):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config()
+    return module.get_config(*arguments)
 
 
 def test_there_are_the_config_files_that_the_readme_names():
@@ -31,6 +31,9 @@ def test_there_are_the_config_files_that_the_readme_names():
         "camvid_segnet.py",
         "camvid_segnet_basic.py",
         "folder.py",
+        "camvid_segnet_flat.py",
+        "camvid_segnet_flat_layerwise.py",
+        "folder_transfer.py",
     }
 
 
@@ -53,6 +56,27 @@ def test_every_config_initialises_its_model_and_plans_its_run(path):
     assert plan.total_steps > plan.log_every > 0
     check_values(config)
     check_batch_size(config, num_devices=1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "trained"),
+    [
+        ("R", {"conv1", "conv2", "conv3", "conv4", "conv_classifier"}),
+        ("SM", {"conv_classifier_hidden", "conv_classifier"}),
+        ("L4", {"conv4"}),
+    ],
+)
+def test_the_transfer_config_trains_what_table_3_says(variant, trained):
+    (path,) = (path for path in CONFIG_FILES if path.stem == "folder_transfer")
+    config = load(path, variant)
+    check_values(config)
+    model = experiment.model_of(config, 11)
+    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    is_trained = experiment.is_trained_of(config)
+    chosen = jax.tree.map(lambda _: True, params) if is_trained is None else is_trained(params)
+    decoders = {name.replace("conv", "conv_decode") for name in trained if name[-1].isdigit()}
+    assert {name for name, layer in chosen.items() if layer["kernel"]} == trained | decoders
+    assert bool(config.transfer.source) == (variant != "R")
 
 
 def test_a_stored_config_comes_back_as_it_was():

@@ -51,6 +51,29 @@ def test_what_the_config_leaves_open_is_the_networks_own():
     assert experiment.model_of(stored, 3).dropout_rate == 0.5
 
 
+def test_a_field_of_another_model_is_refused():
+    flat = experiment.model_of(config_with(model__name="segnet_flat", model__pairs=3), 5)
+    assert (flat.num_classes, flat.pairs) == (5, 3)
+    assert experiment.model_of(config_with(model__name="segnet_flat"), 5).pairs == 4
+    with pytest.raises(InputError, match="model 'segnet_basic' has no field 'pairs'"):
+        experiment.model_of(config_with(model__name="segnet_basic", model__pairs=3), 5)
+
+
+def test_the_plan_of_stages_has_a_milestone_after_each():
+    config = config_with(
+        layerwise__duration="2 epochs",
+        train__batch_size=12,
+        train__eval_every="0 steps",
+        train__checkpoint_every="7 steps",
+    )
+    plan = experiment.plan_of(config, num_examples=100, stages=3)
+    steps = range(1, 52)
+    assert plan.total_steps == 51  # 16.7 a stage
+    assert [step for step in steps if plan.evaluates(step)] == [17, 34, 51]
+    assert [step for step in steps if plan.reports(step)] == [17, 34, 51]
+    assert [step for step in steps if plan.checkpoints(step)] == [7, 14, 17, 21, 28, 34, 35, 42, 49, 51]
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

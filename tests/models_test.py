@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from segnet_jax.errors import InputError
-from segnet_jax.models import MODELS, create_model, models_with_vgg16
+from segnet_jax.models import MODELS, create_model, fields_of, models_with_vgg16
 from segnet_jax.models.segnet import SegNetBasic
 
 
@@ -18,16 +18,17 @@ def test_names():
             *("segnet", "segnet_basic", "segnet_basic_single_channel_decoder", "segnet_basic_encoder_addition"),
             *("fcn_basic", "fcn_basic_no_addition", "fcn_basic_no_dim_reduction"),
             *("fcn_basic_no_addition_no_dim_reduction", "bilinear_interpolation"),
-            *("fcn32s", "fcn16s", "fcn8s", "deeplab_largefov", "deconvnet"),
+            *("fcn32s", "fcn16s", "fcn8s", "deeplab_largefov", "deconvnet", "segnet_flat"),
         )
     }
+    assert fields_of("segnet_flat") - fields_of("segnet") == {"pairs", "hidden_features", "head"}
 
 
 def test_networks_that_can_start_from_vgg16():
     assert models_with_vgg16() == ["segnet", "fcn32s", "fcn16s", "fcn8s", "deeplab_largefov", "deconvnet"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "segnet_flat"])
 def test_the_dropout_of_each_network_is_that_of_the_papers_training(name):
     expected = 0.5 if name.startswith(("fcn32", "fcn16", "fcn8", "deeplab", "deconvnet")) else 0.0
     assert create_model(name, 3).dropout_rate == expected
@@ -89,3 +90,18 @@ def test_a_value_that_makes_no_sense_is_refused(fields, message):
 def test_a_value_that_makes_no_sense_for_a_competitor_is_refused(fields, message):
     with pytest.raises(InputError, match=message):
         create_model("fcn8s", 3, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"pairs": 0}, "pairs=0 must be 1 or more"),
+        ({"hidden_features": -1}, "hidden_features=-1"),
+        ({"dropout_rate": 0.5}, "segnet_flat has no dropout"),
+        ({"pairs": 3, "remat_stages": (4,)}, "segnet_flat has the stages 1 to 3"),
+    ],
+)
+def test_a_value_that_makes_no_sense_for_the_flat_network_is_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        create_model("segnet_flat", 3, **fields)
+    assert create_model("segnet_flat", 3, pairs=3, remat_stages=(3,)).num_stages == 3

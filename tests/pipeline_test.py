@@ -11,7 +11,14 @@ from absl import flags
 
 from segnet_jax.data.augment import Augmentation, resize
 from segnet_jax.data.classes import VOID, ClassTable
-from segnet_jax.data.pipeline import eval_batches, num_eval_batches, replicate, to_devices, train_batches
+from segnet_jax.data.pipeline import (
+    eval_batches,
+    modalities_of,
+    num_eval_batches,
+    replicate,
+    to_devices,
+    train_batches,
+)
 from segnet_jax.errors import InputError
 
 _SIZE = (4, 6)
@@ -96,6 +103,54 @@ def test_every_example_comes_once_in_every_epoch(length, batch_size):
     drawn = [order[epoch * length : (epoch + 1) * length] for epoch in range(epochs)]
     assert [sorted(epoch) for epoch in drawn] == [list(range(length))] * epochs
     assert length == 1 or len({tuple(epoch) for epoch in drawn}) > epochs // 2
+
+
+def test_with_replacement_every_place_holds_any_example():
+    length, steps = 5, 400
+    drawn = np.asarray(
+        order_of(draw(steps, numbered(length), batch_size=3, augmentation=_PLAIN, with_replacement=True))
+    ).reshape(steps, 3)
+    counts = np.bincount(drawn.ravel(), minlength=length)
+    spread = np.sqrt(steps * 3 * (1 / length) * (1 - 1 / length))
+    assert np.abs(counts - steps * 3 / length).max() < 5 * spread
+    # Two places of a batch are alike in a fifth of the batches, as two neighbouring batches are.
+    for pair in ((drawn[:, 0], drawn[:, 1]), (drawn[1:, 0], drawn[:-1, 2])):
+        alike = np.mean(pair[0] == pair[1])
+        assert abs(alike - 1 / length) < 5 * np.sqrt(0.16 / steps)
+
+
+def test_draws_with_replacement_are_a_function_of_seed_and_step():
+    options = {"with_replacement": True, "batch_size": 2}
+    whole = draw(6, numbered(7), **options)
+    assert_same(whole[4:], draw(2, numbered(7), first_step=4, **options))
+    assert_same(whole, draw(6, numbered(7), num_threads=0, **options))
+    assert order_of(whole) != order_of(draw(6, numbered(7), seed=1, **options))
+
+
+class WithDepth(Numbered):
+    """Four channels, of which the last is the example's number."""
+
+    modalities = (3, 1)
+
+    def __getitem__(self, index):
+        example = super().__getitem__(index)
+        depth = np.full((*example["label"].shape, 1), index, np.uint8)
+        return {**example, "image": np.concatenate([example["image"], depth], axis=-1)}
+
+
+def test_a_fourth_channel_is_resized_and_augmented_beside_the_colours():
+    assert (modalities_of(numbered(1)), modalities_of(WithDepth(_SIZE))) == ((3,), (3, 1))
+    sizes, augmentation = [(8, 12), (9, 7), (8, 12)], Augmentation(flip=True, brightness=0.4)
+    options = {"batch_size": 3, "image_size": (4, 6), "augmentation": augmentation}
+    for (plain,), (deep,) in ((draw(1, Numbered(*sizes), **options), draw(1, WithDepth(*sizes), **options)),):
+        # The number 0 as a depth would make colours vanish if it were taken for opacity.
+        np.testing.assert_array_equal(deep["image"][..., :3], plain["image"])
+        np.testing.assert_array_equal(deep["image"][..., 3], deep["label"])
+        np.testing.assert_array_equal(deep["label"], plain["label"])
+    (batch,) = eval_batches(WithDepth((4, 5), (6, 3)), batch_size=3)
+    assert batch["image"].shape == (3, 6, 5, 4)
+    assert (batch["image"][1, ..., 3] == 1).all()
+    assert not batch["image"][2].any()
 
 
 def test_epochs_augment_anew():

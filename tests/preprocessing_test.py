@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segnet_jax.errors import InputError
-from segnet_jax.preprocessing import NORMALIZATIONS, create_normalization
+from segnet_jax.preprocessing import NORMALIZATIONS, RGBD, create_normalization, lcn
 
 
 def photographs(*shape, seed=0):
@@ -54,21 +54,22 @@ def test_lrn_equals_caffes_window():
     np.testing.assert_allclose(normalize("lrn", images), expected, rtol=1e-4)
 
 
-def weights_around(pixel, height, width):
-    """The Gaussian weights of the 9x9 window at a pixel, cut at the border, with sum 1 over pixels."""
-    (row, column), weights = pixel, {}
+def weights_around(pixel, known):
+    """The Gaussian weights of what is known of the 9x9 window at a pixel, cut at the border, with sum 1 over pixels."""
+    (height, width), (row, column), weights = known.shape, pixel, {}
     for i, j in itertools.product(range(-4, 5), repeat=2):
-        if 0 <= row + i < height and 0 <= column + j < width:
+        if 0 <= row + i < height and 0 <= column + j < width and known[row + i, column + j]:
             weights[row + i, column + j] = math.exp(-(i * i + j * j) / (2 * 1.591**2))
     total = sum(weights.values())
     return {pixel: weight / total for pixel, weight in weights.items()}
 
 
-def lcn_by_loop(image):
-    """Subtractive, then divisive normalisation of Jarrett et al. 2009, section 2, pixel by pixel."""
+def lcn_by_loop(image, known=None):
+    """Subtractive, then divisive normalisation of Jarrett et al. 2009, section 2, pixel by known pixel."""
     x = image.astype(np.float64) / 255
     height, width, _ = x.shape
-    windows = {pixel: weights_around(pixel, height, width) for pixel in np.ndindex(height, width)}
+    known = np.ones((height, width), bool) if known is None else known
+    windows = {pixel: weights_around(pixel, known) for pixel in zip(*np.nonzero(known), strict=True)}
 
     def weighted_mean(values, pixel):
         return sum(weight * values[other].mean() for other, weight in windows[pixel].items())
@@ -79,7 +80,8 @@ def lcn_by_loop(image):
         centred[pixel] = x[pixel] - weighted_mean(x, pixel)
     for pixel in windows:
         deviation[pixel] = math.sqrt(weighted_mean(centred**2, pixel))
-    return centred / np.maximum(deviation, deviation.mean())[..., None]
+    divisor = np.maximum(deviation, deviation[known].mean())[..., None]
+    return np.where(known[..., None], centred / np.where(known[..., None], divisor, 1), 0)
 
 
 @pytest.mark.parametrize("shape", [(12, 11, 3), (3, 5, 3), (1, 1, 3), (10, 13, 1)])
@@ -128,3 +130,48 @@ def test_one_function_for_each_name():
     # A compiled step is found again by its function.
     for name, function in NORMALIZATIONS.items():
         assert create_normalization(name) is function
+
+
+def test_lcn_takes_each_modality_by_itself():
+    images = photographs(2, 12, 13, 4)
+    # The edges of the depth are stronger than those of the colours.
+    images[..., :3] //= 5
+    out = np.asarray(jax.jit(create_normalization("lcn", RGBD))(images))
+    for image, found in zip(images, out, strict=True):
+        np.testing.assert_allclose(found[..., :3], lcn_by_loop(image[..., :3]), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(found[..., 3:], lcn_by_loop(image[..., 3:]), rtol=1e-3, atol=1e-4)
+    # All four channels as one modality are something else.
+    assert np.abs(np.asarray(lcn(images)) - out).max() > 0.1
+
+
+def test_lcn_knows_nothing_of_missing_values():
+    images, rng = photographs(2, 14, 12, 4), np.random.default_rng(4)
+    known = rng.random((2, 14, 12, 2)) < 0.4
+    # In this corner nothing is known in the whole of a window, and of the second depth map nothing at all.
+    known[0, :9, :9] = False
+    known[1, ..., 1] = False
+    normalize = jax.jit(create_normalization("lcn", RGBD))
+    out = np.asarray(normalize(images, known))
+    for image, there, found in zip(images, known, out, strict=True):
+        np.testing.assert_allclose(found[..., :3], lcn_by_loop(image[..., :3], there[..., 0]), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(out[0, ..., 3:], lcn_by_loop(images[0, ..., 3:], known[0, ..., 1]), rtol=1e-3, atol=1e-4)
+    assert not out[1, ..., 3].any()
+    # Other values in the places of the missing ones.
+    hidden = np.repeat(~known, (3, 1), axis=-1)
+    changed = np.where(hidden, photographs(2, 14, 12, 4, seed=9), images)
+    np.testing.assert_array_equal(normalize(changed, known), out)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "lrn", "none"])
+def test_missing_pixels_are_zero_and_the_others_as_ever(name):
+    images, known = photographs(1, 5, 6, 3), np.random.default_rng(1).random((1, 5, 6, 1)) < 0.5
+    out = np.asarray(jax.jit(create_normalization(name))(images, known))
+    np.testing.assert_allclose(out, np.where(known, normalize(name, images), 0), rtol=1e-6)
+    assert 0 < known.sum() < known.size
+
+
+def test_what_is_for_rgb_is_refused_for_more():
+    with pytest.raises(InputError, match="preprocessing='imagenet' is for RGB images.*choose preprocessing='lcn'"):
+        create_normalization("imagenet", RGBD)
+    with pytest.raises(InputError, match="The images have 3 channels, but modalities of 3 and 1 channels"):
+        create_normalization("lcn", RGBD)(photographs(1, 4, 4, 3))

@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from segnet_jax import optimizers, preprocessing
+from segnet_jax import losses, optimizers, preprocessing
 from segnet_jax.data.pipeline import replicate, to_devices
+from segnet_jax.masking import Masking
 from segnet_jax.models import create_model
 from segnet_jax.train_step import create_train_state, create_train_step
 
@@ -25,7 +26,9 @@ def batches(count, size=8, height=12, width=10):
         yield {"image": rng.integers(0, 256, (size, height, width, 3), np.uint8), "label": labels}
 
 
-def run(num_devices, steps=3, parts=1, source=None, normalization="pixels", name="segnet_basic", **fields):
+def run(
+    num_devices, steps=3, parts=1, source=None, normalization="pixels", name="segnet_basic", step_options=None, **fields
+):
     devices = jax.devices()[:num_devices]
     model = create_model(name, K, width_multiplier=1 / 16, axis_name="batch", **fields)
     optimizer = optimizers.create_optimizer(optax.constant_schedule(0.1), weight_decay=1e-3, momentum=0.9)
@@ -38,6 +41,7 @@ def run(num_devices, steps=3, parts=1, source=None, normalization="pixels", name
         loss_normalization=normalization,
         accumulation_steps=parts,
         seed=3,
+        **(step_options or {}),
     )
     state = replicate(create_train_state(model, optimizer, seed=1), devices)
     metrics = []
@@ -119,3 +123,48 @@ def test_a_network_without_batch_norm_has_no_statistics(parts):
         assert np.isfinite(moved).all()
         assert np.abs(moved).max() > 0, path
     assert np.isfinite(metrics[-1]["loss"])
+
+
+def test_a_network_without_batch_norm_has_empty_statistics():
+    state, metrics = run(2, name="segnet_flat", pairs=2)
+    assert state.batch_stats == {}
+    assert state.variables["batch_stats"] == {}
+    one, one_metrics = run(1, name="segnet_flat", pairs=2)
+    assert_close(one.params, state.params)
+    assert [values["loss"] for values in metrics] == pytest.approx([values["loss"] for values in one_metrics], rel=1e-4)
+    assert metrics[-1]["loss"] < metrics[0]["loss"]
+
+
+def test_parameters_that_are_not_trained_have_no_gradient():
+    def is_trained(params):
+        return {
+            name: jax.tree.map(lambda _, name=name: name == "conv_classifier", leaf) for name, leaf in params.items()
+        }
+
+    _, everything = run(1, steps=1)
+    _, classifier = run(1, steps=1, step_options={"is_trained": is_trained})
+    model = create_model("segnet_basic", K, width_multiplier=1 / 16)
+    variables = model.init(jax.random.key(1), jnp.zeros((1, 32, 32, 3)))
+    batch = next(batches(1))
+
+    def loss(classifier):
+        params = {**variables["params"], "conv_classifier": classifier}
+        logits, _ = model.apply(
+            {**variables, "params": params}, preprocessing.imagenet(batch["image"]), train=True, mutable=["batch_stats"]
+        )
+        return losses.cross_entropy(logits, batch["label"], WEIGHTS) / (batch["label"] < K).sum()
+
+    gradient = jax.grad(loss)(variables["params"]["conv_classifier"])
+    assert classifier[0]["gradient_norm"] == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-3)
+    assert classifier[0]["gradient_norm"] < everything[0]["gradient_norm"]
+    assert classifier[0]["loss"] == pytest.approx(everything[0]["loss"], rel=1e-5)
+
+
+def test_masks_take_part_in_the_step_and_repeat_by_seed():
+    same = next(batches(1))
+    options = {"source": [same, same], "step_options": {"masking": Masking(pixels=(0.5, 0.5))}, "name": "segnet_flat"}
+    _, metrics = run(2, pairs=1, **options)
+    _, again_metrics = run(2, pairs=1, **options)
+    assert metrics == again_metrics
+    _, plain_metrics = run(2, pairs=1, source=[same, same], name="segnet_flat")
+    assert metrics[0]["loss"] != pytest.approx(plain_metrics[0]["loss"], rel=1e-4)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from segnet_jax.data.classes import VOID, ClassTable, SegmentationClass
 from segnet_jax.errors import InputError
-from segnet_jax.visualize import colorize, heat_map, overlay, prediction_sheet, save_label_png
+from segnet_jax.visualize import colorize, heat_map, overlay, picture_grid, prediction_sheet, save_label_png
 
 _RED, _GREEN, _BLUE, _VOID_COLOR = (200, 10, 20), (10, 190, 30), (5, 15, 180), (90, 91, 92)
 _TABLE = ClassTable(
@@ -241,3 +241,44 @@ def test_prediction_sheet_with_uncertainties_has_one_more_column_of_one_scale():
         prediction_sheet(images, labels, predictions, _TABLE, uncertainties=uncertainties[:1])
     with pytest.raises(ValueError, match=r"\(60, 120, 3\).*\(59, 120\)"):
         prediction_sheet(images, labels, predictions, _TABLE, uncertainties=uncertainties[:, 1:])
+
+
+def _find(sheet, picture):
+    """The places (top, left) where the picture lies in the sheet, once for each."""
+    pixels, (height, width) = np.asarray(sheet).astype(np.int32), picture.shape[:2]
+    corners = np.argwhere((pixels[: -height + 1, : -width + 1] == picture[0, 0]).all(-1))
+    return [
+        (int(top), int(left))
+        for top, left in corners
+        if (pixels[top : top + height, left : left + width] == picture).all()
+    ]
+
+
+def test_picture_grid_lays_out_rows_and_columns():
+    pictures = [_blobs(seed, 130, 260)[0] for seed in range(3)]
+    rows = [[pictures[0], pictures[1]], [None, pictures[2]]]
+    plain = picture_grid(rows, ("left", "right"))
+    (first,), (second,), (third,) = (_find(plain, picture) for picture in pictures)
+    assert first[0] == second[0] < third[0]
+    assert first[1] < second[1] == third[1]
+    assert third[0] - first[0] == 130 + 4
+    empty = np.asarray(plain)[third[0] : third[0] + 130, first[1] : first[1] + 260]
+    assert (empty == 255).all()
+
+    captions = picture_grid(rows, ("left", "right"), [["a", "b"], ["", "c"]], _TABLE)
+    (second,), (third,) = (_find(captions, picture) for picture in pictures[1:])
+    below = np.asarray(captions)[second[0] + 130 : third[0], second[1] : second[1] + 260]
+    assert third[0] - second[0] > 130 + 4 + 10
+    assert (below < 128).any(), "the caption stands between the rows"
+    assert {_RED, _GREEN, _BLUE, _VOID_COLOR} <= _legend_colors(captions, plain.height)
+
+
+def test_picture_grid_enlarges_small_pictures_by_a_whole_factor():
+    picture = _blobs(0, 40, 50)[0]
+    sheet = picture_grid([[picture]], ("one",))
+    assert len(_find(sheet, picture.repeat(4, 0).repeat(4, 1))) == 1
+
+
+def test_picture_grid_refuses_a_row_of_another_length():
+    with pytest.raises(ValueError, match="every row needs 2 pictures"):
+        picture_grid([[_blobs(0, 9, 9)[0]]], ("left", "right"))

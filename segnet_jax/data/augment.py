@@ -32,9 +32,13 @@ def _sample(example: Example, size: tuple[int, ...], box: tuple[float, float, fl
     # factor it is the plain average, rounded.
     by_whole_factor = (box[2] - box[0]) % width == 0 and (box[3] - box[1]) % height == 0
     smooth = Image.Resampling.BOX if by_whole_factor else Image.Resampling.BILINEAR
-    image = Image.fromarray(example["image"]).resize((width, height), smooth, box)
     label = Image.fromarray(example["label"]).resize((width, height), Image.Resampling.NEAREST, box)
-    return {"image": np.asarray(image), "label": np.asarray(label)}
+    # Pillow takes a fourth channel for opacity, and weighs the colours by it.
+    image = [
+        np.asarray(Image.fromarray(channels).resize((width, height), smooth, box)).reshape(height, width, -1)
+        for channels in (example["image"][..., :3], *np.moveaxis(example["image"][..., 3:], -1, 0))
+    ]
+    return {"image": np.concatenate(image, axis=-1), "label": np.asarray(label)}
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Augmentation:
             box, (top, left), taken = _random_crop(size, factor, crop, rng)
             sampled = _sample(example, taken, box)
             image, label = sampled["image"], sampled["label"]
-        image = self._jitter(image, rng)
+        image = np.concatenate([self._jitter(image[..., :3], rng), image[..., 3:]], axis=-1)
         if label.shape != crop:
             below, right = crop[0] - top - label.shape[0], crop[1] - left - label.shape[1]
             image = np.pad(image, ((top, below), (left, right), (0, 0)))

@@ -21,12 +21,16 @@ from absl import flags
 from segnet_jax.data.augment import Augmentation, Example, resize
 from segnet_jax.data.classes import VOID, ClassTable
 from segnet_jax.errors import InputError
+from segnet_jax.preprocessing import RGB
 
 Batch = dict[str, np.ndarray]
 
 
 class Dataset(Protocol):
-    """One split of a data set: examples by random access. Picklable, so that worker processes can have it."""
+    """One split of a data set: examples by random access. Picklable, so that worker processes can have it.
+
+    A data set whose images have more than RGB says so in an attribute `modalities`, see `modalities_of`.
+    """
 
     name: str
     split: str
@@ -36,10 +40,18 @@ class Dataset(Protocol):
         """The number of examples."""
 
     def __getitem__(self, index: int) -> Example:
-        """`image` uint8 [H, W, 3] RGB, `label` uint8 [H, W] (class index, or VOID), `name` str."""
+        """`image` uint8 [H, W, 3] RGB (or more), `label` uint8 [H, W] (class index, or VOID), `name` str."""
 
     def shape(self, index: int) -> tuple[int, int]:
         """(H, W) of an example, without decoding it."""
+
+
+def modalities_of(dataset: Dataset) -> tuple[int, ...]:
+    """The number of channels of each modality of the images: (3,) unless `dataset.modalities` says, such as (3, 1).
+
+    The first three channels are always RGB.
+    """
+    return tuple(getattr(dataset, "modalities", RGB))
 
 
 def train_batches(
@@ -49,6 +61,7 @@ def train_batches(
     seed: int,
     augmentation: Augmentation,
     first_step: int = 0,
+    with_replacement: bool = False,
     image_size: tuple[int, ...] = (),
     num_workers: int = 0,
     num_threads: int = 2,
@@ -58,7 +71,8 @@ def train_batches(
     """Endless training batches from step `first_step` on; each example comes once in every epoch.
 
     Epochs are shuffled anew, and follow each other without a gap: a batch may hold the end of one and the start of
-    the next. Every process draws from the same global order, so the set of examples in a step is the same for any
+    the next. With replacement there are no epochs: each place in a batch may hold any example, whatever the others
+    hold. Every process draws from the same global order, so the set of examples in a step is the same for any
     number of processes.
 
     Args:
@@ -67,6 +81,7 @@ def train_batches(
       seed: of order and augmentation.
       augmentation: applied after resizing.
       first_step: the number of the first batch.
+      with_replacement: whether examples are drawn independently of each other.
       image_size: (height, width) to resize to, or () for the native size.
       num_workers: worker processes; 0 uses threads only.
       num_threads: reading threads of each process.
@@ -74,22 +89,19 @@ def train_batches(
       process_count: of all.
 
     Yields:
-      `image` uint8 [batch_size / process_count, h, w, 3] and `label` uint8 [batch_size / process_count, h, w].
+      `image` uint8 [batch_size / process_count, h, w, channels] and `label` uint8 [batch_size / process_count, h, w].
 
     Raises:
       InputError: if the examples would come out in different sizes.
     """
     if not image_size and not augmentation.crop_size:
         _require_one_size(dataset)
-    stream = (
-        grain.MapDataset.source(dataset)
-        .seed(seed)
-        .shuffle()
-        .repeat(None)
-        .map(functools.partial(resize, size=image_size))
-        .random_map(augmentation)
-        .map(_arrays)
-    )
+    if with_replacement:
+        numbers = grain.MapDataset.range(len(dataset)).seed(seed).repeat(None)
+        examples = numbers.random_map(functools.partial(_draw, dataset=dataset))
+    else:
+        examples = grain.MapDataset.source(dataset).seed(seed).shuffle().repeat(None)
+    stream = examples.map(functools.partial(resize, size=image_size)).random_map(augmentation).map(_arrays)
     batches = stream[process_index::process_count].batch(batch_size // process_count, drop_remainder=True)
     yield from _iterate(batches[first_step:], num_workers, num_threads)
 
@@ -120,8 +132,8 @@ def eval_batches(
       process_count: of all.
 
     Yields:
-      `image` uint8 [b, h, w, 3], `label` uint8 [b, h, w], `size` int32 [b, 2] (height and width of the example before
-      padding; 0, 0 for an empty example) and `index` int32 [b] (-1 for an empty example), b being
+      `image` uint8 [b, h, w, channels], `label` uint8 [b, h, w], `size` int32 [b, 2] (height and width of the example
+      before padding; 0, 0 for an empty example) and `index` int32 [b] (-1 for an empty example), b being
       batch_size / process_count.
     """
     shape = tuple(image_size) or _greatest_shape(dataset)
@@ -189,10 +201,15 @@ def _arrays(example: Example) -> Batch:
     }
 
 
+def _draw(number: int, rng: np.random.Generator, *, dataset: Dataset) -> Example:
+    del number
+    return dataset[int(rng.integers(len(dataset)))]
+
+
 def _load_padded(index: int, *, dataset: Dataset, image_size: tuple[int, ...], shape: tuple[int, ...]) -> Batch:
     if index >= len(dataset):
         return {
-            "image": np.zeros((*shape, 3), np.uint8),
+            "image": np.zeros((*shape, sum(modalities_of(dataset))), np.uint8),
             "label": np.full(shape, VOID, np.uint8),
             "size": np.zeros(2, np.int32),
             "index": np.asarray(-1, np.int32),

@@ -64,6 +64,11 @@ class SegmentationModel(nn.Module):
     # The convolutions of each encoder stage in the order of computation: name, and features at full width.
     encoder: ClassVar[tuple[tuple[tuple[str, int], ...], ...]] = ()
 
+    @property
+    def num_stages(self) -> int:
+        """How many stages there are to rematerialise: as many as encoders."""
+        return len(self.encoder)
+
     def conv_bn(
         self, x: jax.Array, features: int, name: str, train: bool, *, kernel_size: int = 3, relu: bool = True
     ) -> jax.Array:
@@ -114,6 +119,18 @@ class SegmentationModel(nn.Module):
     def kept(self, x: jax.Array) -> jax.Array:
         """`x`, which the remat policy "activations" keeps for the backward pass."""
         return checkpoint_name(x, _CONVOLUTION)
+
+    def conv(self, features: int, kernel_size: int, kernel_init: nn.initializers.Initializer = he_init) -> nn.Conv:
+        """A convolution without bias and nothing after it, for `setup`: [N, H, W, C] to [N, H, W, features]."""
+        return nn.Conv(
+            features,
+            (kernel_size, kernel_size),
+            use_bias=False,
+            kernel_init=kernel_init,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            conv_general_dilated=conv_general_dilated,
+        )
 
     def classifier(self, x: jax.Array, name: str, *, kernel_size: int) -> jax.Array:
         """The last convolution, the only one with a bias: [N, H, W, C] to logits [N, H, W, num_classes]."""

@@ -1,0 +1,87 @@
+"""Accuracy with a part of the input missing: pixels, or a whole modality (arXiv 1505.07293, section 5)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from PIL import Image
+
+from segnet_jax import experiment, visualize
+from segnet_jax.data.classes import ClassTable
+from segnet_jax.errors import InputError
+from segnet_jax.evaluate import Picture
+from segnet_jax.evaluate_checkpoint import eval_dataset_of, eval_variables_of
+from segnet_jax.masking import Missing
+from segnet_jax.trained import load_trained
+
+_log = logging.getLogger("segnet_jax")
+
+
+def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Evaluates a checkpoint at each share of missing pixels, and without each modality if there are several.
+
+    Prints a table, and writes it to `eval/<split>-<step>-missing.json` and predictions beside it. Every labelled
+    pixel counts, whether the network saw it or not.
+
+    Args:
+      workdir: of a training run.
+      overrides: by dotted key, over the run's configuration: `eval.missing_pixels`, `eval.missing_block`,
+        `eval.checkpoint`, `data.eval_split`, ...
+
+    Returns:
+      For each evaluation the `missing_pixels` that was asked for, `missing_modality` (its number, from 0, or None),
+      and the scores of `metrics.summarize`.
+
+    Raises:
+      InputError: if the checkpoint or the data cannot be read, or do not fit each other.
+    """
+    trained = load_trained(workdir, overrides)
+    config, model, modalities = trained.config, trained.model, trained.modalities
+    dataset = eval_dataset_of(trained, workdir)
+    devices = jax.local_devices()
+    variables = eval_variables_of(trained, devices)
+    normalize = experiment.normalization_of(config, modalities)
+    cases: list[tuple[float, int | None]] = [(share, None) for share in config.eval.missing_pixels]
+    if len(modalities) > 1:
+        cases += [(0.0, number) for number in range(len(modalities))]
+    rows, columns = [], []
+    for share, modality in cases:
+        missing = Missing(normalize, share, config.eval.missing_block, modality, len(modalities))
+        evaluator = experiment.evaluator_of(config, model, devices, modalities, normalize=missing)
+        evaluation = evaluator(variables, dataset, num_pictures=config.eval.pictures)
+        rows.append(
+            {"missing_pixels": share, "missing_modality": modality}
+            | {key: value for key, value in evaluation.report.items() if key != "boundary_f1"}
+        )
+        columns.append(evaluation.pictures)
+        _log.info("%-20s %s", _name(share, modality), evaluation.line())
+    path = workdir / "eval" / f"{dataset.split}-{trained.step}-missing.json"
+    about = {"split": dataset.split, "step": trained.step, "missing_block": config.eval.missing_block}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if config.eval.pictures:
+            headings = [_name(*case) for case in cases]
+            _draw(headings, columns, dataset.class_table).save(path.with_suffix(".png"))
+        path.write_text(json.dumps({**about, "evaluations": rows}, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); make room or choose another.") from error
+    _log.info("Written: %s and the sheet beside it.", path)
+    return rows
+
+
+def _name(share: float, modality: int | None) -> str:
+    return f"{100 * share:.4g} % missing" if modality is None else f"modality {modality} missing"
+
+
+def _draw(headings: Sequence[str], columns: Sequence[Sequence[Picture]], class_table: ClassTable) -> Image.Image:
+    """A row for each image: image, ground truth, and the prediction in each evaluation."""
+    rows = []
+    for pictures in zip(*columns, strict=True):
+        labels = [pictures[0].label, *(picture.prediction for picture in pictures)]
+        rows.append([pictures[0].image, *(visualize.colorize(label, class_table) for label in labels)])
+    return visualize.picture_grid(rows, ("image", "ground truth", *headings), class_table=class_table)
