@@ -70,7 +70,7 @@ def conv_general_dilated(
     )
     if is_same and rhs.shape[0] == 1:
         return lax.platform_dependent(lhs, rhs, cpu=_pointwise, default=plain)
-    if not (is_same and (winograd.gains(lhs, rhs) or _gains_from_strips(lhs, rhs))):
+    if not (is_same and (winograd.gradient_gains(lhs, rhs) or _gains_from_strips(lhs, rhs))):
         return plain(lhs, rhs)
     return lax.platform_dependent(lhs, rhs, cpu=_same_conv, default=plain)
 
@@ -99,8 +99,8 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Arra
 def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
     flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    if winograd.gains(x, kernel):
-        kernel_gradient = winograd.weight_gradient(x, gradient)
+    if winograd.gradient_gains(x, kernel):
+        kernel_gradient = winograd.weight_gradient(x, gradient, kernel.shape[0])
     else:
         kernel_gradient = _strip_wise_weight_gradient(x, gradient, kernel.shape[0])
     return _same_conv(gradient, flipped), kernel_gradient.astype(kernel.dtype)

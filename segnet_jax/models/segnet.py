@@ -69,7 +69,8 @@ class SegNet(SegmentationModel):
 def _encode(model: SegNet, x: jax.Array, *, layers: Stage, train: bool) -> tuple[jax.Array, jax.Array]:
     for name, features in layers:
         x = model.conv_bn(x, features, name, train, kernel_size=model.kernel_size)
-    return max_pool_argmax(x)
+    # Together, or XLA could put off the indices until the decoder needs them, and hold x until then.
+    return jax.lax.optimization_barrier(max_pool_argmax(x))
 
 
 def _decode(

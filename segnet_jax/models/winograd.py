@@ -1,14 +1,16 @@
-"""3x3 convolutions by Winograd's minimal filtering, F(4x4, 3x3) (Lavin and Gray 2016, arXiv 1509.09308).
+"""3x3 and 7x7 convolutions by Winograd's minimal filtering (Lavin and Gray 2016, arXiv 1509.09308).
 
-A 4x4 tile of the output takes 36 multiplications for each pair of channels where the direct sum takes 144. The image
-is cut into overlapping 6x6 tiles; tiles and kernel are transformed, multiplied as 36 matrices, and transformed back. In
-float32 the result differs from the direct convolution by about 1e-5 of its largest value.
+A 4x4 tile of the output takes 36 multiplications for each pair of channels where the direct sum of a 3x3 kernel takes
+144, and 100 instead of 784 for 7x7. The image is cut into overlapping tiles; tiles and kernel are transformed,
+multiplied as 36 or 100 matrices, and transformed back. In float32 the result differs from the direct convolution by
+about 1e-5 of its largest value for 3x3 and 5e-5 for 7x7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,123 +19,226 @@ from jax import lax
 
 _Arrays = TypeVar("_Arrays")
 
-# The transforms for the points 0, 1, -1, 2, -2 and infinity: of the tile, of the kernel, and back to the output.
-_TILE_TRANSFORM = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ],
-    np.float32,
-)
-_KERNEL_TRANSFORM = np.array(
-    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], np.float32
-) / np.float32(24)
-_OUTPUT_TRANSFORM = np.array(
-    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32
-)
-_OUT, _IN = _OUTPUT_TRANSFORM.shape  # 4 pixels of output a side, 6 of input
-_POINTS = _IN * _IN
+_OUT = 4  # pixels of a tile's output a side
 
-# Fewer channels are multiplied slower than the transforms gain.
-_SMALLEST_DEPTH = 128
+# A part of the image that is transformed and multiplied at once has about so many tiles: few enough for a CPU's cache,
+# and enough to make up for reading the transformed kernel.
+_PART_TILES = 200
 # The kernel is transformed once for all tiles; with fewer of them this costs more than it saves.
 _FEWEST_TILES = 150
-# Of all tiles that are transformed at once: small enough for a CPU's cache, as far as whole images allow.
-_TILE_VALUES = 4_000_000
 
 
-def gains(x: jax.Array, kernel: jax.Array) -> bool:
+@dataclass(frozen=True)
+class _Scheme:
+    """The transforms of a kernel size along one axis: `output.T @ ((kernel @ g) * (tile @ d))` is the filtered tile d.
+
+    Attributes:
+      kernel: float32 [points, size].
+      tile: float32 [points, points]; a tile of the input has as many pixels a side as there are points.
+      output: float32 [points, 4].
+      smallest_depth: with fewer channels the products are slower than the transforms gain.
+      smallest_depth_of_gradient: the same for the gradient of the kernel.
+    """
+
+    kernel: np.ndarray
+    tile: np.ndarray
+    output: np.ndarray
+    smallest_depth: int
+    smallest_depth_of_gradient: int
+
+    @property
+    def points(self) -> int:
+        """Of the polynomials along one axis."""
+        return len(self.tile)
+
+
+def _scheme(size: int, points: Sequence[float], *, depth: int, depth_of_gradient: int) -> _Scheme:
+    """Toom and Cook's scheme: polynomials are multiplied by their values at some points and at infinity.
+
+    Filtering is the transpose of the polynomial product that has the kernel's and the output's length.
+    """
+    length = _OUT + size - 1
+    differences = np.subtract.outer(points, points) + np.eye(len(points))
+    # Without this scale the tile's transform would have fractions, the kernel's none. Results are the same.
+    scale = np.append(np.prod(differences, axis=1), 1.0)[:, None]
+
+    def values(count: int) -> np.ndarray:
+        """What a polynomial of `count` coefficients is at each point, and its last coefficient."""
+        return np.vstack([np.power.outer(points, np.arange(count)), np.eye(count)[-1:]])
+
+    tile = np.linalg.inv(values(length)).T * scale
+    kernel, tile, output = (matrix.astype(np.float32) for matrix in (values(size) / scale, tile, values(_OUT)))
+    return _Scheme(kernel, tile, output, depth, depth_of_gradient)
+
+
+# The points of 7x7 are those of small fractions that give the smallest errors.
+_SCHEMES = {
+    3: _scheme(3, (0, 1, -1, 2, -2), depth=128, depth_of_gradient=64),
+    7: _scheme(7, (0, 0.5, -0.5, 0.75, -0.75, 1.25, -1.25, 2.5, -2.5), depth=64, depth_of_gradient=64),
+}
+
+
+def gains(x: Any, kernel: Any) -> bool:
     """Whether the convolution of [N, H, W, C] with [k, k, C, K] is faster this way on a CPU, and exact enough.
 
     The transforms magnify rounding errors: in bfloat16 they would reach a tenth of the largest value.
     """
+    return _fits(x, kernel) and min(kernel.shape[2:]) >= _SCHEMES[kernel.shape[0]].smallest_depth
+
+
+def gradient_gains(x: Any, kernel: Any) -> bool:
+    """The same of the gradient of the kernel."""
+    return _fits(x, kernel) and min(kernel.shape[2:]) >= _SCHEMES[kernel.shape[0]].smallest_depth_of_gradient
+
+
+def _fits(x: Any, kernel: Any) -> bool:
     return (
         x.dtype == kernel.dtype == jnp.float32
-        and kernel.shape[:2] == (3, 3)
-        and min(kernel.shape[2:]) >= _SMALLEST_DEPTH
+        and kernel.shape[0] == kernel.shape[1]
+        and kernel.shape[0] in _SCHEMES
         and x.shape[0] * -(-x.shape[1] // _OUT) * -(-x.shape[2] // _OUT) >= _FEWEST_TILES
     )
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The same-size convolution of stride 1: float [N, H, W, C] and [3, 3, C, K] to [N, H, W, K]."""
-    images, height, width, depth = x.shape
-    features = kernel.shape[-1]
-    group, rows, columns = _plan(x.shape)
+    """The same-size convolution of stride 1: float [N, H, W, C] and [k, k, C, K] to [N, H, W, K], k 3 or 7."""
+    scheme, plan = _SCHEMES[kernel.shape[0]], _plan(x.shape)
+    height, width, features = *x.shape[1:3], kernel.shape[-1]
     # Together, or XLA would transform the kernels of all layers at the start and hold them until they are needed.
-    padded, kernel = _barrier((_pad(x, rows, columns, border=1), kernel))
-    transformed_kernel = _barrier(_transform_kernel(kernel).reshape(_POINTS, depth, features))
+    padded, kernel = _barrier((plan.pad(x, border=kernel.shape[0] // 2), kernel))
+    transformed_kernel = _barrier(_transform(scheme.kernel, list(kernel), _columns(kernel.shape[0])))
+    transformed_kernel = transformed_kernel.reshape(-1, *kernel.shape[2:])
 
-    def convolve_group(part: jax.Array) -> jax.Array:
-        products = lax.dot_general(
-            _transform_input(part, rows, columns), transformed_kernel, (((2,), (1,)), ((0,), (0,)))
-        ).reshape(_IN, _IN, group, rows, columns, features)
-        along_rows = _barrier(_combine(_OUTPUT_TRANSFORM, list(products), axis=3))
-        return _barrier(_combine(_OUTPUT_TRANSFORM, list(along_rows), axis=4))
+    def convolve_part(number: jax.Array | int) -> jax.Array:
+        tiles = _transform_tiles(scheme, plan, plan.part(padded, number, scheme.points - _OUT))
+        products = lax.dot_general(tiles, transformed_kernel, (((2,), (1,)), ((0,), (0,))))
+        products = products.reshape(scheme.points, scheme.points, plan.images, plan.rows, plan.columns, features)
+        along_rows = _barrier(_combine(scheme.output.T, list(products), axis=3))
+        part = _barrier(_combine(scheme.output.T, list(along_rows), axis=4))
+        return part.reshape(plan.images, plan.rows * _OUT, plan.columns * _OUT, features)
 
-    groups = padded.reshape(images // group, group, *padded.shape[1:])
-    outputs = convolve_group(groups[0]) if len(groups) == 1 else lax.map(convolve_group, groups)
-    return outputs.reshape(images, rows * _OUT, columns * _OUT, features)[:, :height, :width]
+    if plan.parts == 1:
+        return convolve_part(0)[:, :height, :width]
+    # Every value is overwritten. A corner of the border, which is 0, makes the buffer depend on the input: XLA would
+    # allocate the buffers of all layers at the start.
+    outputs = jnp.broadcast_to(padded[0, 0, 0, 0], (x.shape[0], *plan.covered, features))
+    outputs = lax.fori_loop(
+        0,
+        plan.parts,
+        lambda number, outputs: lax.dynamic_update_slice(outputs, convolve_part(number), plan.start(number)),
+        outputs,
+    )
+    return outputs[:, :height, :width]
 
 
-def weight_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
-    """The gradient of `convolve` for its kernel, [3, 3, C, K], from x [N, H, W, C] and the output's [N, H, W, K]."""
+def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
+    """The gradient of `convolve` for its kernel, [k, k, C, K].
+
+    Args:
+      x: [N, H, W, C].
+      gradient: of the output, [N, H, W, K].
+      size: k.
+    """
+    scheme, plan = _SCHEMES[size], _plan(x.shape)
     depth, features = x.shape[-1], gradient.shape[-1]
-    group, rows, columns = _plan(x.shape)
-    padded = _pad(x, rows, columns, border=1)
-    gradient = _pad(gradient, rows, columns, border=0)
+    # The border of the gradient is left out again. With it, XLA sees that it is what `convolve` makes of it for the
+    # gradient of x, and keeps one of them.
+    padded, gradient = plan.pad(x, border=size // 2), plan.pad(gradient, border=size // 2)
 
-    def gradient_of(part: jax.Array, part_gradient: jax.Array) -> jax.Array:
-        tiles = _transform_input(part, rows, columns)
-        transposed = _OUTPUT_TRANSFORM.T
-        along_rows = _barrier(_combine(transposed, [part_gradient[:, i::_OUT] for i in range(_OUT)], axis=0))
-        both = _combine(transposed, [along_rows[:, :, :, j::_OUT] for j in range(_OUT)], axis=1)
-        both = _barrier(both.reshape(_POINTS, -1, features))
+    def gradient_of_part(number: jax.Array | int) -> jax.Array:
+        tiles = _transform_tiles(scheme, plan, plan.part(padded, number, scheme.points - _OUT))
+        part = plan.part(gradient, number, 0, inset=size // 2)
+        rows = [part[:, i::_OUT] for i in range(_OUT)]
+        both = _transform(scheme.output, rows, lambda x: [x[:, :, :, j::_OUT] for j in range(_OUT)])
+        both = _barrier(both.reshape(scheme.points**2, -1, features))
         return lax.dot_general(tiles, both, (((1,), (1,)), ((0,), (0,))))
 
-    groups = [array.reshape(-1, group, *array.shape[1:]) for array in (padded, gradient)]
-    if len(groups[0]) == 1:
-        total = gradient_of(groups[0][0], groups[1][0])
+    if plan.parts == 1:
+        total = gradient_of_part(0)
     else:
-        zero = jnp.zeros((_POINTS, depth, features), x.dtype)
-        total, _ = lax.scan(lambda total, parts: (total + gradient_of(*parts), None), zero, tuple(groups))
-    total = total.reshape(_IN, _IN, depth, features)
-    along_rows = _barrier(_combine(_KERNEL_TRANSFORM.T, list(total), axis=0))
-    return _combine(_KERNEL_TRANSFORM.T, [along_rows[:, j] for j in range(_IN)], axis=1)
+        zero = jnp.zeros((scheme.points**2, depth, features), x.dtype)
+        total = lax.fori_loop(0, plan.parts, lambda number, total: total + gradient_of_part(number), zero)
+    total = total.reshape(scheme.points, scheme.points, depth, features)
+    return _transform(scheme.kernel.T, list(total), _columns(scheme.points))
 
 
-def _plan(shape: Sequence[int]) -> tuple[int, int, int]:
-    """Images that are transformed at once, and the rows and columns of an image's tiles."""
-    images, height, width, depth = shape
-    rows, columns = -(-height // _OUT), -(-width // _OUT)
-    group = max(1, min(images, _TILE_VALUES // (_POINTS * rows * columns * depth)))
-    while images % group:
-        group -= 1
-    return group, rows, columns
+@dataclass(frozen=True)
+class _Plan:
+    """How images are cut into parts: strips of one image, or several whole images.
+
+    Attributes:
+      images: of a part.
+      rows: of a part's tiles, in each of its images.
+      columns: of the tiles.
+      strips: of an image.
+      parts: of all images.
+    """
+
+    images: int
+    rows: int
+    columns: int
+    strips: int
+    parts: int
+
+    @property
+    def covered(self) -> tuple[int, int]:
+        """Height and width of the tiles' output, in pixels."""
+        return self.strips * self.rows * _OUT, self.columns * _OUT
+
+    def pad(self, x: jax.Array, border: int) -> jax.Array:
+        """Whole strips of whole tiles, and a border of zeros around them."""
+        below, right = (covered - size + border for covered, size in zip(self.covered, x.shape[1:3], strict=True))
+        return jnp.pad(x, ((0, 0), (border, below), (border, right), (0, 0)))
+
+    def start(self, number: jax.Array | int) -> tuple[jax.Array | int, ...]:
+        """The first image, row, column and channel of a part's output."""
+        return number // self.strips * self.images, number % self.strips * self.rows * _OUT, 0, 0
+
+    def part(self, padded: jax.Array, number: jax.Array | int, overlap: int, inset: int = 0) -> jax.Array:
+        """The part `number` of what `pad` made.
+
+        Args:
+          padded: images with a border.
+          number: from 0.
+          overlap: rows and columns that the part has beyond the output of its tiles.
+          inset: rows and columns of the border that are left out above and on the left.
+        """
+        image, row, *_ = self.start(number)
+        size = (self.images, self.rows * _OUT + overlap, self.columns * _OUT + overlap, padded.shape[-1])
+        return _barrier(lax.dynamic_slice(padded, (image, row + inset, inset, 0), size))
 
 
-def _pad(x: jax.Array, rows: int, columns: int, border: int) -> jax.Array:
-    """Whole tiles, and a border of zeros around them."""
-    below, right = rows * _OUT - x.shape[1] + border, columns * _OUT - x.shape[2] + border
-    return jnp.pad(x, ((0, 0), (border, below), (border, right), (0, 0)))
+def _plan(shape: Sequence[int]) -> _Plan:
+    images, rows, columns = shape[0], -(-shape[1] // _OUT), -(-shape[2] // _OUT)
+    together = max(1, min(images, _PART_TILES // (rows * columns)))
+    while images % together:
+        together -= 1
+    strips = -(-rows // max(1, round(_PART_TILES / columns))) if together == 1 else 1
+    return _Plan(together, -(-rows // strips), columns, strips, images // together * strips)
 
 
-def _transform_input(x: jax.Array, rows: int, columns: int) -> jax.Array:
-    """[n, 4 rows + 2, 4 columns + 2, C] to [36, n * rows * columns, C]."""
-    tile_rows = [lax.slice_in_dim(x, i, i + _OUT * (rows - 1) + 1, _OUT, axis=1) for i in range(_IN)]
-    x = _barrier(_combine(_TILE_TRANSFORM, tile_rows, axis=0))
-    tile_columns = [lax.slice_in_dim(x, j, j + _OUT * (columns - 1) + 1, _OUT, axis=3) for j in range(_IN)]
-    return _barrier(_combine(_TILE_TRANSFORM, tile_columns, axis=1).reshape(_POINTS, -1, x.shape[-1]))
+def _transform_tiles(scheme: _Scheme, plan: _Plan, x: jax.Array) -> jax.Array:
+    """[n, 4 rows + points - 4, 4 columns + points - 4, C] to [points ** 2, n * rows * columns, C]."""
+
+    def every_fourth(x: jax.Array, first: int, count: int, axis: int) -> jax.Array:
+        return lax.slice_in_dim(x, first, first + _OUT * (count - 1) + 1, _OUT, axis=axis)
+
+    tile_rows = [every_fourth(x, i, plan.rows, 1) for i in range(scheme.points)]
+    tiles = _transform(
+        scheme.tile, tile_rows, lambda x: [every_fourth(x, j, plan.columns, 3) for j in range(scheme.points)]
+    )
+    return _barrier(tiles.reshape(scheme.points**2, -1, x.shape[-1]))
 
 
-def _transform_kernel(kernel: jax.Array) -> jax.Array:
-    """[3, 3, C, K] to [6, 6, C, K]."""
-    x = _barrier(_combine(_KERNEL_TRANSFORM, list(kernel), axis=0))
-    return _combine(_KERNEL_TRANSFORM, [x[:, j] for j in range(3)], axis=1)
+def _columns(count: int) -> Callable[[jax.Array], list[jax.Array]]:
+    return lambda x: [x[:, j] for j in range(count)]
+
+
+def _transform(
+    matrix: np.ndarray, rows: Sequence[jax.Array], columns: Callable[[jax.Array], list[jax.Array]]
+) -> jax.Array:
+    """`matrix` along both axes: of `rows`, then of the `columns` of the result. The new axes come first."""
+    return _combine(matrix, columns(_barrier(_combine(matrix, rows, axis=0))), axis=1)
 
 
 def _combine(matrix: np.ndarray, parts: Sequence[jax.Array], axis: int) -> jax.Array:
