@@ -32,6 +32,7 @@ def test_there_are_the_config_files_that_the_readme_names():
         "camvid_segnet_basic.py",
         "folder.py",
         "camvid_segnet_flat.py",
+        "decoder_study.py",
         "camvid_segnet_flat_layerwise.py",
         "folder_transfer.py",
     }

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from segnet_jax.models.layers import he_init
+from segnet_jax.models.layers import he_init, pool_with_indices
 from segnet_jax.models.segnet import Stage
 from segnet_jax.models.upsampling import ConvTranspose
 from segnet_jax.models.vgg import VGGModel
-from segnet_jax.pooling import max_pool_argmax, max_unpool
+from segnet_jax.pooling import max_unpool
 
 # Side of fc6's kernel: VGG16's pool5 of a 224x224 image.
 _FC6_SIZE = 7
@@ -47,7 +47,7 @@ class DeconvNet(VGGModel):
         pooled_from = []
         for number in range(1, len(self.encoder) + 1):
             height, width = x.shape[1:3]
-            x, indices = self.encode(number, x, train, max_pool_argmax)
+            x, indices = self.encode(number, x, train, pool_with_indices)
             pooled_from.append((indices, (height, width)))
             self.sow("intermediates", f"pool{number}", x)
         x = self._fully_connected(x, train)

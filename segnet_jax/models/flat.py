@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from segnet_jax.errors import InputError
-from segnet_jax.models.layers import SegmentationModel
-from segnet_jax.pooling import max_pool_argmax, max_unpool, pooled_size
+from segnet_jax.models.layers import SegmentationModel, pool_with_indices
+from segnet_jax.pooling import max_unpool, pooled_size
 
 
 def unit_norm_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
@@ -145,7 +145,7 @@ def pair_layers(number: int) -> tuple[str, str]:
 
 
 def _encode(model: SegNetFlat, x: jax.Array, *, number: int) -> tuple[jax.Array, jax.Array]:
-    return max_pool_argmax(nn.relu(model.kept(getattr(model, f"conv{number}")(x))))
+    return pool_with_indices(nn.relu(model.kept(getattr(model, f"conv{number}")(x))))
 
 
 def _decode(model: SegNetFlat, x: jax.Array, indices: jax.Array, *, number: int, size: tuple[int, int]) -> jax.Array:

@@ -12,6 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from segnet_jax.models.convolution import conv_general_dilated
 from segnet_jax.models.normalization import STATISTICS, BatchNorm
+from segnet_jax.pooling import max_pool_argmax
 
 # He et al. 2015 (arXiv 1502.01852), by which the paper initialises encoder and decoder (arXiv 1511.00561,
 # section 3.2): a zero-mean normal distribution of variance 2 / fan_in.
@@ -28,6 +29,12 @@ REMAT_POLICIES: dict[str, Any] = {
 }
 
 _Output = TypeVar("_Output")
+
+
+def pool_with_indices(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`max_pool_argmax(x)`, for indices that are needed much later, in the decoder."""
+    # Otherwise XLA may put off the indices until then too, and hold x in their place.
+    return jax.lax.optimization_barrier(max_pool_argmax(x))
 
 
 class SegmentationModel(nn.Module):

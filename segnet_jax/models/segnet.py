@@ -8,8 +8,8 @@ from typing import ClassVar
 import jax
 from flax import linen as nn
 
-from segnet_jax.models.layers import SegmentationModel
-from segnet_jax.pooling import max_pool_argmax, max_unpool
+from segnet_jax.models.layers import SegmentationModel, pool_with_indices
+from segnet_jax.pooling import max_unpool
 
 # The convolutions of a stage in the order of computation: name, and features at full width.
 Stage = tuple[tuple[str, int], ...]
@@ -69,8 +69,7 @@ class SegNet(SegmentationModel):
 def _encode(model: SegNet, x: jax.Array, *, layers: Stage, train: bool) -> tuple[jax.Array, jax.Array]:
     for name, features in layers:
         x = model.conv_bn(x, features, name, train, kernel_size=model.kernel_size)
-    # Together, or XLA could put off the indices until the decoder needs them, and hold x until then.
-    return jax.lax.optimization_barrier(max_pool_argmax(x))
+    return pool_with_indices(x)
 
 
 def _decode(

@@ -16,7 +16,7 @@ import jax
 from flax import linen as nn
 
 from segnet_jax.models.depthwise import DepthwiseConv
-from segnet_jax.models.layers import SegmentationModel
+from segnet_jax.models.layers import SegmentationModel, pool_with_indices
 from segnet_jax.models.segnet import SegNetBasic
 from segnet_jax.models.upsampling import ConvTranspose, bilinear_resize
 from segnet_jax.pooling import max_pool_argmax, max_unpool
@@ -36,6 +36,7 @@ class BasicVariant(SegmentationModel):
     encoder: ClassVar = SegNetBasic.encoder
     kernel_size: ClassVar[int] = SegNetBasic.kernel_size
     first_dropout_stage: ClassVar[int] = SegNetBasic.first_dropout_stage
+    unpools: ClassVar[bool] = False
 
     def encode(self, x: jax.Array, train: bool) -> list[_Pooled]:
         """What the four encoders leave, the finest first."""
@@ -57,12 +58,13 @@ class BasicVariant(SegmentationModel):
 def _encode(model: BasicVariant, x: jax.Array, *, number: int, train: bool) -> tuple[jax.Array, jax.Array]:
     for name, features in model.encoder[number - 1]:
         x = model.conv_bn(x, features, name, train, kernel_size=model.kernel_size)
-    return max_pool_argmax(x)
+    return pool_with_indices(x) if model.unpools else max_pool_argmax(x)
 
 
 class UnpoolingVariant(BasicVariant):
     """Decoders that unpool by the encoder's indices, convolve 7x7 and apply BatchNorm, without ReLU."""
 
+    unpools = True
     # A decoder filter sees its own feature map only, not all of them.
     single_channel: ClassVar[bool] = False
     # The encoder's map of the same resolution is added to a decoder's output.
