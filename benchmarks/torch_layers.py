@@ -94,8 +94,8 @@ def bilinear_conv_transpose(channels: int, kernel_size: int, stride: int) -> nn.
     return module
 
 
-def crop(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """The first rows and columns: [N, C, h, w] to [N, C, H, W], which is not a copy."""
+def crop(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    """The first rows and columns: [N, C, h, w] to [N, C, *size], which is not a copy."""
     return x[..., : size[0], : size[1]]
 
 
