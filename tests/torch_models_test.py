@@ -20,8 +20,9 @@ _EACH = pytest.mark.parametrize("name", MODELS)
 _WIDTH = 1 / 16
 _CLASSES = 3
 _CLASSIFIERS = {"segnet": "conv1_1_D", "deconvnet": "seg-score"}
-# DeepLab's fc6 reaches 12 scores to each side, which are 96 pixels.
-_SIZES = {"deeplab_largefov": (101, 109)}
+# Of the images. DeepLab's fc6 reaches 12 scores to each side, which are 96 pixels. DeconvNet's gives small images one
+# value per feature, and BatchNorm needs several.
+_SHAPES = {"deeplab_largefov": (2, 101, 109), "deconvnet": (4, 37, 45)}
 
 
 def weights(name, module):
@@ -111,8 +112,7 @@ def test_every_network_has_a_counterpart():
 @_EACH
 def test_the_same_logits_and_gradients_from_the_same_weights(name):
     model, variables = small_model(name)
-    # Four: at this size DeconvNet's fc6 gives one value per image and feature, and BatchNorm needs several.
-    x = images(4, *_SIZES.get(name, (37, 45)), 3)
+    x = images(*_SHAPES.get(name, (2, 37, 45)), 3)
     module = torch_counterpart(name, variables).eval()
     logits, dropped, trained = in_float64(evaluate_and_train, model, variables, x)
 
