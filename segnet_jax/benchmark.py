@@ -71,6 +71,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"--{key}={getattr(options, key)} must be at least 1.")
     if options.against == "torch":
         _require_torch(names, size)
+    before = _baseline_ratios(options.baseline) if options.baseline else {}
     device = jax.local_devices()[0]
     dtype = DTYPES[options.dtype]
     rate = timing.matmul_rate(device, dtype)
@@ -83,6 +84,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "matmul_flops_per_second": rate,
         "models": {},
     }
+    if before:
+        results["baseline_ratios"] = before
     if options.against:
         results["pooling"] = _pooling(size, options)
     for name in names:
@@ -188,6 +191,15 @@ def _torch_workloads(name: str, size: tuple[int, int], options: argparse.Namespa
     }
 
 
+def _baseline_ratios(path: str) -> dict[str, float]:
+    """The ratios to PyTorch of an earlier benchmark.json."""
+    try:
+        results = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {found.key: found.ratio for found in benchmark_table.comparisons(results)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"--baseline={path} is not the benchmark.json of an earlier run: {error}.") from error
+
+
 def _require_torch(names: Sequence[str], size: tuple[int, int]) -> None:
     """Refuses what would otherwise end after minutes of measurements."""
     try:
@@ -267,6 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each")
     parser.add_argument("--input", action="store_true", help="also images/s of the input pipeline from PNG files")
     parser.add_argument("--startup", action="store_true", help="also the time from command to first training step")
+    parser.add_argument("--baseline", default="", help="an earlier benchmark.json, whose ratios are shown beside")
     parser.add_argument("--output", default="runs/benchmark", help="the folder for benchmark.json and benchmark.md")
     return parser
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 _MEGABYTE = 1e6
@@ -20,10 +22,8 @@ def markdown(results: dict[str, Any]) -> str:
         _networks(results),
         _settings(results),
     ]
-    if any("torch_memory_bytes" in model for model in results["models"].values()):
+    if any(comparisons(results)):
         parts += ["## Against PyTorch", _against(results)]
-    if "pooling" in results:
-        parts += ["## Pooling and unpooling", _pooling(results)]
     if "input_images_per_second" in results:
         parts += ["## Input pipeline", _input(results)]
     if "startup" in results:
@@ -88,39 +88,66 @@ def _settings(results: dict[str, Any]) -> str:
     return "## Settings\n\n" + _table(["network", "setting", "training step", "training MB", "of it temporary"], rows)
 
 
-def _against(results: dict[str, Any]) -> str:
-    rows = []
+@dataclass(frozen=True)
+class Comparison:
+    """One measurement of ours beside PyTorch's best.
+
+    Attributes:
+      key: what was compared, such as "segnet/training step/lean".
+      ours: in seconds or bytes.
+      theirs: of the variant that has the least.
+      variant: its name.
+      unit: "ms" or "MB", in which both are shown.
+    """
+
+    key: str
+    ours: float
+    theirs: float
+    variant: str
+    unit: str
+
+    @property
+    def ratio(self) -> float:
+        """Ours over theirs: lower is better."""
+        return self.ours / self.theirs
+
+
+def comparisons(results: dict[str, Any]) -> Iterator[Comparison]:
+    """All that `results` has of ours and PyTorch's."""
     for name, model in results["models"].items():
-        theirs = {variant: memory for variant, memory in model["torch_memory_bytes"].items()}
+        memory = model.get("torch_memory_bytes")
+        if memory is None:
+            continue
         for what, label in (("forward", "inference"), ("gradient", "gradient"), ("train_step", "training step")):
             times = model["seconds"][what]
-            best = min((variant for variant in theirs), key=times.__getitem__)
+            best = min(memory, key=times.__getitem__)
             for setting in model["ours"]:
                 if setting in times:
-                    ratio = times[setting] / times[best]
-                    rows.append(
-                        [name, label, setting, _ms(times[setting]), f"{_ms(times[best])} ({best})", f"{ratio:.2f}"]
-                    )
-        for what, label in (("forward", "inference MB"), ("train_step", "training MB")):
-            best = min(theirs, key=lambda variant: theirs[variant][what])
+                    yield Comparison(f"{name}/{label}/{setting}", times[setting], times[best], best, "ms")
+        for what, label in (("forward", "inference memory"), ("train_step", "training memory")):
+            best = min(memory, key=lambda variant: memory[variant][what])
             for setting, ours in model["ours"].items():
                 if what in ours["memory_bytes"]:
-                    mine, other = ours["memory_bytes"][what], theirs[best][what]
-                    rows.append([name, label, setting, _mb(mine), f"{_mb(other)} ({best})", f"{mine / other:.2f}"])
-    return _table(["network", "what", "setting", "ours", "PyTorch's best", "ratio"], rows)
+                    size = ours["memory_bytes"][what]
+                    yield Comparison(f"{name}/{label}/{setting}", size, memory[best][what], best, "MB")
+    if "pooling" in results:
+        times, sizes = results["pooling"]["seconds"], results["pooling"]["index_bytes"]
+        best = min((name for name in times if name != "ours"), key=times.__getitem__)
+        yield Comparison("pooling and unpooling", times["ours"], times[best], best, "ms")
+        yield Comparison("pooling indices", sizes["ours"], sizes["torch"], "torch", "MB")
 
 
-def _pooling(results: dict[str, Any]) -> str:
-    pooling = results["pooling"]
-    times, sizes = pooling["seconds"], pooling["index_bytes"]
-    best = min((name for name in times if name != "ours"), key=times.__getitem__)
-    rows = [
-        ["time, ms", _ms(times["ours"], 1), f"{_ms(times[best], 1)} ({best})", f"{times['ours'] / times[best]:.2f}"],
-        ["indices, MB", _mb(sizes["ours"], 1), _mb(sizes["torch"], 1), f"{sizes['ours'] / sizes['torch']:.3f}"],
-    ]
-    return f"One image of {pooling['channels']} channels.\n\n" + _table(
-        ["what", "ours", "PyTorch's best", "ratio"], rows
-    )
+def _against(results: dict[str, Any]) -> str:
+    before = results.get("baseline_ratios", {})
+    rows = []
+    for found in comparisons(results):
+        show = functools.partial(_ms if found.unit == "ms" else _mb, digits=1 if found.key.startswith("pooling") else 0)
+        row = [found.key, found.unit, show(found.ours), f"{show(found.theirs)} ({found.variant})", f"{found.ratio:.3g}"]
+        rows.append([*row, f"{before[found.key]:.3g}" if found.key in before else ""] if before else row)
+    text = _table(["what", "unit", "ours", "PyTorch's best", "ratio", *(["before"] if before else [])], rows)
+    if "pooling" in results:
+        text += f"\n\nPooling and unpooling are of one image of {results['pooling']['channels']} channels."
+    return text
 
 
 def _input(results: dict[str, Any]) -> str:

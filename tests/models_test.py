@@ -2,12 +2,21 @@
 
 import re
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from segnet_jax.errors import InputError
 from segnet_jax.models import MODELS, create_model, fields_of, models_with_vgg16
 from segnet_jax.models.segnet import SegNetBasic
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_images_of_another_number_of_channels_are_refused(name):
+    model = create_model(name, 3, width_multiplier=1 / 32, remat="activations")
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 4)))
+    with pytest.raises(InputError, match="images have 3 channels, but this network takes 4"):
+        jax.eval_shape(model.apply, variables, jnp.zeros((1, 32, 32, 3)))
 
 
 def test_names():
@@ -59,6 +68,7 @@ def test_an_unknown_field_is_answered_with_the_known_ones(field):
     known = str(caught.value).partition("it has ")[2].rstrip(".").split(", ")
     assert known == [
         *["axis_name", "batch_norm_momentum", "dropout_rate", "dtype", "param_dtype", "remat", "remat_stages"],
+        "stochastic",
         "width_multiplier",
     ]
 

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from segnet_jax.errors import InputError
 from segnet_jax.models.layers import SegmentationModel, pool_with_indices
 from segnet_jax.pooling import max_unpool, pooled_size
 
@@ -95,7 +94,7 @@ class SegNetFlat(SegmentationModel):
           gives them.
         """
         if first == 1:
-            self._check_channels(x)
+            self.check_channels(x, pair_layers(1)[0])
         pooled, indices = [], []
         x = x.astype(self.dtype)
         for number in range(first, (self.pairs if last is None else last) + 1):
@@ -127,16 +126,6 @@ class SegNetFlat(SegmentationModel):
         if self.hidden_features:
             x = nn.relu(getattr(self, f"{self.head}_hidden")(x))
         return getattr(self, self.head)(x)
-
-    def _check_channels(self, x: jax.Array) -> None:
-        if self.is_initializing():
-            return
-        channels = self.variables["params"]["conv1"]["kernel"].shape[2]
-        if x.shape[-1] != channels:
-            raise InputError(
-                f"The images have {x.shape[-1]} channels, but this network takes {channels}; give it images as it was "
-                "trained with."
-            )
 
 
 def pair_layers(number: int) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
 
+from segnet_jax.errors import InputError
 from segnet_jax.models.convolution import conv_general_dilated
 from segnet_jax.models.normalization import STATISTICS, BatchNorm
 from segnet_jax.pooling import max_pool_argmax
@@ -108,7 +109,12 @@ class SegmentationModel(nn.Module):
           padding: zeros on every side, in pixels, or "SAME".
           dilation: distance of the kernel's taps, in pixels.
           use_bias: whether a bias is added.
+
+        Raises:
+          InputError: in the first layer, if the images have another number of channels than it was made for.
         """
+        if self.encoder and name == self.encoder[0][0][0]:
+            self.check_channels(x, name)
         x = nn.Conv(
             self.scaled(features),
             (kernel_size, kernel_size),
@@ -122,6 +128,17 @@ class SegmentationModel(nn.Module):
             name=name,
         )(x)
         return self.kept(x)
+
+    def check_channels(self, images: jax.Array, first_layer: str) -> None:
+        """Raises InputError if `images` have another number of channels than the layer that takes them."""
+        if self.is_initializing():
+            return
+        channels = self.variables["params"][first_layer]["kernel"].shape[2]
+        if images.shape[-1] != channels:
+            raise InputError(
+                f"The images have {images.shape[-1]} channels, but this network takes {channels}; give it images as it "
+                "was trained with."
+            )
 
     def kept(self, x: jax.Array) -> jax.Array:
         """`x`, which the remat policy "activations" keeps for the backward pass."""
