@@ -54,7 +54,7 @@ def test_a_run_against_pytorch_leaves_its_numbers_too(tmp_path, capsys):
     assert all(times[variant] > 0 for times in model["seconds"].values() for variant in variants)
     # In training PyTorch holds at least parameters, gradients and momenta.
     assert all(memory["train_step"] > 3 * 4 * model["parameters"] for memory in model["torch_memory_bytes"].values())
-    assert "| bilinear_interpolation | training step | fast |" in capsys.readouterr().out
+    assert "| bilinear_interpolation/training step/fast | ms |" in capsys.readouterr().out
 
 
 def test_what_pytorch_cannot_run_is_answered_in_a_sentence(capsys, monkeypatch):
