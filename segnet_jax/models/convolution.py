@@ -1,14 +1,15 @@
-"""The convolution of the networks: XLA's own, with faster forms of large 3x3 and 7x7 layers on CPUs."""
+"""The convolution of the networks: XLA's own, with faster forms of many layers on CPUs."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from segnet_jax.models import winograd
+from segnet_jax.models import shifted, winograd
 
 # XLA's CPU backend computes the weight gradient of a large image at a quarter of the speed of the forward pass: it
 # lays out the patches of the whole image before it multiplies. Strips whose patches fit the cache run 2 to 3 times as
@@ -36,8 +37,8 @@ def conv_general_dilated(
     """`jax.lax.conv_general_dilated`, for the field of that name of `flax.linen.Conv`.
 
     On CPUs, same-size convolutions of stride 1 run by Winograd's algorithm where that is faster, and others on large
-    images get a weight gradient that is added up strip by strip. Everything else, and every other platform, is XLA's
-    own.
+    images get a weight gradient that is added up strip by strip; dilated ones are `shifted.convolve`. Everything else,
+    and every other platform, is XLA's own.
     """
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -64,13 +65,19 @@ def conv_general_dilated(
         is_plain
         and padding == "SAME"
         and all(size == 1 for size in window_strides)
-        and all(size == 1 for dilation in (lhs_dilation, rhs_dilation) for size in dilation or ())
+        and all(size == 1 for size in lhs_dilation or ())
         and rhs.shape[0] == rhs.shape[1]
         and rhs.shape[0] % 2 == 1
     )
     if is_same and rhs.shape[0] == 1:
         return lax.platform_dependent(lhs, rhs, cpu=_pointwise, default=plain)
-    if not (is_same and (winograd.gradient_gains(lhs, rhs) or _gains_from_strips(lhs, rhs))):
+    dilations = set(rhs_dilation or (1,))
+    if is_same and len(dilations) == 1 and dilations != {1}:
+        (dilation,) = dilations
+        border = dilation * (rhs.shape[0] // 2)
+        by_shifts = functools.partial(shifted.convolve, borders=((border, border),) * 2, dilation=dilation)
+        return lax.platform_dependent(lhs, rhs, cpu=by_shifts, default=plain)
+    if dilations != {1} or not (is_same and (winograd.gradient_gains(lhs, rhs) or _gains_from_strips(lhs, rhs))):
         return plain(lhs, rhs)
     return lax.platform_dependent(lhs, rhs, cpu=_same_conv, default=plain)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax import lax
+
+from segnet_jax.models import shifted
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -54,7 +57,12 @@ def conv_transpose(
     first = padding // stride
     lasts = [(padding + length - 1) // stride for length in output_size]
     borders = [(taps - 1 - first, last - length + 1) for last, length in zip(lasts, x.shape[1:3], strict=True)]
-    y = lax.conv_general_dilated(x, phases, (1, 1), borders, dimension_numbers=_DIMENSIONS)
+    y = lax.platform_dependent(
+        x,
+        phases,
+        cpu=functools.partial(shifted.convolve, borders=tuple(borders)),
+        default=lambda x, phases: lax.conv_general_dilated(x, phases, (1, 1), borders, dimension_numbers=_DIMENSIONS),
+    )
     images, rows, columns, _ = y.shape
     y = y.reshape(images, rows, columns, stride, stride, features).transpose(0, 1, 3, 2, 4, 5)
     y = y.reshape(images, rows * stride, columns * stride, features)

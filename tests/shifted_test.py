@@ -1,0 +1,88 @@
+"""Tests for segnet_jax/models/shifted.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from segnet_jax.models import shifted
+from segnet_jax.models.convolution import conv_general_dilated
+
+
+def reference(x, kernel, borders, dilation):
+    """By loops over the output pixels, in float64."""
+    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
+    size = kernel.shape[0]
+    (top, bottom), (left, right) = borders
+    grown = np.pad(x, ((0, 0), (9, 9), (9, 9), (0, 0)))
+    grown = grown[:, 9 - top : grown.shape[1] - 9 + bottom, 9 - left : grown.shape[2] - 9 + right]
+    height, width = (length - dilation * (size - 1) for length in grown.shape[1:3])
+    y = np.zeros((len(x), height, width, kernel.shape[3]))
+    for row, column in np.ndindex(height, width):
+        window = grown[:, row : row + dilation * size : dilation, column : column + dilation * size : dilation]
+        y[:, row, column] = np.tensordot(window[:, :size, :size], kernel, 3)
+    return y
+
+
+CASES = pytest.mark.parametrize(
+    ("size", "borders", "dilation"),
+    [
+        (3, ((2, 2), (2, 2)), 2),
+        (3, ((4, 4), (4, 4)), 4),
+        (4, ((3, 1), (0, 2)), 1),
+        (4, ((-1, 3), (2, -2)), 1),
+        (2, ((-1, 0), (5, 1)), 3),
+        (1, ((0, 0), (0, 0)), 1),
+    ],
+)
+
+
+def operands(size):
+    keys = jax.random.split(jax.random.key(size), 2)
+    return jax.random.normal(keys[0], (2, 9, 8, 5)), jax.random.normal(keys[1], (size, size, 5, 3))
+
+
+@CASES
+def test_it_is_the_convolution(size, borders, dilation):
+    x, kernel = operands(size)
+    expected = reference(x, kernel, borders, dilation)
+    np.testing.assert_allclose(shifted.convolve(x, kernel, borders, dilation), expected, rtol=1e-4, atol=1e-4)
+
+
+@CASES
+def test_its_gradients_are_those_of_xlas_convolution(size, borders, dilation):
+    x, kernel = operands(size)
+
+    def xlas(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, (1, 1), borders, rhs_dilation=(dilation,) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    y, gradients = jax.vjp(xlas, x, kernel)
+    weights = jax.random.normal(jax.random.key(1), y.shape)
+    found = jax.vjp(lambda x, kernel: shifted.convolve(x, kernel, borders, dilation), x, kernel)[1](weights)
+    for ours, expected in zip(found, gradients(weights), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_is_summed_in_single():
+    x, kernel = (operand.astype(jnp.bfloat16) for operand in operands(3))
+    borders = ((2, 2), (2, 2))
+    y, gradients = jax.vjp(lambda x, kernel: shifted.convolve(x, kernel, borders, 2), x, kernel)
+    assert {leaf.dtype for leaf in (y, *gradients(jnp.ones_like(y)))} == {jnp.dtype(jnp.bfloat16)}
+    # One rounding at the end: half of the last of eight bits.
+    np.testing.assert_allclose(y.astype(jnp.float32), reference(x, kernel, borders, 2), rtol=2**-8, atol=1e-5)
+
+
+def test_dilated_layers_run_by_it_on_cpus_alone():
+    x, kernel = operands(3)
+    program = str(
+        jax.make_jaxpr(
+            lambda x, kernel: conv_general_dilated(
+                x, kernel, (1, 1), "SAME", rhs_dilation=(2, 2), dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+        )(x, kernel)
+    )
+    assert program.count("dot_general[") == 9
+    assert program.count("conv_general_dilated[") == 1
