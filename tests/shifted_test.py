@@ -34,13 +34,15 @@ CASES = pytest.mark.parametrize(
         (4, ((-1, 3), (2, -2)), 1),
         (2, ((-1, 0), (5, 1)), 3),
         (1, ((0, 0), (0, 0)), 1),
+        (7, ((3, 3), (3, 3)), 1),
     ],
 )
 
 
 def operands(size):
     keys = jax.random.split(jax.random.key(size), 2)
-    return jax.random.normal(keys[0], (2, 9, 8, 5)), jax.random.normal(keys[1], (size, size, 5, 3))
+    features = 100 if size == 7 else 3  # enough to count as a large kernel
+    return jax.random.normal(keys[0], (2, 9, 8, 5)), jax.random.normal(keys[1], (size, size, 5, features))
 
 
 @CASES
@@ -75,14 +77,18 @@ def test_half_precision_is_summed_in_single():
     np.testing.assert_allclose(y.astype(jnp.float32), reference(x, kernel, borders, 2), rtol=2**-8, atol=1e-5)
 
 
-def test_dilated_layers_run_by_it_on_cpus_alone():
-    x, kernel = operands(3)
+@pytest.mark.parametrize(
+    ("image", "dilation", "products"),
+    [((9, 8), (2, 2), 9), ((9, 8), (1, 1), 0), ((9, 8), None, 0), ((1, 1), None, 9), ((9, 8), (1, 2), 0)],
+)
+def test_dilated_and_large_kernels_run_by_it_on_cpus_alone(image, dilation, products):
+    x, kernel = jnp.zeros((1, *image, 5)), jnp.zeros((3, 3, 5, 64))
     program = str(
         jax.make_jaxpr(
             lambda x, kernel: conv_general_dilated(
-                x, kernel, (1, 1), "SAME", rhs_dilation=(2, 2), dimension_numbers=("NHWC", "HWIO", "NHWC")
+                x, kernel, (1, 1), "SAME", rhs_dilation=dilation, dimension_numbers=("NHWC", "HWIO", "NHWC")
             )
         )(x, kernel)
     )
-    assert program.count("dot_general[") == 9
+    assert program.count("dot_general[") == products
     assert program.count("conv_general_dilated[") == 1

@@ -36,9 +36,9 @@ def conv_general_dilated(
 ) -> jax.Array:
     """`jax.lax.conv_general_dilated`, for the field of that name of `flax.linen.Conv`.
 
-    On CPUs, same-size convolutions of stride 1 run by Winograd's algorithm where that is faster, and others on large
-    images get a weight gradient that is added up strip by strip; dilated ones are `shifted.convolve`. Everything else,
-    and every other platform, is XLA's own.
+    On CPUs, same-size convolutions of stride 1 run by Winograd's algorithm or by `shifted` where these are faster, and
+    others on large images get a weight gradient that is added up strip by strip. Everything else, and every other
+    platform, is XLA's own.
     """
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -72,8 +72,7 @@ def conv_general_dilated(
     if is_same and rhs.shape[0] == 1:
         return lax.platform_dependent(lhs, rhs, cpu=_pointwise, default=plain)
     dilations = set(rhs_dilation or (1,))
-    if is_same and len(dilations) == 1 and dilations != {1}:
-        (dilation,) = dilations
+    if is_same and len(dilations) == 1 and shifted.gains(lhs, rhs, dilation := max(dilations)):
         border = dilation * (rhs.shape[0] // 2)
         by_shifts = functools.partial(shifted.convolve, borders=((border, border),) * 2, dilation=dilation)
         return lax.platform_dependent(lhs, rhs, cpu=by_shifts, default=plain)
