@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
-from segnet_jax.models import convolution
+from segnet_jax.models import convolution, winograd
 from segnet_jax.models.convolution import conv_general_dilated
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
@@ -88,6 +88,26 @@ def test_the_weight_gradient_by_hand():
     x, gradient = jnp.ones((1, 80, 100, 1)), jnp.ones((1, 80, 100, 1))
     counts = convolution._strip_wise_weight_gradient(x, gradient, 3)[..., 0, 0]
     np.testing.assert_array_equal(counts, np.outer([79, 80, 79], [99, 100, 99]))
+
+
+@pytest.mark.parametrize("dilation", [2, 3])
+def test_dilated_layers_run_by_winograds_algorithm_where_it_gains(monkeypatch, dilation):
+    monkeypatch.setattr(winograd, "_FEWEST_TILES", 1)
+    x, kernel, gradient = random(2, 13, 16, 128), random(3, 3, 128, 128, seed=1), random(2, 13, 16, 128, seed=2)
+
+    def outcome(conv):
+        return jax.jit(
+            lambda x, kernel, gradient: output_and_gradients(
+                functools.partial(conv, rhs_dilation=(dilation, dilation)), x, kernel, gradient
+            )
+        )(x, kernel, gradient)
+
+    calls = []
+    convolve = winograd.convolve
+    monkeypatch.setattr(winograd, "convolve", lambda x, kernel: calls.append(x.shape) or convolve(x, kernel))
+    assert_close(outcome(conv_general_dilated), outcome(lax.conv_general_dilated), tolerance=3e-5)
+    phases = (2 * dilation**2, -(-13 // dilation), -(-16 // dilation), 128)
+    assert set(calls) == {phases}
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

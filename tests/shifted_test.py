@@ -68,6 +68,27 @@ def test_its_gradients_are_those_of_xlas_convolution(size, borders, dilation):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_strips_change_nothing_but_the_order_of_additions(monkeypatch, rows):
+    x, kernel = operands(4)  # 2 x 9 x 8 pixels
+    borders = ((1, 2), (2, 1))
+
+    def gradient():
+        return jax.grad(lambda kernel: jnp.sum(jnp.sin(shifted.convolve(x, kernel, borders))))(kernel)
+
+    whole = gradient()
+    monkeypatch.setattr(shifted, "_STRIP_VALUES", rows * 4 * 4 * 5 * 8)
+    (loop,) = (
+        equation
+        for equation in jax.make_jaxpr(lambda x, y: shifted._weight_gradient(x, y, 4, 1))(
+            jnp.zeros((2, 12, 11, 5)), jnp.zeros((2, 9, 8, 3))
+        ).eqns
+        if equation.primitive.name == "scan"
+    )
+    assert loop.params["length"] == 2 * -(-9 // rows)
+    np.testing.assert_allclose(gradient(), whole, rtol=1e-5, atol=1e-5)
+
+
 def test_half_precision_is_summed_in_single():
     x, kernel = (operand.astype(jnp.bfloat16) for operand in operands(3))
     borders = ((2, 2), (2, 2))

@@ -72,10 +72,15 @@ def conv_general_dilated(
     if is_same and rhs.shape[0] == 1:
         return lax.platform_dependent(lhs, rhs, cpu=_pointwise, default=plain)
     dilations = set(rhs_dilation or (1,))
-    if is_same and len(dilations) == 1 and shifted.gains(lhs, rhs, dilation := max(dilations)):
-        border = dilation * (rhs.shape[0] // 2)
-        by_shifts = functools.partial(shifted.convolve, borders=((border, border),) * 2, dilation=dilation)
-        return lax.platform_dependent(lhs, rhs, cpu=by_shifts, default=plain)
+    if is_same and len(dilations) == 1:
+        dilation = max(dilations)
+        if dilation > 1 and winograd.gains(_phase_shape(lhs, dilation), rhs):
+            by_phases = functools.partial(_dilated_conv, dilation=dilation)
+            return lax.platform_dependent(lhs, rhs, cpu=by_phases, default=plain)
+        if shifted.gains(lhs, rhs, dilation):
+            border = dilation * (rhs.shape[0] // 2)
+            by_shifts = functools.partial(shifted.convolve, borders=((border, border),) * 2, dilation=dilation)
+            return lax.platform_dependent(lhs, rhs, cpu=by_shifts, default=plain)
     if dilations != {1} or not (is_same and (winograd.gradient_gains(lhs, rhs) or _gains_from_strips(lhs, rhs))):
         return plain(lhs, rhs)
     return lax.platform_dependent(lhs, rhs, cpu=_same_conv, default=plain)
@@ -88,6 +93,24 @@ def _gains_from_strips(x: jax.Array, kernel: jax.Array) -> bool:
 def _pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """A 1x1 convolution as the matrix product that it is, which XLA's CPU backend does not see."""
     return x @ kernel[0, 0]
+
+
+def _phase_shape(x: jax.Array, dilation: int) -> jax.ShapeDtypeStruct:
+    """Of the images that `_dilated_conv` convolves."""
+    images, height, width, channels = x.shape
+    shape = (images * dilation**2, -(-height // dilation), -(-width // dilation), channels)
+    return jax.ShapeDtypeStruct(shape, x.dtype)
+
+
+def _dilated_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
+    """A dilated same-size convolution: every `dilation`-th pixel is an image of its own, convolved without dilation."""
+    images, height, width, channels = x.shape
+    _, rows, columns, _ = _phase_shape(x, dilation).shape
+    x = jnp.pad(x, ((0, 0), (0, rows * dilation - height), (0, columns * dilation - width), (0, 0)))
+    x = x.reshape(images, rows, dilation, columns, dilation, channels).transpose(0, 2, 4, 1, 3, 5)
+    y = _same_conv(x.reshape(-1, rows, columns, channels), kernel)
+    y = y.reshape(images, dilation, dilation, rows, columns, -1).transpose(0, 3, 1, 4, 2, 5)
+    return y.reshape(images, rows * dilation, columns * dilation, -1)[:, :height, :width]
 
 
 @jax.custom_vjp

@@ -7,6 +7,7 @@ import functools
 import jax
 from flax import linen as nn
 
+from segnet_jax.models.overlapping_pool import overlapping_max_pool
 from segnet_jax.models.upsampling import bilinear_resize
 from segnet_jax.models.vgg import VGGModel
 
@@ -41,5 +42,5 @@ class DeepLabLargeFOV(VGGModel):
 def _max_pool(x: jax.Array, stride: int) -> jax.Array:
     """Caffe's 3x3 max pooling with a padding of 1, ceil mode: n pixels to n (stride 1) or n // 2 + 1 (stride 2)."""
     # Behind the last pixel, what the last window needs to be whole.
-    padding = [(1, 1 if stride == 1 else 2 - n % 2) for n in x.shape[1:3]]
-    return nn.max_pool(x, (3, 3), strides=(stride, stride), padding=padding)
+    bottom, right = (1 if stride == 1 else 2 - n % 2 for n in x.shape[1:3])
+    return overlapping_max_pool(x, 3, stride, ((1, bottom), (1, right)))

@@ -22,6 +22,10 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _LARGE = 30
 
 
+# Of the patches of a strip in the gradient of a kernel: 2 MB.
+_STRIP_VALUES = 500_000
+
+
 def gains(x: jax.Array, kernel: jax.Array, dilation: int) -> bool:
     """Whether the convolution of [N, H, W, C] with [k, k, C, F] is faster by products on a CPU."""
     return dilation > 1 or kernel.size >= _LARGE * x.size
@@ -63,6 +67,8 @@ def _backward(
     borders: Borders, dilation: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
+    # As in `_padded`.
+    gradient = lax.optimization_barrier(gradient)
     reach = dilation * (kernel.shape[0] - 1)
     (top, bottom), (left, right) = borders
     opposite = ((reach - top, reach - bottom), (reach - left, reach - right))
@@ -74,18 +80,30 @@ convolve.defvjp(_forward, _backward)
 
 
 def _weight_gradient(padded: jax.Array, gradient: jax.Array, size: int, dilation: int) -> jax.Array:
-    """For each position, the shifted image times the gradient, summed over images and pixels: [k, k, C, F]."""
-    height, width = gradient.shape[1:3]
-    sums = [
-        jnp.einsum(
-            "nhwc,nhwf->cf",
-            _shifted(padded, i, j, dilation, height, width),
-            gradient,
-            preferred_element_type=_sum_type(gradient),
-        )
-        for i, j in np.ndindex(size, size)
-    ]
-    return jnp.stack(sums).reshape(size, size, padded.shape[-1], gradient.shape[-1])
+    """The sum over images and pixels of what each position sees times the gradient: [k, k, C, F].
+
+    Strip by strip, so that what the positions see of a strip fits the cache.
+    """
+    images, height, width, features = gradient.shape
+    channels = padded.shape[-1]
+    rows = min(height, max(1, _STRIP_VALUES // (size * size * channels * width)))
+    strips = -(-height // rows)
+    reach = dilation * (size - 1)
+    # Zeros below make the last strip as high as the others.
+    below = ((0, 0), (0, strips * rows - height), (0, 0), (0, 0))
+    padded, gradient = jnp.pad(padded, below), jnp.pad(gradient, below)
+
+    def add_strip(number: jax.Array | int, total: jax.Array) -> jax.Array:
+        corner = (number // strips, number % strips * rows, 0, 0)
+        strip = lax.dynamic_slice(padded, corner, (1, rows + reach, *padded.shape[2:]))
+        seen = [_shifted(strip, i, j, dilation, rows, width) for i, j in np.ndindex(size, size)]
+        patches = lax.optimization_barrier(jnp.concatenate(seen, axis=-1))
+        values = lax.dynamic_slice(gradient, corner, (1, rows, width, features))
+        return total + jnp.einsum("nhwc,nhwf->cf", patches, values, preferred_element_type=total.dtype)
+
+    total = jnp.zeros((size * size * channels, features), _sum_type(gradient))
+    total = lax.fori_loop(0, images * strips, add_strip, total) if images * strips > 1 else add_strip(0, total)
+    return total.reshape(size, size, channels, features)
 
 
 def _shifted(padded: jax.Array, i: int, j: int, dilation: int, height: int, width: int) -> jax.Array:
