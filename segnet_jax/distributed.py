@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
 import multiprocessing
 import os
@@ -15,7 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import jax
 from jax.experimental import multihost_utils
@@ -49,7 +50,8 @@ def devices() -> list[jax.Device]:
     return [device for index in range(jax.process_count()) for device in jax.local_devices(index)]
 
 
-class Share(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Share:
     """The part of this process: the one of number `index` of `count` equal ones."""
 
     index: int
@@ -152,7 +154,11 @@ def find_arguments(
     if not found:
         if not is_asked:
             return None
-        names = {"coordinator_address": "--coordinator", "num_processes": "--num_processes", "process_id": "--process_id"}
+        names = {
+            "coordinator_address": "--coordinator",
+            "num_processes": "--num_processes",
+            "process_id": "--process_id",
+        }
         missing = " and ".join(names[name] for name, value in given.items() if value is None)
         raise InputError(f"{missing} must be given too; nothing here tells it, as SLURM or Open MPI would.")
     if found == "Open MPI" and "OMPI_MCA_orte_hnp_uri" not in environ:
@@ -197,7 +203,7 @@ def _check_flags(coordinator: str, num_processes: int | None, process_id: int | 
 def _open_mpi_5(given: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
     """Open MPI since 5 leaves no mark that JAX knows, and does not say where process 0 is, unless it is here."""
     size, local_size = environ["OMPI_COMM_WORLD_SIZE"], environ.get("OMPI_COMM_WORLD_LOCAL_SIZE")
-    found = {"num_processes": int(size), "process_id": int(environ["OMPI_COMM_WORLD_RANK"])}
+    found: dict[str, Any] = {"num_processes": int(size), "process_id": int(environ["OMPI_COMM_WORLD_RANK"])}
     if size == local_size:
         # The name of the job is its own, and so, mostly, is this port.
         port = 61440 + zlib.crc32(environ.get("PMIX_NAMESPACE", "").encode()) % 4096
@@ -291,7 +297,6 @@ def _all_arrive(name: str, seconds: int) -> bool:
 
 
 def _leave_after(error: BaseException) -> NoReturn:
-    if os.environ.get("DBG"): traceback.print_exception(error)
     if _is_lost(error):
         _leave(f"another process of this run has ended or cannot be reached; {plain_stderr.ADVICE}")
     if isinstance(error, KeyboardInterrupt):

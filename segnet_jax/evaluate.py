@@ -282,7 +282,7 @@ class Evaluator:
 
     def _one_behind(
         self, variables: Any, batches: Iterator[pipeline.Batch]
-    ) -> Iterator[tuple[pipeline.Batch, tuple[jax.Array, dict[str, jax.Array]]]]:
+    ) -> Iterator[tuple[pipeline.Batch, tuple[jax.Array, Any]]]:
         """Batches and results, each given when the next step is under way, so that host and devices work at once."""
         hosts, sent = itertools.tee(batches)
         inputs = ({key: batch[key] for key in self._sent} for batch in sent)

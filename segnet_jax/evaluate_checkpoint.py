@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from segnet_jax import agreement, distributed, experiment, metrics
 from segnet_jax.data import pipeline
 from segnet_jax.errors import InputError
@@ -49,8 +51,8 @@ def eval_dataset_of(trained: TrainedModel, workdir: Path) -> pipeline.Dataset:
     """The evaluation split of the configuration of `trained`, which was read from `workdir`.
 
     Raises:
-      InputError: if processes differ in what they have, if its classes or modalities are not those that the network was trained on, or the network labels
-        nothing.
+      InputError: if its classes or modalities are not those that the network was trained on, the network labels
+        nothing, or processes differ in what they have.
     """
     if trained.config.train.procedure == "layerwise" and trained.config.layerwise.target == "input":
         raise InputError(

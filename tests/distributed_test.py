@@ -8,10 +8,10 @@ import socket
 import jax
 import numpy as np
 import pytest
-from launching import ROOT, complete_error, environment, flags, free_port, started, wait, wait_for
 
 from segnet_jax import agreement, distributed
 from segnet_jax.errors import InputError
+from tests.launching import ROOT, complete_error, environment, flags, free_port, started, wait, wait_for
 
 WORKER = str(ROOT / "tests" / "process_worker.py")
 SLURM = {
@@ -22,7 +22,9 @@ SLURM = {
     "SLURM_LOCALID": "1",
 }
 OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
-LOST = "has ended or cannot be reached; start all processes again, and a training run goes on from its newest checkpoint."
+LOST = (
+    "has ended or cannot be reached; start all processes again, and a training run goes on from its newest checkpoint."
+)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ FATAL = (
 UNHEALTHY = "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats):\n{}\nThe tasks have crashed."
 EARLIER = "E1120 18:22:13.740538 14101 coordination_service.cc:1549] [298] Use error polling to propagate: " + UNHEALTHY
 TRACE = "*** Check failure stack trace: ***\n    @     0x7f7737e40634  absl::LogMessage::SendToLog()\n"
-LOST = "has ended or cannot be reached; start all processes again, and a training run goes on from its newest checkpoint.\n"
+LOST = f"has ended or cannot be reached; {plain_stderr.ADVICE}\n"
 
 
 def filtered(text, size=7):
@@ -58,7 +58,9 @@ def test_a_lost_connection_means_process_0_which_runs_the_service():
 
 
 def test_processes_that_do_not_meet_are_told_what_to_look_at():
-    text = FATAL.format("DEADLINE_EXCEEDED: Deadline Exceeded\n\nRPC: /xla.coordination.CoordinationService/RegisterTask")
+    text = FATAL.format(
+        "DEADLINE_EXCEEDED: Deadline Exceeded\n\nRPC: /xla.coordination.CoordinationService/RegisterTask"
+    )
     shown = filtered(text + "\n" + TRACE)
     assert shown.count("\n") == 1
     assert "did not all arrive in time" in shown

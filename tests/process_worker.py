@@ -28,10 +28,11 @@ def say(**values):
 def agree():
     """Every function of `agreement`, and the ways of a batch."""
     index, devices = jax.process_index(), distributed.devices()
+    share = distributed.share_of(devices)
     said = {
         "processes": jax.process_count(),
         "order": [device.process_index for device in devices],
-        "share": list(distributed.share_of(devices)),
+        "share": [share.index, share.count],
         "gathered": agreement.gather({"index": index, "text": "x" * 3000 * index}),
         "first": agreement.from_first(f"of {index}"),
         "broadcast": agreement.broadcast({"a": np.full(3, index + 7.0, np.float32)})["a"].tolist(),

@@ -8,13 +8,13 @@ import signal
 import jax
 import numpy as np
 import pytest
-from launching import complete_error, environment, flags, free_port, started, wait, wait_for
 
 from segnet_jax import evaluate_checkpoint, experiment, train
 from segnet_jax.checkpoint import Checkpoints
 from segnet_jax.config import from_dict
 from segnet_jax.errors import InputError
 from segnet_jax.lock import workdir_lock
+from tests.launching import complete_error, environment, flags, free_port, started, wait, wait_for
 
 TINY = [
     "--config.data.scene_size=(16, 24)",
@@ -237,7 +237,11 @@ def test_the_same_layout_resumes_bit_for_bit_and_one_device_hands_over_to_four(t
 
 @pytest.mark.slow
 def test_what_is_not_finite_stops_all_processes_with_one_sentence(tmp_path, cache):
-    wild = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.weight_decay=1", "--config.train.duration=40 steps"]
+    wild = [
+        "--config.optimizer.learning_rate=1e30",
+        "--config.optimizer.weight_decay=1",
+        "--config.train.duration=40 steps",
+    ]
     with launched(tmp_path / "run", cache, *TINY, *wild) as processes:
         assert wait(processes) == [1, 1]
         texts = [complete_error(processes[0]), processes[1].err.read_text()]
