@@ -91,6 +91,7 @@ def test_a_process_that_gives_no_sign_of_life_ends_the_other_within_the_timeout(
     assert text == f"error: process {1 - silent}: process {silent} of this run {LOST}\n"
 
 
+@pytest.mark.slow
 def test_an_error_in_one_process_is_told_by_it_and_ends_the_other(tmp_path):
     with workers(tmp_path, "fail_alone") as processes:
         assert wait(processes)[1] == 1
@@ -170,15 +171,18 @@ def test_a_port_that_is_taken_is_said(tmp_path):
     "marks",
     [
         [{**SLURM, "SLURM_PROCID": str(index), "SLURM_LOCALID": str(index)} for index in range(2)],
-        [
-            {
-                "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://127.0.0.1:34911",
-                "OMPI_COMM_WORLD_SIZE": "2",
-                "OMPI_COMM_WORLD_RANK": str(index),
-                "OMPI_COMM_WORLD_LOCAL_RANK": str(index),
-            }
-            for index in range(2)
-        ],
+        pytest.param(
+            [
+                {
+                    "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://127.0.0.1:34911",
+                    "OMPI_COMM_WORLD_SIZE": "2",
+                    "OMPI_COMM_WORLD_RANK": str(index),
+                    "OMPI_COMM_WORLD_LOCAL_RANK": str(index),
+                }
+                for index in range(2)
+            ],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["SLURM", "Open MPI"],
 )

@@ -165,6 +165,7 @@ def test_a_signal_to_one_process_saves_and_another_number_of_them_resumes(two, t
     assert_same_scores(report_of(two), report_of(workdir))
 
 
+@pytest.mark.slow
 def test_processes_that_were_started_differently_are_refused(tmp_path, cache):
     with launched(tmp_path / "run", cache, *TINY, second=["--config.train.batch_size=16"]) as processes:
         assert wait(processes) == [1, 1]
