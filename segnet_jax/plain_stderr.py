@@ -96,7 +96,9 @@ class PlainStderr:
         if unhealthy := _UNHEALTHY.search(self._fatal):
             # One name a line, with the number at its end.
             numbers = re.findall(r"(\d+)\D*$", unhealthy[1].decode(), re.MULTILINE)
-            return f"process {', '.join(numbers)} of this run"
+            # A process that was suspended counts as lost itself, which is not what a reader looks for.
+            others = [number for number in numbers if f"process {number}" != self._name]
+            return f"process {', '.join(others or numbers)} of this run"
         # Process 0 runs the service that does not answer any more.
         is_service = _NO_ANSWER.search(self._fatal) is not None
         return "process 0 of this run" if is_service else "another process of this run"

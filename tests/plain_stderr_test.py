@@ -40,7 +40,9 @@ def test_the_greetings_of_the_collectives_are_left_out():
     ("tasks", "named"),
     [
         ("0", "process 0 of this run "),
-        ("1\n12", "process 1, 12 of this run "),
+        ("2\n12", "process 2, 12 of this run "),
+        ("0\n1", "process 0 of this run "),
+        ("1", "process 1 of this run "),
         ("/job:jax_worker/replica:0/task:3", "process 3 of this run "),
     ],
 )
