@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from segnet_jax import experiment, visualize
+from segnet_jax import agreement, distributed, experiment, visualize
 from segnet_jax.data import pipeline
 from segnet_jax.data.augment import resize
 from segnet_jax.data.classes import ClassTable
@@ -90,7 +90,7 @@ def training_rms(
       variables: its `params`.
       normalize: from uint8 images to the network's input.
       dataset: the split.
-      devices: to map over.
+      devices: of all processes, to map over.
       batch_size: rounded up to a multiple of the devices.
       **options: of `pipeline.eval_batches`.
     """
@@ -101,13 +101,20 @@ def training_rms(
     mapped = jax.pmap(rms_of, in_axes=(None, 0), devices=devices)
     batch_size = -(-batch_size // len(devices)) * len(devices)
     parts: list[list[np.ndarray]] = [[] for _ in range(model.pairs)]
-    batches = pipeline.eval_batches(dataset, batch_size=batch_size, **options)
-    # Examples that fill the last batch come last.
+    share = distributed.share_of(devices)
+    batches = pipeline.eval_batches(
+        dataset, batch_size=batch_size, process_index=share.index, process_count=share.count, **options
+    )
     sent = ({key: batch[key] for key in ("image", "size")} for batch in batches)
     for batch in pipeline.to_devices(sent, devices):
         for depth, rms in enumerate(mapped(variables, batch)):
-            parts[depth].append(np.asarray(rms).reshape(-1, rms.shape[-1]))
-    return [np.concatenate(part)[: len(dataset)] for part in parts]
+            parts[depth].append(pipeline.from_devices(rms))
+    result = []
+    for part in parts:
+        # By batch, process and place; examples that fill the last batch come last.
+        whole = np.stack(agreement.gather(np.stack(part)), axis=1)
+        result.append(whole.reshape(-1, whole.shape[-1])[: len(dataset)])
+    return result
 
 
 def study_features(workdir: Path, overrides: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -143,7 +150,7 @@ def study_features(workdir: Path, overrides: Mapping[str, Any] | None = None) ->
         variables,
         normalize,
         train_data,
-        jax.local_devices(),
+        distributed.devices(),
         batch_size=config.eval.batch_size,
         image_size=tuple(config.data.image_size),
         num_workers=config.data.num_workers,
@@ -156,6 +163,8 @@ def study_features(workdir: Path, overrides: Mapping[str, Any] | None = None) ->
             active = histogram > 0
             rows.append({"depth": depth, "top": top, "active": float(active.mean()), "histogram": histogram.tolist()})
             _log.info("depth %d, %s: %.0f %% of the features", depth, _heading(top), 100 * active.mean())
+    if not distributed.is_first():
+        return rows
     path = workdir / "ablation" / f"{dataset.split}-{trained.step}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 from orbax.checkpoint import checkpoint_managers as ocp_managers
 
-from segnet_jax import checkpoint_record
+from segnet_jax import agreement, checkpoint_record
 from segnet_jax.checkpoint_record import METRIC, DamagedError, Leaves, Metrics, Record, find_steps, read_record
 from segnet_jax.errors import InputError
 
@@ -118,7 +118,7 @@ class Checkpoints:
         if step == "latest":
             return self._restore_latest(template)
         if step == "best":
-            best = self.best_step()
+            best = agreement.from_first(self.best_step())
             if best is None:
                 raise InputError(
                     f"{self._directory}: no checkpoint has a {METRIC} to choose the best by; ask for the latest one,"
@@ -160,18 +160,16 @@ class Checkpoints:
         self.wait()
         leaves = checkpoint_record.flatten(jax.tree.map(checkpoint_record.as_array, state))
         record = checkpoint_record.make_record(leaves, metadata, metrics)
-        replaces = step in find_steps(self._directory)
         intact = self._read_records()
-        if present := intact.get(step):
-            if metrics is None and present["leaves"] == record["leaves"]:
-                record["metrics"] = present["metrics"]
-            if present == record:
-                return False
+        # All processes go by what one of them has seen.
+        replaces, is_there, record["metrics"] = agreement.from_first(self._compare(step, record, intact.get(step)))
+        if is_there:
+            return False
         if later := [other for other in intact if other > step]:
             message = "%s: saving step %d removes the later checkpoints %s, which this run has left"
             _log.warning(message, self._directory, step, _listed(later))
         with self._write_errors():
-            if replaces or self._save_failed:
+            if agreement.from_first(replaces or self._save_failed):
                 self._prepare_again(step)
             self._damaged.pop(step, None)
             self._scores[step] = checkpoint_record.score(record["metrics"])
@@ -224,6 +222,13 @@ class Checkpoints:
             raise InputError(
                 f"{self._directory}: cannot keep checkpoints there ({_reason(error)}); name another directory"
             ) from error
+
+    def _compare(self, step: int, record: Record, present: Record | None) -> tuple[bool, bool, Metrics | None]:
+        """Whether something must be replaced, whether this very checkpoint is there, and the metrics to save."""
+        metrics = record["metrics"]
+        if present and metrics is None and present["leaves"] == record["leaves"]:
+            metrics = present["metrics"]
+        return step in find_steps(self._directory), present == record | {"metrics": metrics}, metrics
 
     def _prepare_again(self, step: int) -> None:
         """Sets aside what `step` replaces, and lets Orbax look at the directory anew."""

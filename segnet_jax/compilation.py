@@ -20,10 +20,15 @@ def compiler_options(platform: str) -> dict[str, Any]:
 class Compiled:
     """A jitted or pmapped function, compiled with `compiler_options(platform)` for the shapes and types it is given.
 
-    `jax.pmap` takes no compiler options itself.
+    `jax.pmap` takes no compiler options itself. With several processes, arrays come and go as they lie on the
+    devices of all of them, where `jax.pmap` itself would give each process its part.
+
+    Args:
+      mapped: the function.
+      platform: "cpu", "gpu" or "tpu"; by default there are no options.
     """
 
-    def __init__(self, mapped: Any, platform: str) -> None:
+    def __init__(self, mapped: Any, platform: str = "") -> None:
         self._mapped = mapped
         self._options = compiler_options(platform)
         self._executables: dict[Any, Any] = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from segnet_jax import experiment, metrics
+from segnet_jax import agreement, distributed, experiment, metrics
 from segnet_jax.data import pipeline
 from segnet_jax.errors import InputError
 from segnet_jax.trained import TrainedModel, load_trained
@@ -34,10 +34,12 @@ def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = Non
     trained = load_trained(workdir, overrides)
     config = trained.config
     dataset = eval_dataset_of(trained, workdir)
-    devices = jax.local_devices()
+    devices = distributed.devices()
     variables = eval_variables_of(trained, devices)
     evaluator = experiment.evaluator_of(config, trained.model, devices, trained.modalities)
     evaluation = evaluator(variables, dataset, boundary_f1=True, num_pictures=config.eval.pictures)
+    if not distributed.is_first():
+        return evaluation.report
     path = evaluation.write(workdir, config, dataset.split, trained.step, dataset.class_table)
     _log.info("Step %d on %s (%s):", trained.step, dataset.name, dataset.split)
     _log.info("%s", metrics.format_table(evaluation.report))
@@ -49,8 +51,8 @@ def eval_dataset_of(trained: TrainedModel, workdir: Path) -> pipeline.Dataset:
     """The evaluation split of the configuration of `trained`, which was read from `workdir`.
 
     Raises:
-      InputError: if its classes or modalities are not those that the network was trained on, or the network labels
-        nothing.
+      InputError: if its classes or modalities are not those that the network was trained on, the network labels
+        nothing, or processes differ in what they have.
     """
     if trained.config.train.procedure == "layerwise" and trained.config.layerwise.target == "input":
         raise InputError(
@@ -68,6 +70,9 @@ def eval_dataset_of(trained: TrainedModel, workdir: Path) -> pipeline.Dataset:
             f"The images of {dataset.name} have modalities of {pipeline.modalities_of(dataset)} channels, those that "
             f"{workdir} was trained on had {trained.modalities}; choose the data set of the run."
         )
+    agreement.require_same(
+        {**experiment.shared_keys(trained.config), "checkpoint": trained.step, "number of images": len(dataset)}
+    )
     return dataset
 
 

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from PIL import Image
 
-from segnet_jax import experiment, visualize
+from segnet_jax import distributed, experiment, visualize
 from segnet_jax.data.classes import ClassTable
 from segnet_jax.errors import InputError
 from segnet_jax.evaluate import Picture
@@ -43,7 +42,7 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
     trained = load_trained(workdir, overrides)
     config, model, modalities = trained.config, trained.model, trained.modalities
     dataset = eval_dataset_of(trained, workdir)
-    devices = jax.local_devices()
+    devices = distributed.devices()
     variables = eval_variables_of(trained, devices)
     normalize = experiment.normalization_of(config, modalities)
     cases: list[tuple[float, int | None]] = [(share, None) for share in config.eval.missing_pixels]
@@ -60,6 +59,8 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
         )
         columns.append(evaluation.pictures)
         _log.info("%-20s %s", _name(share, modality), evaluation.line())
+    if not distributed.is_first():
+        return rows
     path = workdir / "eval" / f"{dataset.split}-{trained.step}-missing.json"
     about = {"split": dataset.split, "step": trained.step, "missing_block": config.eval.missing_block}
     try:

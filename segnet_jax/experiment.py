@@ -17,9 +17,9 @@ import ml_collections
 import numpy as np
 import optax
 
-from segnet_jax import optimizers, preprocessing, pretrained, transfer
+from segnet_jax import distributed, optimizers, preprocessing, pretrained, transfer
 from segnet_jax.cache import user_cache_dir
-from segnet_jax.config import to_steps
+from segnet_jax.config import flatten, to_steps
 from segnet_jax.crf import DenseCRF
 from segnet_jax.data import create_dataset, pipeline
 from segnet_jax.data.augment import Augmentation
@@ -66,6 +66,12 @@ def model_of(config: ml_collections.ConfigDict, num_classes: int) -> Segmentatio
             raise InputError(f"model.{key}={fields[key]!r} is not known; choose one of {', '.join(_DTYPES)}.")
         fields[key] = _DTYPES[fields[key]]
     return create_model(fields.pop("name"), num_classes, axis_name=AXIS if shared else None, **fields)
+
+
+def shared_keys(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """What all processes of a run must have in common of its configuration: all but where and how each reads."""
+    own = ("data.root", "data.num_workers", "data.num_threads", "pretrained.path")
+    return {key: value for key, value in flatten(config).items() if key not in own}
 
 
 @dataclass(frozen=True)
@@ -266,8 +272,9 @@ def evaluator_of(
 def train_batches_of(
     config: ml_collections.ConfigDict, dataset: Dataset, devices: Sequence[jax.Device], first_step: int
 ) -> Generator[dict[str, jax.Array], None, None]:
-    """Training batches on `devices`, from the one after `first_step` on."""
+    """Training batches on `devices`, those of all processes, from the one after `first_step` on."""
     data = config.data
+    share = distributed.share_of(devices)
     batches = pipeline.train_batches(
         dataset,
         batch_size=config.train.batch_size,
@@ -278,6 +285,8 @@ def train_batches_of(
         image_size=data.image_size,
         num_workers=data.num_workers,
         num_threads=data.num_threads,
+        process_index=share.index,
+        process_count=share.count,
     )
     return pipeline.to_devices(batches, devices)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -16,13 +17,23 @@ class Interruption:
     A second Ctrl-C interrupts at once; further SIGTERMs change nothing, for schedulers repeat them. Outside the main
     thread, where Python gives no signals, it never sets anything.
 
+    With several processes a signal to one of them is one to all, and `signal` changes in `poll` alone, in all of them
+    at the same call.
+
+    Args:
+      agree: with several processes: from this one's number to the greatest of all.
+      announce: whether to say that a signal has come.
+
     Attributes:
       signal: the number of the signal that came, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Callable[[int], int] | None = None, *, announce: bool = True) -> None:
         """No signal yet."""
         self.signal: int | None = None
+        self._received = 0
+        self._agree = agree
+        self._announce = announce
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Interruption:
@@ -38,14 +49,22 @@ class Interruption:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    def poll(self) -> None:
+        """Hears of the other processes' signals; called by all of them equally often."""
+        if self._agree is not None and (agreed := self._agree(self._received)):
+            self.signal = agreed
+
     @property
     def exit_status(self) -> int:
         """128 plus the signal's number, as shells report a process that a signal ended."""
         return 128 + (self.signal or 0)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.signal is not None:
+        if number == signal.SIGINT and self._received:
             raise KeyboardInterrupt
-        self.signal = number
+        self._received = number
+        if self._agree is None:
+            self.signal = number
         # Not through a stream: the signal may have come while that was being written to.
-        os.write(2, b"\nStopping after this step; Ctrl-C leaves at once.\n")
+        if self._announce:
+            os.write(2, b"\nStopping after this step; Ctrl-C leaves at once.\n")

@@ -23,6 +23,7 @@ import optax
 from clu import metrics as clu_metrics
 
 from segnet_jax import experiment, lbfgs, losses
+from segnet_jax.compilation import Compiled
 from segnet_jax.data import pipeline
 from segnet_jax.data.pipeline import Dataset
 from segnet_jax.errors import InputError
@@ -178,9 +179,10 @@ class Layerwise:
             seed=config.seed,
             masking=self._masking,
         )
-        return jax.pmap(
+        mapped = jax.pmap(
             step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=self._devices, donate_argnums=(0,)
         )
+        return Compiled(mapped)
 
 
 def minibatch_step(

@@ -17,6 +17,7 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 from tqdm import tqdm
 
+from segnet_jax import distributed
 from segnet_jax.cache import enable_compilation_cache
 from segnet_jax.config import default_config, default_file, flatten
 from segnet_jax.errors import InputError
@@ -37,6 +38,25 @@ _MODE = flags.DEFINE_enum(
     "features of a segnet_flat.",
 )
 
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    "",
+    "HOST:PORT of process 0, where nothing else tells the processes of one run of each other (docs/distributed.md).",
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "How many processes are one run; 1 keeps this one by itself, whatever has started it."
+)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "The number of this process, from 0.")
+_HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
+    "heartbeat_timeout",
+    100,
+    "Seconds without a sign of life after which a process counts as lost, and the others end.",
+    lower_bound=10,
+)
+_INITIALIZATION_TIMEOUT = flags.DEFINE_integer(
+    "initialization_timeout", 300, "Seconds in which all processes have to arrive.", lower_bound=1
+)
+
 _log = logging.getLogger("segnet_jax")
 
 
@@ -44,30 +64,41 @@ def main(arguments: Sequence[str]) -> None:
     """Dispatches by --mode."""
     if len(arguments) > 1:
         raise app.UsageError(f"what is {arguments[1]!r}? Options begin with --, as in --workdir=runs/first.")
-    _log.addHandler(_LogHandler())
-    _log.setLevel(logging.INFO)
-    _log.propagate = False
     # JAX tells, at the level of information, which accelerators a machine does not have.
     absl_logging.set_verbosity(absl_logging.WARNING)
     enable_compilation_cache()
-    # Imported here, so that --help and mistakes on the command line are answered at once.
-    from segnet_jax import ablation, evaluate_checkpoint, evaluate_missing, train
-
-    workdir = Path(_WORKDIR.value).expanduser()
     try:
-        if _MODE.value == "train":
-            train.train_and_evaluate(_CONFIG.value, workdir)
-            return
-        overrides = config_flags.get_override_values(flags.FLAGS["config"])
-        if _MODE.value == "eval":
-            evaluate_checkpoint.evaluate_checkpoint(workdir, overrides)
-        elif _MODE.value == "missing":
-            evaluate_missing.evaluate_missing(workdir, overrides)
-        else:
-            ablation.study_features(workdir, overrides)
+        with distributed.join(
+            _COORDINATOR.value,
+            _NUM_PROCESSES.value,
+            _PROCESS_ID.value,
+            heartbeat_timeout=_HEARTBEAT_TIMEOUT.value,
+            initialization_timeout=_INITIALIZATION_TIMEOUT.value,
+        ):
+            _run()
     except (InputError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _run() -> None:
+    # Imported here, so that --help and mistakes on the command line are answered at once.
+    from segnet_jax import ablation, evaluate_checkpoint, evaluate_missing, train
+
+    _log.addHandler(_LogHandler())
+    _log.setLevel(logging.INFO if distributed.is_first() else logging.CRITICAL)
+    _log.propagate = False
+    workdir = Path(_WORKDIR.value).expanduser()
+    if _MODE.value == "train":
+        train.train_and_evaluate(_CONFIG.value, workdir)
+        return
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    if _MODE.value == "eval":
+        evaluate_checkpoint.evaluate_checkpoint(workdir, overrides)
+    elif _MODE.value == "missing":
+        evaluate_missing.evaluate_missing(workdir, overrides)
+    else:
+        ablation.study_features(workdir, overrides)
 
 
 class _LogHandler(logging.Handler):

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from segnet_jax import visualize
+from segnet_jax import agreement, visualize
 from segnet_jax.data import pipeline
 from segnet_jax.data.classes import ClassTable
-from segnet_jax.evaluate import Evaluation, Evaluator, Picture, Stopped
+from segnet_jax.evaluate import Evaluation, Evaluator, Picture, Stopped, union
 from segnet_jax.models.layers import SegmentationModel
 from segnet_jax.preprocessing import Normalize
 from segnet_jax.train_step import AXIS
@@ -117,7 +117,7 @@ class ReconstructionEvaluator(Evaluator):
             totals = totals + np.asarray(sums, np.float64)
             for i, index in enumerate(batch["index"].tolist()):
                 if index in shown:
-                    drawn = np.asarray(device_drawn).reshape(len(batch["index"]), *batch["image"].shape[1:3], 2, -1)
+                    drawn = pipeline.from_devices(device_drawn)
                     height, width = batch["size"][i]
                     image, both = batch["image"][i, :height, :width, :3], drawn[i, :height, :width]
                     pictures[index] = Picture(image, both[:, :, 0], both[:, :, 1])
@@ -128,4 +128,4 @@ class ReconstructionEvaluator(Evaluator):
             "explained_variance": float(1 - errors.sum() / variance) if variance else 0.0,
             "images": len(dataset),
         }
-        return ReconstructionEvaluation(report, [pictures[index] for index in sorted(pictures)])
+        return ReconstructionEvaluation(report, list(union(agreement.gather(pictures)).values()))

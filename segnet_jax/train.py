@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import ml_collections
 import numpy as np
 from clu import parameter_overview
 
-from segnet_jax import checkpoint, evaluate, experiment, transfer
+from segnet_jax import agreement, checkpoint, distributed, evaluate, experiment, transfer
 from segnet_jax import config as configs
 from segnet_jax.checkpoint import Checkpoints
 from segnet_jax.checks import check_batch_size, check_values
@@ -27,7 +28,7 @@ from segnet_jax.lock import workdir_lock
 from segnet_jax.progress import Progress
 from segnet_jax.train_step import TrainState
 from segnet_jax.trained import load_trained
-from segnet_jax.writer import MetricWriter
+from segnet_jax.writer import MetricWriter, NullWriter
 
 _log = logging.getLogger("segnet_jax")
 
@@ -37,7 +38,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
 
     Leaves in `workdir`: `config.json`, `checkpoints/`, `metrics.jsonl`, TensorBoard events, and of the last step (and
     of the end of each stage of layer-wise training) `eval/<split>-<step>.json` and the picture sheet
-    `eval/<split>-<step>.png`.
+    `eval/<split>-<step>.png`. With several processes, all call this, and process 0 writes.
 
     Args:
       config: as configs/default.py declares it.
@@ -51,15 +52,25 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
       FloatingPointError: if a loss or gradient is not finite; the last good checkpoint stays.
       SystemExit: after SIGTERM or Ctrl-C, once the state is saved.
     """
-    _refuse_another_run(workdir, config)
-    run = _Run(config, workdir)
-    _claim(workdir, config)
+    is_first = distributed.is_first()
+    with agreement.common_fate():
+        if is_first:
+            _refuse_another_run(workdir, config)
+        run = _Run(config, workdir)
+        if is_first:
+            _claim(workdir, config)
+    run.require_same()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(workdir_lock(workdir))
-        interruption = stack.enter_context(Interruption())
+        with agreement.common_fate():
+            if is_first:
+                stack.enter_context(workdir_lock(workdir))
+        _require_shared(workdir)
+        agree = agreement.DelayedMax(run.devices) if distributed.several() else None
+        interruption = stack.enter_context(Interruption(agree, announce=is_first))
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
+        stack.push(distributed.leave_if_lost)
         state, first_step = run.start(checkpoints)
-        writer = stack.enter_context(MetricWriter(workdir, resume_step=first_step))
+        writer = stack.enter_context(MetricWriter(workdir, resume_step=first_step) if is_first else NullWriter())
         if first_step == 0:
             writer.write_hparams(config.to_dict())
         return run.train(state, first_step, checkpoints, writer, interruption)
@@ -93,13 +104,27 @@ def _claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
         raise InputError(f"--workdir={workdir} cannot be written ({error.strerror}); choose another.") from error
 
 
+def _require_shared(workdir: Path) -> None:
+    """Refuses processes that do not see the same work directory: checkpoints are read by all of them."""
+    if not distributed.several():
+        return
+    path, mark = workdir / ".lock", secrets.token_hex()
+    with agreement.common_fate():
+        if distributed.is_first():
+            path.write_text(mark, encoding="utf-8")
+    mark = agreement.from_first(mark)
+    with agreement.common_fate():
+        if not path.is_file() or path.read_text(encoding="utf-8") != mark:
+            raise InputError(f"--workdir={workdir} is not the directory of process 0; choose one that all hosts share.")
+
+
 class _Run:
     """One run's data, network and rhythm."""
 
     def __init__(self, config: ml_collections.ConfigDict, workdir: Path) -> None:
         self.config = config
         self.workdir = workdir
-        self.devices = jax.local_devices()
+        self.devices = distributed.devices()
         check_values(config)
         check_batch_size(config, len(self.devices))
         self.train_data = experiment.dataset_of(config, config.data.train_split)
@@ -109,13 +134,25 @@ class _Run:
         self.procedure: EndToEnd | Layerwise = kind(config, self.train_data, self.devices)
         self.plan = self.procedure.plan
 
+    def require_same(self) -> None:
+        """Refuses processes that were not started alike."""
+        agreement.require_same(
+            {
+                **experiment.shared_keys(self.config),
+                "number of training images": len(self.train_data),
+                "number of evaluation images": len(self.eval_data),
+            }
+        )
+
     def start(self, checkpoints: Checkpoints) -> tuple[TrainState, int]:
         """The state to go on from, on the devices, and its step."""
         model, optimizer, channels = self.procedure.model, self.procedure.optimizer, sum(self.modalities)
-        if not checkpoint.exists(self.workdir / "checkpoints"):
-            for dataset in (self.train_data, self.eval_data):
-                check_examples(dataset)
-            state = self._transfer(experiment.initial_state_of(self.config, model, optimizer, channels))
+        if not agreement.from_first(checkpoint.exists(self.workdir / "checkpoints")):
+            with agreement.common_fate():
+                for dataset in (self.train_data, self.eval_data):
+                    check_examples(dataset)
+                state = experiment.initial_state_of(self.config, model, optimizer, channels)
+            state = agreement.broadcast(self._transfer(state))
             step = 0
             _log.info("%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))
         else:
@@ -127,6 +164,7 @@ class _Run:
                     f"{self.workdir} was trained on {before} images, and now the training split has {now}; restore "
                     "the data to resume it, or choose another --workdir to start anew."
                 )
+            agreement.require_same({"step of the newest checkpoint": step})
             state = saved["train_state"]
             _log.info("Resuming at step %d of %d.", step, self.plan.total_steps)
         return pipeline.replicate(state, self.devices), step
@@ -160,7 +198,7 @@ class _Run:
         """The steps after `first_step`, and the evaluations and checkpoints between them."""
         plan = self.plan
         report_path = evaluate.report_path(self.workdir, self.eval_data.split, plan.total_steps)
-        if first_step >= plan.total_steps and report_path.is_file():
+        if first_step >= plan.total_steps and agreement.from_first(report_path.is_file()):
             _log.info("This run is finished: step %d of %d.", first_step, plan.total_steps)
             report = json.loads(report_path.read_text(encoding="utf-8"))
             _log.info("%s", self.procedure.evaluator(first_step).result(report, []).table())
@@ -173,11 +211,12 @@ class _Run:
             self.config.train.batch_size,
             log_every=plan.log_every or plan.total_steps,
             stream=sys.stdout,
+            enabled=distributed.is_first(),
         )
         if (
             first_step
             and plan.evaluates(first_step)
-            and (checkpoints.read_metrics(first_step) is None or first_step == plan.total_steps)
+            and (agreement.from_first(checkpoints.read_metrics(first_step)) is None or first_step == plan.total_steps)
         ):
             # The run was stopped during this evaluation, or before its report was written.
             self._save(state, first_step, checkpoints, writer, interruption)
@@ -189,6 +228,7 @@ class _Run:
                 state, step_metrics = self.procedure.step_function(step)(state, batch)
                 # The host looks at a step's numbers when the next is under way, so the devices never wait for it.
                 recorder.add(step, step_metrics)
+                interruption.poll()
                 saves = interruption.signal is not None or plan.checkpoints(step)
                 if saves:
                     recorder.flush()
@@ -236,16 +276,27 @@ class _Run:
     ) -> dict[str, float] | None:
         """The scores of the evaluation split, logged and, if they are due in full, written; None if stopped."""
         in_full = self.plan.reports(step)
+
+        def should_stop() -> bool:
+            interruption.poll()
+            return interruption.signal is not None
+
         try:
             evaluation = self.procedure.evaluator(step)(
                 variables,
                 self.eval_data,
                 boundary_f1=in_full,
                 num_pictures=self.config.eval.pictures,
-                should_stop=lambda: interruption.signal is not None,
+                should_stop=should_stop,
             )
         except evaluate.Stopped:
             return None
+        if distributed.is_first():
+            self._report(evaluation, step, writer, in_full)
+        return evaluation.scores
+
+    def _report(self, evaluation: evaluate.Evaluation, step: int, writer: MetricWriter, in_full: bool) -> None:
+        """Logs an evaluation, and writes it if it is due in full."""
         scores, split = evaluation.scores, self.eval_data.split
         writer.write_scalars(
             step,
@@ -261,7 +312,6 @@ class _Run:
             _log.info("Written: %s and the sheet beside it.", path)
         else:
             _log.info("step %d: %s %s", step, split, evaluation.line())
-        return scores
 
 
 class _Recorder:

@@ -10,7 +10,7 @@ from typing import Any
 import ml_collections
 import optax
 
-from segnet_jax import checkpoint, experiment
+from segnet_jax import agreement, checkpoint, experiment
 from segnet_jax.checks import check_values
 from segnet_jax.config import apply_overrides, from_dict
 from segnet_jax.data.classes import ClassTable
@@ -62,7 +62,7 @@ def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> T
     if not checkpoint.exists(directory):
         raise InputError(f"{workdir} holds no checkpoint; give the --workdir of a training run.")
     with checkpoint.Checkpoints(directory, read_only=True) as checkpoints:
-        latest = checkpoints.latest_step()
+        latest = agreement.from_first(checkpoints.latest_step())
         if latest is None:
             raise InputError(f"{directory}: every checkpoint is damaged; train again, or restore a copy.")
         metadata = checkpoints.read_metadata(latest)

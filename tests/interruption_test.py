@@ -30,6 +30,27 @@ def test_a_second_ctrl_c_leaves_at_once_and_a_second_sigterm_does_not():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_with_other_processes_a_signal_is_what_all_agree_on(capfd):
+    told, answers = [], iter([0, 0, signal.SIGTERM])
+
+    def agree(number):
+        told.append(number)
+        return next(answers)
+
+    with Interruption(agree, announce=False) as interruption:
+        interruption.poll()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.signal is None
+        interruption.poll()
+        assert interruption.signal is None, "the others have not heard of it yet"
+        interruption.poll()
+        assert interruption.signal == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert told == [0, signal.SIGINT, signal.SIGINT]
+    assert capfd.readouterr().err == ""
+
+
 def test_outside_the_main_thread_nothing_is_installed():
     before = signal.getsignal(signal.SIGTERM)
     inside = []

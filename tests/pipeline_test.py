@@ -1,6 +1,5 @@
 """Tests for segnet_jax/data/pipeline.py."""
 
-import collections
 import itertools
 import multiprocessing
 
@@ -183,22 +182,21 @@ def test_a_run_resumes_at_any_step():
         assert_same(whole[first_step:], draw(9 - first_step, numbered(7), first_step=first_step))
 
 
+@pytest.mark.parametrize("with_replacement", [False, True])
 @pytest.mark.parametrize("process_count", [2, 4])
-def test_processes_share_the_examples_of_every_step(process_count):
-    def count(*batches):
-        return collections.Counter(
-            (example["image"].tobytes(), example["label"].tobytes()) for example in examples_of(batches)
-        )
-
-    whole = draw(5, numbered(11), batch_size=8)
+@pytest.mark.parametrize("first_step", [0, 3])
+def test_the_shares_of_the_processes_make_the_batch_of_one(process_count, first_step, with_replacement):
+    options = {"batch_size": 8, "first_step": first_step, "with_replacement": with_replacement}
+    whole = draw(5, numbered(11), **options)
     parts = [
-        draw(5, numbered(11), batch_size=8, process_index=index, process_count=process_count)
+        draw(5, numbered(11), **options, process_index=index, process_count=process_count)
         for index in range(process_count)
     ]
     for step, batch in enumerate(whole):
         shares = [part[step] for part in parts]
         assert [len(share["label"]) for share in shares] == [8 // process_count] * process_count
-        assert count(*shares) == count(batch)
+        # The same examples with the same augmentation, in the same places.
+        assert_same([batch], [{key: np.concatenate([share[key] for share in shares]) for key in batch}])
 
 
 def test_a_process_resumes_as_well():

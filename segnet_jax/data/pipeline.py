@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from segnet_jax import distributed
 from segnet_jax.data.augment import Augmentation, Example, resize
 from segnet_jax.data.classes import VOID, ClassTable
 from segnet_jax.errors import InputError
@@ -72,8 +73,8 @@ def train_batches(
 
     Epochs are shuffled anew, and follow each other without a gap: a batch may hold the end of one and the start of
     the next. With replacement there are no epochs: each place in a batch may hold any example, whatever the others
-    hold. Every process draws from the same global order, so the set of examples in a step is the same for any
-    number of processes.
+    hold. Each process has its part of the batch that one process would have, in order, so a step has the same examples
+    in the same places for any number of processes.
 
     Args:
       dataset: the training split.
@@ -102,8 +103,8 @@ def train_batches(
     else:
         examples = grain.MapDataset.source(dataset).seed(seed).shuffle().repeat(None)
     stream = examples.map(functools.partial(resize, size=image_size)).random_map(augmentation).map(_arrays)
-    batches = stream[process_index::process_count].batch(batch_size // process_count, drop_remainder=True)
-    yield from _iterate(batches[first_step:], num_workers, num_threads)
+    parts = stream.batch(batch_size // process_count, drop_remainder=True)
+    yield from _iterate(parts[process_index::process_count][first_step:], num_workers, num_threads)
 
 
 def eval_batches(
@@ -140,8 +141,8 @@ def eval_batches(
     padded_length = num_eval_batches(dataset, batch_size) * batch_size
     load = functools.partial(_load_padded, dataset=dataset, image_size=image_size, shape=shape)
     examples = grain.MapDataset.source(range(padded_length)).map(load)
-    batches = examples[process_index::process_count].batch(batch_size // process_count, drop_remainder=True)
-    yield from _iterate(batches, num_workers, num_threads)
+    parts = examples.batch(batch_size // process_count, drop_remainder=True)
+    yield from _iterate(parts[process_index::process_count], num_workers, num_threads)
 
 
 def num_eval_batches(dataset: Dataset, batch_size: int) -> int:
@@ -152,18 +153,41 @@ def num_eval_batches(dataset: Dataset, batch_size: int) -> int:
 def to_devices(
     batches: Iterator[Batch], devices: Sequence[jax.Device], depth: int = 2
 ) -> Generator[dict[str, jax.Array], None, None]:
-    """Batches split over the devices, [devices, b / devices, ...], sent `depth` ahead of use."""
+    """Batches split over the devices, [devices, b / devices, ...], sent `depth` ahead of use.
+
+    Args:
+      batches: this process's parts.
+      devices: of all processes.
+      depth: how many are sent before they are asked for.
+    """
     sharding = _sharding(devices, "batch")
+    share = distributed.share_of(devices)
 
     def put(batch: Batch) -> dict[str, jax.Array]:
-        split = {key: array.reshape(len(devices), -1, *array.shape[1:]) for key, array in batch.items()}
-        return jax.device_put(split, sharding)
+        rows = len(devices) // share.count
+        split = {key: array.reshape(rows, -1, *array.shape[1:]) for key, array in batch.items()}
+        if share.count == 1:
+            return jax.device_put(split, sharding)
+        return {
+            key: jax.make_array_from_process_local_data(sharding, array, (len(devices), *array.shape[1:]))
+            for key, array in split.items()
+        }
 
     # Sending is asynchronous, so a short queue of sent batches hides it.
     queue = collections.deque(put(batch) for batch in itertools.islice(batches, depth))
     while queue:
         yield queue.popleft()
         queue.extend(put(batch) for batch in itertools.islice(batches, 1))
+
+
+def from_devices(array: jax.Array) -> np.ndarray:
+    """This process's part of what a mapped function gives for a batch: [devices, b, ...] as [devices * b, ...]."""
+    if array.is_fully_addressable:
+        parts = np.asarray(array)
+    else:
+        shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start)
+        parts = np.concatenate([np.asarray(shard.data) for shard in shards])
+    return parts.reshape(-1, *parts.shape[2:])
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
