@@ -269,7 +269,11 @@ class Evaluator:
             void_pixels=void_pixels,
             images=len(dataset),
         )
-        report |= {"dataset": dataset.name, "samples": self._samples, "crf": self._crf and dataclasses.asdict(self._crf)}
+        report |= {
+            "dataset": dataset.name,
+            "samples": self._samples,
+            "crf": self._crf and dataclasses.asdict(self._crf),
+        }
         return Evaluation(report, [pictures[index] for index in sorted(pictures)])
 
     def _one_behind(

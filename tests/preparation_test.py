@@ -1,5 +1,6 @@
 """Tests for segnet_jax/data/preparation.py."""
 
+import contextlib
 import json
 import os
 import signal
@@ -16,8 +17,9 @@ from segnet_jax.data.camvid import Camvid
 from segnet_jax.data.classes import ClassTable
 from segnet_jax.data.folder import Folder
 from segnet_jax.data.pipeline import modalities_of
-from segnet_jax.data.preparation import prepare_records, verify_records
+from segnet_jax.data.preparation import default_examples_per_shard, prepare_records, verify_records
 from segnet_jax.data.record_index import RecordIndex
+from segnet_jax.data.record_shard import write_shard
 from segnet_jax.data.records import Records
 from segnet_jax.data.synthetic import SyntheticScenes
 from segnet_jax.errors import InputError
@@ -98,24 +100,12 @@ def test_records_are_the_examples_of_the_data_set(tmp_path, create, compression)
     }
 
 
-def test_the_size_of_shards_grows_with_the_data_set(tmp_path):
-    class Long(SyntheticScenes):
-        """Of one scene, again and again."""
-
-        def __getitem__(self, index):
-            return super().__getitem__(0)
-
-    def shards_of(length, **options):
-        output = str(tmp_path / f"{length}{options}")
-        split = prepare_records([Long("train", (1, 1), length)], output, **options).splits["train"]
-        return split.examples_per_shard, [shard.examples for shard in split.shards]
-
-    assert shards_of(130) == (64, [64, 64, 2])
-    assert shards_of(130, examples_per_shard=100) == (100, [100, 30])
-    # Not more than 256: 16385 examples need 65 a shard.
-    size, counts = shards_of(16_385)
-    assert size == 65
-    assert counts == [65] * 252 + [5]
+@pytest.mark.parametrize(
+    ("length", "expected"), [(1, 64), (367, 64), (64 * 256, 64), (64 * 256 + 1, 65), (1_000_000, 3907)]
+)
+def test_the_size_of_shards_grows_with_the_data_set(length, expected):
+    assert default_examples_per_shard(length) == expected
+    assert -(-length // expected) <= 256
 
 
 def test_several_processes_write_the_same_files(tmp_path):
@@ -149,8 +139,7 @@ def prepare_until(examples, *arguments, **options):
         prepare_records(*arguments, report=report, **options)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_interrupted_preparation_goes_on(tmp_path, workers):
+def test_an_interrupted_preparation_goes_on(tmp_path):
     datasets = [scenes(7), scenes(5, "val")]
     options = {"examples_per_shard": 2}
     prepare_records(datasets, str(tmp_path / "whole"), **options)
@@ -165,9 +154,7 @@ def test_an_interrupted_preparation_goes_on(tmp_path, workers):
         Records(str(output), "val")
     before = times_of(output)
     reported = []
-    prepare_records(
-        datasets, str(output), **options, workers=workers, report=lambda done, total: reported.append((done, total))
-    )
+    prepare_records(datasets, str(output), **options, report=lambda done, total: reported.append((done, total)))
     assert reported[0] == (6, 12)
     assert files_of(output) == files_of(tmp_path / "whole")
     kept = [name for name, changed in times_of(output).items() if before.get(name) == changed]
@@ -286,7 +273,7 @@ def test_an_output_that_cannot_be_is_refused(tmp_path):
 
 
 def test_the_index_tells_where_the_records_come_from(tmp_path):
-    prepare_records([scenes()], str(tmp_path), sources={"data.name": "synthetic", "seed": 0})
+    prepare_records([scenes()], str(tmp_path), source={"data.name": "synthetic", "seed": 0})
     values = json.loads((tmp_path / "index.json").read_text())
     assert (values["name"], values["modalities"], values["compression"]) == ("synthetic", [3], "zstd")
     split = values["splits"]["train"]
@@ -340,12 +327,30 @@ def test_preparation_in_a_bucket(tmp_path):
         assert_same_examples(Records(url, "val"), datasets[1])
 
 
-def shards_listed(path):
-    try:
-        index = RecordIndex.from_json(path.read_text(), path)
-    except FileNotFoundError:
-        return 0
-    return len(index.splits["train"].shards)
+def start_preparation(output):
+    """A preparation by two workers that takes far longer than any test waits, as a process group of its own."""
+    command = [sys.executable, "-m", "segnet_jax.data.prepare", "--split=train", "--examples_per_shard=3"]
+    command += ["--config.data.train_scenes=4000", "--config.data.scene_size=(9, 12)", f"--output={output}"]
+    return subprocess.Popen(
+        [*command, "--workers=2"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=output.parent,
+    )
+
+
+def wait_for_shards(number, output, process):
+    deadline = time.monotonic() + 300
+    while True:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        with contextlib.suppress(FileNotFoundError):
+            index = RecordIndex.from_json((output / "unfinished.json").read_text(), "")
+            if len(index.splits["train"].shards) >= number:
+                return
+        time.sleep(0.01)
 
 
 def living_members_of(group):
@@ -363,50 +368,43 @@ def living_members_of(group):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_a_killed_preparation_leaves_no_process_and_goes_on(tmp_path):
-    command = [sys.executable, "-m", "segnet_jax.data.prepare", "--split=train", "--examples_per_shard=3"]
-    command += ["--config.data.train_scenes=400", "--config.data.scene_size=(9, 12)", f"--output={tmp_path / 'out'}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
-    with subprocess.Popen(
-        [*command, "--workers=2"], env=environment, stderr=subprocess.PIPE, start_new_session=True, cwd=tmp_path
-    ) as process:
-        deadline = time.monotonic() + 300
-        while shards_listed(tmp_path / "out" / "unfinished.json") < 2:
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+    output = tmp_path / "out"
+    with start_preparation(output) as process:
+        wait_for_shards(2, output, process)
         process.kill()
         process.communicate(timeout=300)
-    assert not (tmp_path / "out" / "index.json").exists()
+    deadline = time.monotonic() + 300
     while living_members_of(process.pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    before = times_of(tmp_path / "out")
-    index = RecordIndex.from_json((tmp_path / "out" / "unfinished.json").read_text(), "")
-    dataset = scenes(400)
-    prepare_records([dataset], str(tmp_path / "out"))
-    after = times_of(tmp_path / "out")
-    for shard in index.splits["train"].shards:
-        assert after[shard.file] == before[shard.file]
-    source = index.splits["train"].source
-    prepare_records([dataset], str(tmp_path / "whole"), examples_per_shard=3, sources=source)
-    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+    assert not (output / "index.json").exists()
+    split = RecordIndex.from_json((output / "unfinished.json").read_text(), "").splits["train"]
+    dataset, before, reported = scenes(4000), times_of(output), []
+    # The shards are those of an undisturbed preparation, ...
+    for shard in split.shards[:5]:
+        number = int(shard.file.split("-")[1])
+        assert write_shard(dataset, split.range_of(number), tmp_path / "shard", "zstd").sha256 == shard.sha256
+        assert (tmp_path / "shard").read_bytes() == (output / shard.file).read_bytes()
+    # ... and what goes on starts with them.
+    done = sum(shard.examples for shard in split.shards)
+
+    def report(done, total):
+        reported.append((done, total))
+        if len(reported) > 5:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        prepare_records([dataset], str(output), report=report)
+    assert reported == [(done + count, 4000) for count in range(6)]
+    assert [times_of(output)[shard.file] for shard in split.shards] == [before[shard.file] for shard in split.shards]
 
 
 def test_ctrl_c_is_answered_in_a_line(tmp_path):
-    command = [sys.executable, "-m", "segnet_jax.data.prepare", "--split=train", "--examples_per_shard=3"]
-    command += ["--config.data.train_scenes=4000", "--workers=2", f"--output={tmp_path / 'out'}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
-    with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path
-    ) as process:
-        deadline = time.monotonic() + 300
-        while shards_listed(tmp_path / "out" / "unfinished.json") < 1:
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+    with start_preparation(tmp_path / "out") as process:
+        wait_for_shards(1, tmp_path / "out", process)
         # To all processes of the terminal, as the terminal sends it.
         os.killpg(process.pid, signal.SIGINT)
         _, error = process.communicate(timeout=300)
     assert process.returncode == 130
-    lines = [line for line in error.splitlines() if line and "examples" not in line]
+    lines = [line for line in error.splitlines() if "examples" not in line]
     assert lines == ["Stopped; the same command goes on with the shards that are finished."]

@@ -24,8 +24,8 @@ def test_a_configuration_is_prepared(tmp_path, capsys):
     assert found.err.splitlines()[-1].startswith("8/8 examples  ")
     assert (len(Records(str(output), "train")), len(Records(str(output), "val"))) == (5, 3)
     source = json.loads((output / "index.json").read_text())["splits"]["train"]["source"]
-    assert source["seed"] == 3
-    assert (source["data.name"], source["data.train_scenes"], source["data.scene_size"]) == ("synthetic", 5, [9, 12])
+    sizes = {"data.scene_size": [9, 12], "data.train_scenes": 5, "data.eval_scenes": 3}
+    assert source == {"data.name": "synthetic", "seed": 3, **sizes}
     # The same command has nothing left to do.
     assert main([f"--output={output}", *TINY, "--config.seed=3"]) == 0
     assert capsys.readouterr().err.splitlines() == ["8/8 examples"]
@@ -37,7 +37,9 @@ def test_splits_files_and_compression_are_chosen(tmp_path, capsys):
     arguments = ["--config.data.name=camvid", f"--config.data.root={root}", "--split=test", "--compression=none"]
     assert main([f"--output={output}", *arguments, "--workers=1"]) == 0
     assert f"{output} holds camvid: test 2 examples in 1 shards" in capsys.readouterr().out
-    assert json.loads((output / "index.json").read_text())["compression"] == "none"
+    values = json.loads((output / "index.json").read_text())
+    assert values["compression"] == "none"
+    assert values["splits"]["test"]["source"] == {"data.name": "camvid", "data.root": str(root)}
     assert [path.name for path in sorted(output.iterdir())] == ["index.json", "test-00000-of-00001.array_record"]
 
 
@@ -110,9 +112,9 @@ def test_progress_in_bytes_is_shown_in_megabytes():
 
 def test_progress_on_a_terminal_is_a_bar():
     stream = Terminal()
-    progress = Progress("examples", stream=stream)
-    for done in (3, 3, 5, 8):
-        progress(done, 8)
+    with Progress("examples", stream=stream) as progress:
+        for done in (3, 3, 5, 8):
+            progress(done, 8)
     bars = stream.getvalue().split("\r")
     assert "3/8" in bars[1]
     assert "8/8" in bars[-1]

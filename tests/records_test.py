@@ -90,22 +90,24 @@ def test_examples_are_found_by_position(prepared):
             records.shape(index)
 
 
-def batches_of(dataset, num_workers):
+def drawn_from(dataset, **options):
     augmentation = Augmentation(scale=(0.7, 1.4), crop_size=(11, 13), flip=True, brightness=0.3, hue=0.1)
-    options = {"batch_size": 6, "num_workers": num_workers}
-    drawn = train_batches(dataset, seed=5, augmentation=augmentation, **options)
+    drawn = train_batches(dataset, seed=5, augmentation=augmentation, batch_size=6, **options)
     first = list(itertools.islice(drawn, 5))
     drawn.close()
-    return first + list(eval_batches(dataset, image_size=(9, 9), **options))
+    return first
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_batches_are_those_of_the_files(folder, prepared, num_workers):
-    expected = batches_of(files_of(folder), 0)
-    for found, batch in zip(batches_of(Records(str(prepared), "train"), num_workers), expected, strict=True):
-        assert found.keys() == batch.keys()
-        for key, array in batch.items():
-            np.testing.assert_array_equal(found[key], array)
+def test_batches_are_those_of_the_files(folder, prepared):
+    records, files = Records(str(prepared), "train"), files_of(folder)
+    expected = drawn_from(files)
+    in_order = [list(eval_batches(dataset, image_size=(9, 9), batch_size=6)) for dataset in (records, files)]
+    # Worker processes take the data set along.
+    for found in (drawn_from(records), drawn_from(records, num_workers=2)):
+        for batch, other in zip(found + in_order[0], expected + in_order[1], strict=True):
+            assert batch.keys() == other.keys()
+            for key, array in batch.items():
+                np.testing.assert_array_equal(array, other[key])
 
 
 def test_training_is_that_of_the_files(folder, prepared, tmp_path):
@@ -117,7 +119,7 @@ def test_training_is_that_of_the_files(folder, prepared, tmp_path):
         config.augment.scale, config.augment.crop_size = (0.8, 1.2), (16, 24)
         config.augment.contrast = 0.2
         config.loss.class_weights = "median_frequency"
-        config.train.duration = "4 steps"
+        config.train.duration, config.train.eval_every = "3 steps", "0 steps"
         states.append(train.train_and_evaluate(config, tmp_path / name))
     assert jax.tree.structure(states[0]) == jax.tree.structure(states[1])
     for leaf, other in zip(*map(jax.tree.leaves, states), strict=True):
@@ -233,4 +235,6 @@ def test_a_cache_that_cannot_be_written_is_told(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with gs_in_memory():
         prepare_records([files_of(folder, "val")], "gs://bucket/street")
-        assert "set the environment variable XDG_CACHE_HOME to a folder that can." in message("gs://bucket/street", "val")
+        assert "set the environment variable XDG_CACHE_HOME to a folder that can." in message(
+            "gs://bucket/street", "val"
+        )

@@ -10,7 +10,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +34,6 @@ from segnet_jax.data.record_shard import COMPRESSIONS, encode, write_shard
 from segnet_jax.data.records import size_fault
 from segnet_jax.errors import InputError
 
-_MIN_EXAMPLES_PER_SHARD, _MAX_SHARDS = 64, 256
-
 Report = Callable[[int, int], None]
 """Is told now and then how many examples are done, and of how many."""
 
@@ -44,7 +42,7 @@ def prepare_records(
     datasets: Sequence[Dataset],
     output: str,
     *,
-    sources: Mapping[str, Any] | None = None,
+    source: Mapping[str, Any] | None = None,
     workers: int = 1,
     examples_per_shard: int = 0,
     compression: str = "",
@@ -59,10 +57,9 @@ def prepare_records(
     Args:
       datasets: one or more splits.
       output: the folder, made if it does not exist; it may lie in an object store.
-      sources: the settings that the data set came from, for people who read the index.
+      source: the settings that the data set was made with, for people who read the index.
       workers: processes; 1 takes none but this one.
-      examples_per_shard: 0 takes that of an earlier preparation of the split, or else 64, and more where that would
-        make more than 256 shards.
+      examples_per_shard: 0 takes that of an earlier preparation of the split, or else the default.
       compression: one of `COMPRESSIONS`; "" takes that of what is in the folder, or else zstd.
       report: is told of the progress.
 
@@ -80,7 +77,7 @@ def prepare_records(
     with storage.errors(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
     with _local_folder(folder) as local:
-        index = _plan(folder, datasets, sources or {}, examples_per_shard, compression)
+        index = _plan(folder, datasets, source or {}, examples_per_shard, compression)
         tasks = [
             _Task(dataset.split, number, split.file_of(dataset.split, number), split.range_of(number))
             for dataset in datasets
@@ -102,6 +99,11 @@ def prepare_records(
         report(total, total)
         _finish(folder, index)
     return index.finished()
+
+
+def default_examples_per_shard(length: int) -> int:
+    """64, or as many more as keep a split of `length` examples to 256 shards."""
+    return max(64, -(-length // 256))
 
 
 def verify_records(folder: str, *, workers: int = 8, report: Report = lambda done, total: None) -> list[str]:
@@ -132,6 +134,7 @@ def verify_records(folder: str, *, workers: int = 8, report: Report = lambda don
         return fault
 
     faults, done = [], 0
+    report(done, total)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         for shard, fault in zip(shards, pool.map(check, shards), strict=True):
             faults += [fault] if fault else []
@@ -161,7 +164,7 @@ def _local_folder(folder: epath.Path) -> Iterator[Path]:
 
 
 def _plan(
-    folder: epath.Path, datasets: Sequence[Dataset], sources: Mapping[str, Any], per_shard: int, compression: str
+    folder: epath.Path, datasets: Sequence[Dataset], source: Mapping[str, Any], per_shard: int, compression: str
 ) -> RecordIndex:
     """The index of the folder as it is, with those shards that are there, and the splits to come."""
     known = read_unfinished(folder)
@@ -176,8 +179,8 @@ def _plan(
     for dataset in datasets:
         before = index.splits.get(dataset.split)
         length = len(dataset)
-        default = before.examples_per_shard if before else max(_MIN_EXAMPLES_PER_SHARD, -(-length // _MAX_SHARDS))
-        split = RecordSplit(length, per_shard or default, _fingerprint_of(dataset), dict(sources))
+        default = before.examples_per_shard if before else default_examples_per_shard(length)
+        split = RecordSplit(length, per_shard or default, _fingerprint_of(dataset), dict(source))
         shards: list[Shard] = []
         if before is not None:
             _refuse_another(folder, before, split, ("examples", "fingerprint", "examples_per_shard"))
@@ -259,7 +262,7 @@ class _Job:
 
 def _run(
     job: _Job, tasks: Sequence[_Task], workers: int, on_progress: Callable[[int], None]
-) -> Iterator[tuple[str, Shard]]:
+) -> Generator[tuple[str, Shard], None, None]:
     """Runs the tasks; gives each result as it comes."""
     workers = min(workers, len(tasks))
     if workers < 2:
@@ -278,7 +281,8 @@ def _run(
     counter, stopped = context.Value("q", 0), context.Value("b", 0)
     pool = concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker, (job, counter, stopped))
     try:
-        waiting = {pool.submit(_run_in_worker, task) for task in tasks}
+        with _interrupts_held():
+            waiting = {pool.submit(_run_in_worker, task) for task in tasks}
         while waiting:
             finished, waiting = concurrent.futures.wait(waiting, 0.2, concurrent.futures.FIRST_COMPLETED)
             on_progress(counter.value)
@@ -293,6 +297,19 @@ def _run(
         pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Holds Ctrl-C back from this thread for a moment, and from the processes that it starts meanwhile for good.
+
+    A terminal sends it to all processes; the first of them is to see to the others.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _worker: tuple[_Job, Any, Any] | None = None
 
 
@@ -303,8 +320,6 @@ class _StoppedError(Exception):
 def _start_worker(job: _Job, counter: Any, stopped: Any) -> None:
     global _worker
     _worker = job, counter, stopped
-    # Ctrl-C goes to all processes of a terminal; the first of them sees to the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 import ml_collections
 from absl import flags
@@ -27,8 +27,11 @@ from segnet_jax.data.record_index import RecordIndex
 from segnet_jax.data.record_shard import COMPRESSIONS
 from segnet_jax.errors import InputError
 
-# How the images are read is no matter of the data set.
-_OF_READING = ("classes", "image_size", "num_threads", "num_workers", "train_split", "eval_split")
+# What makes a data set, besides its files and its class table.
+_SETTINGS = {
+    "synthetic": ("seed", "data.scene_size", "data.train_scenes", "data.eval_scenes"),
+    "folder": ("data.root", "data.val_fraction", "data.mask_suffix"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped; the same command goes on with the shards that are finished.", file=sys.stderr)
+        print("Stopped; the same command goes on with the shards that are finished.", file=sys.stderr)
         return 130
     print(f"{output} holds {index.name}: {_contents(index)}.")
     print(f"Train on it with --config.data.name=records --config.data.root={output}")
@@ -77,6 +80,13 @@ class Progress:
         self._shown = -1
         self._due = 0.0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
     def __call__(self, done: int, total: int) -> None:
         """Shows that `done` of `total` are done; the first call says what an earlier run had done."""
         now = self._clock()
@@ -88,8 +98,6 @@ class Progress:
                 self._bar = tqdm(total=total, initial=done, file=self._stream, dynamic_ncols=True, **unit)
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
-            if done == total:
-                self._bar.close()
         elif done != self._shown and (now >= self._due or done == total):
             start, before = self._first
             text = f"{done / self._scale:.0f}/{total / self._scale:.0f} {self._unit}"
@@ -104,24 +112,27 @@ def _prepare(config: ml_collections.ConfigDict, output: str, options: argparse.N
     # Imported here, so that --help and mistakes on the command line are answered at once.
     from segnet_jax import experiment
     from segnet_jax.checks import check_values
+    from segnet_jax.config import flatten
 
     check_values(config)
     wanted = options.split.split(",") if options.split else [config.data.train_split, config.data.eval_split]
     datasets = [experiment.dataset_of(config, split) for split in dict.fromkeys(wanted)]
-    sources = {f"data.{key}": value for key, value in config.data.to_dict().items() if key not in _OF_READING}
-    return prepare_records(
-        datasets,
-        output,
-        sources={**sources, "seed": config.seed},
-        workers=options.workers,
-        examples_per_shard=options.examples_per_shard,
-        compression=options.compression,
-        report=Progress("examples"),
-    )
+    values = flatten(config)
+    with Progress("examples") as progress:
+        return prepare_records(
+            datasets,
+            output,
+            source={key: values[key] for key in ("data.name", *_SETTINGS.get(config.data.name, ("data.root",)))},
+            workers=options.workers,
+            examples_per_shard=options.examples_per_shard,
+            compression=options.compression,
+            report=progress,
+        )
 
 
 def _verify(output: str, workers: int) -> int:
-    faults = verify_records(output, workers=workers, report=Progress("bytes"))
+    with Progress("bytes") as progress:
+        faults = verify_records(output, workers=workers, report=progress)
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     if not faults:
@@ -139,9 +150,12 @@ def _contents(index: RecordIndex) -> str:
 def _read_config(arguments: list[str]) -> ml_collections.ConfigDict:
     from segnet_jax.main import parse_flags
 
+    arguments = ["prepare", *arguments]
     flag_values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "The configuration.", lock_config=True, flag_values=flag_values)
-    parse_flags(["prepare", *arguments], flag_values)
+    config_flags.DEFINE_config_file(
+        "config", None, "The configuration.", lock_config=True, flag_values=flag_values, sys_argv=arguments
+    )
+    parse_flags(arguments, flag_values)
     return flag_values.config
 
 

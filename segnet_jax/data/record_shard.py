@@ -37,7 +37,7 @@ def encode(example: Example) -> bytes:
         raise ValueError(f"an example has image {image.dtype} {image.shape} and label {label.dtype} {label.shape}")
     name = example["name"].encode("utf-8", "surrogateescape")
     header = _HEADER.pack(_MAGIC, *image.shape, len(name))
-    return b"".join((header, name, np.ascontiguousarray(image), np.ascontiguousarray(label)))
+    return b"".join((header, name, np.ascontiguousarray(image).data, np.ascontiguousarray(label).data))
 
 
 def decode(record: bytes) -> Example:

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def download(source: epath.Path, target: Path, sha256: str) -> None:
     Raises:
       InputError: if it cannot be read, `target` cannot be written, or the digest is another than `sha256`.
     """
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
     digest = hashlib.sha256()
     try:
         with open(temporary, "wb") as file:
