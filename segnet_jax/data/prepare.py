@@ -72,7 +72,7 @@ class Progress:
         every: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._unit, self._scale = ("MB", 1e6) if unit == "bytes" else (unit, 1)
+        self._unit, self._scale = ("MB", 1e6) if unit == "bytes" else (unit, 1.0)
         self._every, self._clock = every, clock
         self._stream = stream or sys.stderr
         self._bar: Any = None
