@@ -23,6 +23,9 @@ class Bucket(MemoryFileSystem):
     def _strip_protocol(cls, path):
         return super()._strip_protocol(path.removeprefix("gs://"))
 
+    def makedirs(self, path, exist_ok=False):
+        """Does nothing: an object store has no empty folders."""
+
     def _open(self, path, mode="rb", **options):
         self.opened.append((path, mode))
         return super()._open(path, mode, **options)

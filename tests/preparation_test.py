@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from etils import epath
 
 from segnet_jax.data import storage
 from segnet_jax.data.camvid import Camvid
@@ -257,6 +258,29 @@ def test_a_folder_has_one_preparation_at_a_time(tmp_path):
     ):
         prepare_records([scenes()], str(tmp_path))
     prepare_records([scenes()], str(tmp_path))
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_folder_of_other_files_is_refused(tmp_path, remote):
+    source = tmp_path / "source"
+    dataset = folder_of_many_sizes(source)
+    with gs_in_memory() as (store, _):
+        if remote:
+            storage.write_text(epath.Path("gs://bucket/source/images/0.jpg"), "an image")
+        output = "gs://bucket/source" if remote else str(source)
+        with pytest.raises(InputError) as error:
+            prepare_records([dataset], output)
+        assert str(error.value) == (
+            f"{output} holds files that are no records, such as images; choose an empty folder as --output."
+        )
+        assert list(store) == ["/bucket/source/images/0.jpg"] * remote
+    assert sorted(path.name for path in source.iterdir()) == ["images", "masks"]
+    # A folder that only looks empty, or that a preparation left before its first index was whole, will do.
+    for name in (".hidden", "unfinished.json.tmp"):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / name).write_text("")
+    prepare_records([dataset], str(tmp_path / "out"))
+    assert_same_examples(Records(str(tmp_path / "out"), "train"), dataset)
 
 
 def test_an_output_that_cannot_be_is_refused(tmp_path):

@@ -170,6 +170,8 @@ def _plan(
     known = read_unfinished(folder)
     if known is None and storage.size_of(folder / INDEX_FILE) is not None:
         known = read_index(folder)
+    if known is None:
+        _refuse_other_files(folder)
     first = datasets[0]
     compression = compression or (known.compression if known else next(iter(COMPRESSIONS)))
     index = RecordIndex(first.name, first.class_table, modalities_of(first), compression, {})
@@ -190,6 +192,21 @@ def _plan(
             index.name, index.class_table, index.modalities, index.compression, {**index.splits, dataset.split: split}
         ).with_shards(dataset.split, shards)
     return index
+
+
+def _refuse_other_files(folder: epath.Path) -> None:
+    """Raises InputError if a folder without an index holds anything; hidden files do not count."""
+    with storage.errors(folder, "read"):
+        try:
+            names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        except FileNotFoundError:  # an object store has no empty folders
+            return
+    # What a preparation leaves that was killed while it wrote its first index.
+    names = [name for name in names if name != f"{UNFINISHED_FILE}.tmp"]
+    if names:
+        raise InputError(
+            f"{folder} holds files that are no records, such as {names[0]}; choose an empty folder as --output."
+        )
 
 
 def _fingerprint_of(dataset: Dataset) -> str:
