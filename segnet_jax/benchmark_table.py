@@ -157,19 +157,18 @@ def _input(results: dict[str, Any]) -> str:
         name: results["train_batch"] / min(model["seconds"]["train_step"][setting] for setting in model["ours"])
         for name, model in results["models"].items()
     }
-    fastest = max(consumed.values())
+    fastest, feed = max(consumed.values()), results.get("feed_images_per_second", 0.0)
     wanted = {
         "twice what this device consumes": 2 * fastest,
         "what 8 devices of this kind consume": 8 * fastest,
-        **({"--feed": results["feed_images_per_second"]} if results.get("feed_images_per_second") else {}),
+        **({f"--feed={feed:g}": feed} if feed else {}),
     }
     needs = [
         [label, f"{rate:.3g}", *(_workers_for(rate, found) for found in rates.values())]
         for label, rate in wanted.items()
     ]
     delivered = [
-        [str(count) if count else "0 (threads)", *(f"{found[count]:.0f}" for found in rates.values())]
-        for count in next(iter(rates.values()))
+        [_count(count), *(f"{found[count]:.0f}" for found in rates.values())] for count in next(iter(rates.values()))
     ]
     text = ", ".join(f"{rate:.3g} images/s (`{name}`)" for name, rate in consumed.items())
     sources = [f"from {source}" for source in rates]
@@ -186,9 +185,13 @@ def _workers_for(rate: float, found: dict[int, float]) -> str:
     """The smallest number of workers that delivers `rate`, by what was found; "~N" where none does."""
     enough = [count for count, delivered in found.items() if delivered >= rate]
     if enough:
-        return str(min(enough))
+        return _count(min(enough))
     most = max(found)
     return f"~{math.ceil(rate / found[most] * max(1, most))}"
+
+
+def _count(workers: int) -> str:
+    return str(workers) if workers else "0 (threads)"
 
 
 def _startup(seconds: dict[str, float]) -> str:

@@ -117,8 +117,8 @@ def test_input_is_held_against_what_the_networks_consume():
     assert "| worker processes | from PNG files | from records |" in text
     assert "| 0 (threads) | 3 | 30 |" in text
     assert "| 4 | 8 | 30 |" in text
-    assert "| twice what this device consumes | 4 | 4 | 0 |" in text
+    assert "| twice what this device consumes | 4 | 4 | 0 (threads) |" in text
     # 16 images/s at 2 images/s and process; 100 at 7.5.
-    assert "| what 8 devices of this kind consume | 16 | ~8 | 0 |" in text
-    assert "| --feed | 100 | ~50 | ~14 |" in text
+    assert "| what 8 devices of this kind consume | 16 | ~8 | 0 (threads) |" in text
+    assert "| --feed=100 | 100 | ~50 | ~14 |" in text
     assert "--feed" not in benchmark_table.markdown(results | {"feed_images_per_second": 0.0})
