@@ -29,6 +29,8 @@ def get_config(name: str = "segnet_basic") -> ml_collections.ConfigDict:
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = "30 steps"
     config.optimizer.momentum = 0.9
+    # FCN-Basic's decoders have no BatchNorm: without a bound its loss is not finite after some 50 steps.
+    config.optimizer.clip_norm = 1.0
     config.train.duration = "10 epochs"
     config.train.batch_size = 4
     config.train.eval_every = "0 steps"

@@ -21,6 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.image_size = ()  # images and masks are resized to this, for training and evaluation
     config.data.train_split = "train"
     config.data.eval_split = "val"  # evaluated in training; the best checkpoint is the best on it
+    config.data.max_images = 0  # use only the first so many images of each split, to try something out; 0 uses all
     config.data.num_workers = 0  # reading processes; 0 uses threads only
     config.data.num_threads = 2  # reading threads of each process
     # Of `folder`: names, or dicts of name, id, color and ignored; () makes the program suggest a table.

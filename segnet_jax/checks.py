@@ -14,6 +14,7 @@ from segnet_jax.models import models_with_vgg16
 # Of numbers: the smallest value, the greatest, and whether the greatest itself is allowed.
 _RANGES = {
     "seed": (0, 2**31, False),
+    "data.max_images": (0, math.inf, False),
     "data.num_workers": (0, 1024, True),
     "data.num_threads": (0, 1024, True),
     "data.val_fraction": (0, 1, True),

@@ -25,6 +25,7 @@ from segnet_jax.data import create_dataset, pipeline
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.class_weights import cached_label_statistics, class_weights
 from segnet_jax.data.pipeline import Dataset
+from segnet_jax.data.subset import Subset
 from segnet_jax.errors import InputError
 from segnet_jax.evaluate import Evaluator, exact_batch_stats
 from segnet_jax.masking import Masking
@@ -37,7 +38,7 @@ _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def dataset_of(config: ml_collections.ConfigDict, split: str) -> Dataset:
-    """A split of the configured data set."""
+    """A split of the configured data set, or the first images of it."""
     data = config.data
     dataset = create_dataset(
         data.name,
@@ -53,7 +54,7 @@ def dataset_of(config: ml_collections.ConfigDict, split: str) -> Dataset:
     )
     if not len(dataset):
         raise InputError(f"The split {split!r} of {data.name} is empty; give it images, or name another split.")
-    return dataset
+    return Subset(dataset, data.max_images) if data.max_images else dataset
 
 
 def model_of(config: ml_collections.ConfigDict, num_classes: int) -> SegmentationModel:

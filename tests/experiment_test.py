@@ -97,6 +97,13 @@ def test_a_wrong_value_is_refused_by_its_key(key, value, message):
         experiment.dataset_of(config, "train")
 
 
+def test_the_first_images_of_each_split():
+    config = config_with(data__train_scenes=7, data__eval_scenes=3, data__scene_size=(20, 24))
+    for max_images, lengths in ((0, (7, 3)), (5, (5, 3)), (2, (2, 2))):
+        config.data.max_images = max_images
+        assert tuple(len(experiment.dataset_of(config, split)) for split in ("train", "val")) == lengths
+
+
 def test_the_plan_counts_in_steps():
     config = config_with(
         train__duration="2 epochs",

@@ -1,0 +1,37 @@
+"""Any network learns eight images of CamVid by heart: the quickest proof that it, its gradients and its data are right.
+
+    python -m segnet_jax.main --config=configs/overfit.py:deconvnet --workdir=runs/overfit/deconvnet \
+        --config.data.root=CAMVID
+
+The scores that it prints are those of the same eight images. docs/models.md has them of every network. For images of
+your own add --config.data.name=folder and --config.data.classes.
+"""
+
+import ml_collections
+
+from segnet_jax.config import default_config
+
+
+def get_config(name: str = "segnet") -> ml_collections.ConfigDict:
+    """Eight images at low resolution, one batch, 120 steps."""
+    config = default_config()
+    config.data.name = "camvid"
+    config.data.root = "data/camvid"
+    config.data.image_size = (48, 64)
+    config.data.max_images = 8
+    config.data.eval_split = "train"
+    config.augment.flip = False
+    config.model.name = name
+    config.model.dropout_rate = None if name == "segnet_flat" else 0.0
+    config.loss.class_weights = "none"
+    config.optimizer.learning_rate = 0.05
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup = "10 steps"
+    config.optimizer.nesterov = True
+    # FCN's decoders have no BatchNorm; without a bound their loss grows beyond all limits at this rate.
+    config.optimizer.clip_norm = 1.0
+    config.train.duration = "120 steps"
+    config.train.batch_size = 8
+    config.train.eval_every = "0 steps"
+    config.eval.batch_norm = "exact"
+    return config
