@@ -35,11 +35,16 @@ def test_splits_files_and_compression_are_chosen(tmp_path, capsys):
     root = write_tutorial(tmp_path / "camvid", "test")
     output = tmp_path / "out"
     arguments = ["--config.data.name=camvid", f"--config.data.root={root}", "--split=test", "--compression=none"]
+    arguments += ["--config.data.max_images=1"]
     assert main([f"--output={output}", *arguments, "--workers=1"]) == 0
-    assert f"{output} holds camvid: test 2 examples in 1 shards" in capsys.readouterr().out
+    assert f"{output} holds camvid: test 1 examples in 1 shards" in capsys.readouterr().out
     values = json.loads((output / "index.json").read_text())
     assert values["compression"] == "none"
-    assert values["splits"]["test"]["source"] == {"data.name": "camvid", "data.root": str(root)}
+    assert values["splits"]["test"]["source"] == {
+        "data.name": "camvid",
+        "data.root": str(root),
+        "data.max_images": 1,
+    }
     assert [path.name for path in sorted(output.iterdir())] == ["index.json", "test-00000-of-00001.array_record"]
 
 

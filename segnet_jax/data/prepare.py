@@ -118,11 +118,13 @@ def _prepare(config: ml_collections.ConfigDict, output: str, options: argparse.N
     wanted = options.split.split(",") if options.split else [config.data.train_split, config.data.eval_split]
     datasets = [experiment.dataset_of(config, split) for split in dict.fromkeys(wanted)]
     values = flatten(config)
+    settings = ["data.name", *_SETTINGS.get(config.data.name, ("data.root",))]
+    settings += ["data.max_images"] * bool(config.data.max_images)
     with Progress("examples") as progress:
         return prepare_records(
             datasets,
             output,
-            source={key: values[key] for key in ("data.name", *_SETTINGS.get(config.data.name, ("data.root",)))},
+            source={key: values[key] for key in settings},
             workers=options.workers,
             examples_per_shard=options.examples_per_shard,
             compression=options.compression,
