@@ -25,7 +25,7 @@ from segnet_jax import benchmark_table, input_rate, startup, timing
 from segnet_jax.errors import InputError
 from segnet_jax.models import MODELS
 from segnet_jax.pooling import max_pool_argmax, max_unpool
-from segnet_jax.workload import Workload
+from segnet_jax.workload import NUM_CLASSES, Workload
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 MEASURES = ("forward", "train_forward", "gradient", "train_step")
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if getattr(options, key) < 1:
             raise InputError(f"--{key}={getattr(options, key)} must be at least 1.")
     if options.against == "torch":
-        _require_torch(names)
+        _require_torch(names, size)
     workers = _workers(options.input_workers)
     before = _baseline_ratios(options.baseline) if options.baseline else {}
     device = jax.local_devices()[0]
@@ -202,9 +202,10 @@ def _baseline_ratios(path: str) -> dict[str, float]:
         raise InputError(f"--baseline={path} is not the benchmark.json of an earlier run: {error}.") from error
 
 
-def _require_torch(names: Sequence[str]) -> None:
+def _require_torch(names: Sequence[str], size: tuple[int, int]) -> None:
+    """Refuses what would otherwise end after minutes of measurements."""
     try:
-        from benchmarks.torch_models import TORCH_MODELS
+        from benchmarks.torch_models import TORCH_MODELS, create_torch_model
     except ModuleNotFoundError as error:
         missing = error.name or ""
         raise InputError(
@@ -217,6 +218,17 @@ def _require_torch(names: Sequence[str]) -> None:
             raise InputError(
                 f"{name} has no PyTorch counterpart in benchmarks/; --against=torch takes {', '.join(TORCH_MODELS)}."
             )
+        import torch
+
+        # Shapes without values.
+        with torch.device("meta"):
+            try:
+                create_torch_model(name, NUM_CLASSES)(torch.empty(1, 3, *size))
+            except ValueError as error:
+                raise InputError(
+                    f"--size={size[0]}x{size[1]} leaves a BatchNorm of {name} one value, which PyTorch does not train "
+                    "on; choose a larger one, or none, which is 360x480."
+                ) from error
 
 
 def _names(text: str) -> list[str]:

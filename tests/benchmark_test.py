@@ -54,6 +54,32 @@ def test_numbers_of_workers_go_up_to_the_cores(monkeypatch, cores, expected):
     assert benchmark._workers("0,3") == [0, 3]
 
 
+def test_a_run_against_pytorch_leaves_its_numbers_too(tmp_path, capsys):
+    pytest.importorskip("torch", reason="PyTorch comes with requirements-bench.txt")
+    arguments = ["--models=bilinear_interpolation", "--against=torch", "--size=24x40", "--train_batch=2", "--rounds=1"]
+    assert benchmark.main([*arguments, "--settings=fast", f"--output={tmp_path}"]) == 0
+    model = json.loads((tmp_path / "benchmark.json").read_text())["models"]["bilinear_interpolation"]
+    variants = {"torch", "torch channels_last"}
+    assert all(set(times) == {"fast", *variants} for times in model["seconds"].values())
+    assert all(times[variant] > 0 for times in model["seconds"].values() for variant in variants)
+    # In training PyTorch holds at least parameters, gradients and momenta.
+    assert all(memory["train_step"] > 3 * 4 * model["parameters"] for memory in model["torch_memory_bytes"].values())
+    assert "| bilinear_interpolation/training step/fast | ms |" in capsys.readouterr().out
+
+
+def test_what_pytorch_cannot_run_is_answered_in_a_sentence(capsys, monkeypatch):
+    pytest.importorskip("torch", reason="PyTorch comes with requirements-bench.txt")
+    from benchmarks.torch_models import TORCH_MODELS
+
+    assert benchmark.main(["--models=segnet,deconvnet", "--against=torch", "--size=224x224"]) == 1
+    assert "--size=224x224 leaves a BatchNorm of deconvnet one value" in capsys.readouterr().err
+    monkeypatch.delitem(TORCH_MODELS, "deconvnet")
+    assert benchmark.main(["--models=segnet,deconvnet", "--against=torch"]) == 1
+    error = capsys.readouterr().err
+    assert "deconvnet has no PyTorch counterpart in benchmarks/; --against=torch takes segnet, segnet_basic" in error
+    assert error.count("\n") == 1
+
+
 def costs(name, setting):
     """What XLA says of a network at 90x120, trained on 2 images; none of it depends on the machine's speed."""
     device = jax.devices("cpu")[0]

@@ -46,11 +46,12 @@ def _grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """One product per kernel position, of the kernel's value there and the image shifted by it."""
     height, width, size = x.shape[1], x.shape[2], kernel.shape[0]
-    padded, weights = _padded(x, size), kernel.astype(_sum_type(x))
+    # Without barriers XLA would compute what gives the image once for each position, and the sum for each of its uses.
+    padded, weights = lax.optimization_barrier(_padded(x, size)), kernel.astype(_sum_type(x))
     total = jnp.zeros((), padded.dtype)
     for i, j in np.ndindex(size, size):
         total += padded[:, i : i + height, j : j + width] * weights[i, j, 0]
-    return total.astype(x.dtype)
+    return lax.optimization_barrier(total.astype(x.dtype))
 
 
 def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:

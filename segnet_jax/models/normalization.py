@@ -26,7 +26,7 @@ class BatchNorm(nn.Module):
       relu: whether ReLU follows.
       epsilon: added to the variance.
       axis_name: the mapped axis whose devices share batch statistics.
-      dtype: of the result; the statistics are float32.
+      dtype: of the result; the statistics are float32, computed in the type of float64 activations if these are such.
       param_dtype: of scale and bias.
     """
 
@@ -46,7 +46,7 @@ class BatchNorm(nn.Module):
         average_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
         scale = self.param("scale", nn.initializers.ones_init(), (channels,), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,), self.param_dtype)
-        x = x.astype(jnp.float32)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if self.use_running_average:
             mean, var = average_mean.value, average_var.value
         else:
