@@ -71,6 +71,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"--{key}={getattr(options, key)} must be at least 1.")
     if options.against == "torch":
         _require_torch(names, size)
+    workers = _workers(options.input_workers)
     before = _baseline_ratios(options.baseline) if options.baseline else {}
     device = jax.local_devices()[0]
     dtype = DTYPES[options.dtype]
@@ -91,7 +92,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for name in names:
         results["models"][name] = _model(name, size, device, options)
     if options.input:
-        results["input_images_per_second"] = input_rate.images_per_second(size, options.train_batch)
+        results["input_images_per_second"] = input_rate.images_per_second(size, options.train_batch, workers)
+        results["feed_images_per_second"] = options.feed
     if options.startup:
         results["startup"] = startup.measure()
     return results
@@ -244,6 +246,16 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def _workers(text: str) -> list[int]:
+    """The numbers of worker processes to try: by default 0, 1, 2, 4, ... up to the number of cores."""
+    cores = len(os.sched_getaffinity(0))
+    if not text:
+        return sorted({0, cores, *(1 << power for power in range(cores.bit_length()))})
+    if not all(number.isdecimal() for number in text.split(",")):
+        raise InputError(f"--input_workers={text} must be whole numbers, such as 0,1,4,16.")
+    return [int(number) for number in text.split(",")]
+
+
 def _machine(device: jax.Device) -> dict[str, Any]:
     return {
         "device": device.device_kind,
@@ -277,7 +289,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES), help="of activations")
     parser.add_argument("--settings", default=",".join(SETTINGS), help="which of fast,lean,leanest (rematerialisation)")
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each")
-    parser.add_argument("--input", action="store_true", help="also images/s of the input pipeline from PNG files")
+    parser.add_argument("--input", action="store_true", help="also images/s of the input pipeline, PNG and records")
+    parser.add_argument("--input_workers", default="", help="of --input: numbers of worker processes, as in 0,1,4,16")
+    parser.add_argument("--feed", type=float, default=0.0, help="of --input: also the workers for so many images/s")
     parser.add_argument("--startup", action="store_true", help="also the time from command to first training step")
     parser.add_argument("--baseline", default="", help="an earlier benchmark.json, whose ratios are shown beside")
     parser.add_argument("--output", default="runs/benchmark", help="the folder for benchmark.json and benchmark.md")

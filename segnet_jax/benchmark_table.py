@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -151,14 +152,46 @@ def _against(results: dict[str, Any]) -> str:
 
 
 def _input(results: dict[str, Any]) -> str:
-    size = results["train_batch"]
+    rates: dict[str, dict[int, float]] = results["input_images_per_second"]
     consumed = {
-        name: size / min(times for times in model["seconds"]["train_step"].values())
+        name: results["train_batch"] / min(model["seconds"]["train_step"][setting] for setting in model["ours"])
         for name, model in results["models"].items()
     }
-    text = "Training consumes " + ", ".join(f"{rate:.2f} images/s (`{name}`)" for name, rate in consumed.items())
-    rows = [[str(workers), f"{rate:.0f}"] for workers, rate in results["input_images_per_second"].items()]
-    return f"{text}; the pipeline delivers from PNG files:\n\n" + _table(["worker processes", "images/s"], rows)
+    fastest, feed = max(consumed.values()), results.get("feed_images_per_second", 0.0)
+    wanted = {
+        "twice what this device consumes": 2 * fastest,
+        "what 8 devices of this kind consume": 8 * fastest,
+        **({f"--feed={feed:g}": feed} if feed else {}),
+    }
+    needs = [
+        [label, f"{rate:.3g}", *(_workers_for(rate, found) for found in rates.values())]
+        for label, rate in wanted.items()
+    ]
+    delivered = [
+        [_count(count), *(f"{found[count]:.0f}" for found in rates.values())] for count in next(iter(rates.values()))
+    ]
+    text = ", ".join(f"{rate:.3g} images/s (`{name}`)" for name, rate in consumed.items())
+    sources = [f"from {source}" for source in rates]
+    return (
+        f"Training consumes {text}. The pipeline delivers, in images/s:\n\n"
+        + _table(["worker processes", *sources], delivered)
+        + "\n\nSo many worker processes deliver what the fastest of the networks needs; those marked ~ have not been "
+        "run, and suppose the rate per process of the most that have been:\n\n"
+        + _table(["needed", "images/s", *sources], needs)
+    )
+
+
+def _workers_for(rate: float, found: dict[int, float]) -> str:
+    """The smallest number of workers that delivers `rate`, by what was found; "~N" where none does."""
+    enough = [count for count, delivered in found.items() if delivered >= rate]
+    if enough:
+        return _count(min(enough))
+    most = max(found)
+    return f"~{math.ceil(rate / found[most] * max(1, most))}"
+
+
+def _count(workers: int) -> str:
+    return str(workers) if workers else "0 (threads)"
 
 
 def _startup(seconds: dict[str, float]) -> str:

@@ -277,7 +277,11 @@ class Evaluator:
             void_pixels=sum(void_counts),
             images=len(dataset),
         )
-        report |= {"samples": self._samples, "crf": self._crf and dataclasses.asdict(self._crf)}
+        report |= {
+            "dataset": dataset.name,
+            "samples": self._samples,
+            "crf": self._crf and dataclasses.asdict(self._crf),
+        }
         return Evaluation(report, list(union(part_pictures).values()))
 
     def _one_behind(

@@ -49,6 +49,12 @@ class EvaluatedRun:
         return self.config.model.name
 
     @property
+    def data(self) -> str:
+        """The name of the data set; of records, of the one that they were made from."""
+        name = self.config.data.name
+        return self.report.get("dataset", name) if name == "records" else name
+
+    @property
     def conditions(self) -> dict[str, Any]:
         """Named as in `published.PublishedRow.conditions`, and some that the papers' rows have no need of."""
         config, report = self.config, self.report
@@ -57,7 +63,7 @@ class EvaluatedRun:
             weights = f"{weights} to the power {config.loss.class_weight_power:g}"
         values = flatten(config)
         conditions = {
-            "data": config.data.name,
+            "data": self.data,
             "split": self.split,
             "test_images": report["images"],
             "training_images": self.training_images,

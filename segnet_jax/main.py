@@ -110,8 +110,8 @@ class _LogHandler(logging.Handler):
         sys.stdout.flush()
 
 
-def parse_flags(arguments: list[str]) -> list[str]:
-    """Parses the command line; what is wrong with it is said in a line, not in a traceback.
+def parse_flags(arguments: list[str], flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """Parses the command line into `flag_values`; what is wrong with it is said in a line, not in a traceback.
 
     Without --config the defaults hold. They are not the flag's default value, because that would be read, and
     overrides be applied to it, before anything here could answer for them.
@@ -127,7 +127,7 @@ def parse_flags(arguments: list[str]) -> list[str]:
     if not files and "--config" not in arguments:
         arguments = [arguments[0], f"--config={default_file()}", *arguments[1:]]
     try:
-        return flags.FLAGS(arguments)
+        return flag_values(arguments)
     except (AttributeError, KeyError) as error:
         _leave(f"a configuration sets a key that configs/default.py does not declare: {error}")
     except (flags.Error, TypeError, ValueError, OSError) as error:

@@ -71,7 +71,7 @@ def _score_table(comparisons: Sequence[Comparison]) -> str:
         run, row, scores = comparison.runs[0], comparison.row, comparison.scores
         name = f"**{comparison.label}**" + (f" ({len(comparison.runs)} seeds)" if len(comparison.runs) > 1 else "")
         ours = [_spread(scores.get(metric)) for metric in METRICS]
-        lines.append(_line(name, f"{run.config.data.name} {run.split}", f"{run.step:,}", ours))
+        lines.append(_line(name, f"{run.data} {run.split}", f"{run.step:,}", ours))
         if row is None:
             continue
         published = comparison.published

@@ -98,7 +98,7 @@ def _draw_panel(axes: Axes, comparisons: Sequence[Comparison], metric: str) -> l
 def _run_label(comparison: Comparison) -> str:
     run = comparison.runs[0]
     seeds = f", {len(comparison.runs)} seeds" if len(comparison.runs) > 1 else ""
-    return _wrap(comparison.label, f"{run.config.data.name} {run.split}, {run.step:,} iterations{seeds}")
+    return _wrap(comparison.label, f"{run.data} {run.split}, {run.step:,} iterations{seeds}")
 
 
 def _paper_label(comparison: Comparison) -> str:

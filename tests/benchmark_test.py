@@ -21,6 +21,7 @@ _BASELINE = Path(__file__).parent / "benchmark_baseline.json"
         (["--settings=fat"], "--settings: there is no setting 'fat'; the known ones are fast, lean, leanest"),
         (["--rounds=0"], "--rounds=0 must be at least 1"),
         (["--train_batch=0"], "--train_batch=0 must be at least 1"),
+        (["--input_workers=1,x"], "--input_workers=1,x must be whole numbers, such as 0,1,4,16"),
     ],
 )
 def test_bad_options_are_answered_in_a_sentence(capsys, arguments, message):
@@ -42,6 +43,15 @@ def test_a_run_leaves_its_numbers_and_a_table(tmp_path, capsys):
     assert all(times["fast"] > 0 for times in model["seconds"].values())
     assert "| segnet_basic |" in (tmp_path / "out" / "benchmark.md").read_text()
     assert "| segnet_basic |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("cores", "expected"), [(1, [0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 4, 6]), (16, [0, 1, 2, 4, 8, 16])]
+)
+def test_numbers_of_workers_go_up_to_the_cores(monkeypatch, cores, expected):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)))
+    assert benchmark._workers("") == expected
+    assert benchmark._workers("0,3") == [0, 3]
 
 
 def test_a_run_against_pytorch_leaves_its_numbers_too(tmp_path, capsys):

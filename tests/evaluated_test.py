@@ -54,6 +54,13 @@ def test_a_finished_run_tells_its_conditions(tmp_path):
     assert expected.items() <= run.conditions.items()
 
 
+def test_records_are_called_by_what_they_were_made_from(tmp_path):
+    records = read_run(write_run(tmp_path / "a", data__name="records", report={"dataset": "camvid"}))
+    assert records.data == records.conditions["data"] == "camvid"
+    assert read_run(write_run(tmp_path / "b", data__name="records")).data == "records"
+    assert read_run(write_run(tmp_path / "c", data__name="folder", report={"dataset": "mine"})).data == "folder"
+
+
 def test_test_comes_before_validation_and_later_steps_before_earlier_ones(tmp_path):
     path = write_run(tmp_path / "run", split="val", step=30)
     assert (read_run(path).split, read_run(path).step) == ("val", 30)

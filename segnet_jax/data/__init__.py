@@ -12,12 +12,13 @@ from segnet_jax.data.camvid import Camvid
 from segnet_jax.data.classes import ClassTable
 from segnet_jax.data.folder import Folder
 from segnet_jax.data.pipeline import Dataset
+from segnet_jax.data.records import Records
 from segnet_jax.data.synthetic import SyntheticScenes
 from segnet_jax.errors import InputError
 
 _log = logging.getLogger("segnet_jax")
 
-DATASETS = ("synthetic", "camvid", "folder")
+DATASETS = ("synthetic", "camvid", "folder", "records")
 
 
 def create_dataset(
@@ -37,9 +38,10 @@ def create_dataset(
 
     Args:
       name: one of `DATASETS`.
-      split: "train", "val" or "test"; of `folder`, whatever it has.
-      root: the folder of `camvid` or `folder`.
-      classes: the class table of `folder`, as `ClassTable.from_config` takes it.
+      split: "train", "val" or "test"; of `folder` and `records`, whatever it has.
+      root: the folder of all but `synthetic`; of `records` also gs://BUCKET/FOLDER.
+      classes: the class table of `folder`, as `ClassTable.from_config` takes it. `records` have their own; one that is
+        given must be the same.
       val_fraction: of `folder`: share of the images for validation where it has no split files.
       mask_suffix: of `folder`: what a mask's name adds to its image's.
       scene_size: (height, width) of `synthetic`, in pixels.
@@ -60,6 +62,8 @@ def create_dataset(
     if name == "camvid":
         return Camvid(root, split)
     class_table = ClassTable.from_config("folder", classes) if classes else None
+    if name == "records":
+        return Records(root, split, class_table)
     return Folder(root, split, class_table, val_fraction, mask_suffix)
 
 
