@@ -81,7 +81,7 @@ until_true() {
 start_cluster() {
   chmod 755 "$cluster"
   mkdir -p "$cluster"/{munge,state,spool}
-  chmod 700 "$cluster/munge"
+  chmod 755 "$cluster/munge"
   dd if=/dev/urandom of="$cluster/munge/key" bs=1024 count=1 status=none
   chmod 600 "$cluster/munge/key"
   cat >"$cluster/slurm.conf" <<CONF
@@ -108,13 +108,16 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=120
 # Finished jobs stay known.
-MinJobAge=0
+MinJobAge=86400
 ReturnToService=2
 SchedulerParameters=sched_min_interval=0,bf_interval=5
-NodeName=localhost CPUs=2 State=UNKNOWN
+GresTypes=gpu
+NodeName=localhost CPUs=2 Gres=gpu:3 State=UNKNOWN
 PartitionName=low Nodes=localhost Default=YES PriorityTier=1 GraceTime=300
 PartitionName=high Nodes=localhost PriorityTier=2 PreemptMode=OFF
 CONF
+  # Three devices that are no GPUs, for the script's check of their number.
+  printf 'Name=gpu File=/dev/%s\n' null zero full >"$cluster/gres.conf"
   export SLURM_CONF=$cluster/slurm.conf
   # Options of an allocation in which this script runs are not those of the jobs here.
   unset "${!SBATCH_@}" "${!SRUN_@}" SLURM_JOB_ID
@@ -137,10 +140,11 @@ node_is_idle() {
 
 # submit NAME [SBATCH OPTION...]: submits the run with work directory NAME, and sets `job`.
 submit() {
-  local name=$1
+  local name=$1 more=()
   shift
-  job=$(cd "$root" && sbatch --parsable --output="$cluster/$name.out" "$@" \
-    launch/slurm.sbatch "${options[@]}" --workdir="$cluster/$name")
+  if [[ $name == limited ]]; then more+=("--config.train.duration=10000000 steps"); fi
+  job=$(cd "$root" && sbatch --parsable --job-name="$name" --output="$cluster/$name.out" "$@" \
+    launch/slurm.sbatch "${options[@]}" "${more[@]}" --workdir="$cluster/$name")
 }
 
 field() {
@@ -149,6 +153,10 @@ field() {
 
 state_is() {
   [[ $(field JobState) == "$1" ]]
+}
+
+is_requeued() {
+  [[ $(field Restarts) != 0 ]]
 }
 
 is_finished() {
@@ -209,6 +217,13 @@ wait_for_state COMPLETED
 expect "a preempted job is requeued and resumes" test "$(field Restarts)" -ge 1
 expect "the preempted run ends with the result of an undisturbed one" same_result whole preempted
 
+# More steps than there is time for: SIGTERM comes two minutes before the limit, or up to one minute earlier.
+submit limited --time=4 --export=ALL,MAX_REQUEUES=1
+until_true "$timeout" is_requeued || die "job $job was not requeued at its time limit."
+expect "at the time limit a job saves and is requeued" has_checkpoint limited
+wait_for_state FAILED
+expect "no more often than MAX_REQUEUES" grep -q "has been requeued 1 times" "$cluster/limited.out"
+
 submit cancelled
 until_true "$timeout" has_checkpoint cancelled || die "job $job wrote no checkpoint."
 scancel "$job"
@@ -221,6 +236,10 @@ until_true "$timeout" has_checkpoint killed || die "job $job wrote no checkpoint
 scontrol requeue "$job"
 wait_for_state COMPLETED
 expect "a job requeued from outside, as when a node fails, resumes" same_result whole killed
+
+submit uneven --gpus-per-node=3
+wait_for_state FAILED
+expect "GPUs that cannot be shared are refused" grep -q "2 tasks cannot share the 3 GPUs" "$cluster/uneven.out"
 
 job=$(cd "$root" && sbatch --parsable --output="$cluster/wrong.out" launch/slurm.sbatch --config.no.such.key=1 \
   --workdir="$cluster/wrong")
