@@ -17,7 +17,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from segnet_jax import optimizers, preprocessing
 from segnet_jax.models import create_model
@@ -27,7 +26,7 @@ from segnet_jax.train_step import AXIS, TrainState, create_train_state, train_st
 NUM_CLASSES = 11
 # BatchNorm's reductions of a step: `segnet` has 25 of these layers, each with one in the forward pass and one in the
 # backward.
-_CHAIN = 50
+CHAIN = 50
 # A tensor of StableHLO, such as tensor<2x64xf32>.
 _TENSOR = re.compile(r"tensor<((?:\d+x)*)f32>")
 
@@ -91,8 +90,16 @@ def step_program(num_devices: int, width: float = 1.0, **fields: Any) -> str:
     return mapped.lower(state, batch).as_text()
 
 
-def _gradient_contenders(devices: Sequence[jax.Device], shapes: Sequence[tuple[int, ...]]) -> dict[str, Callable]:
-    """The sum of gradients over the devices, and a copy of them."""
+def gradient_contenders(devices: Sequence[jax.Device], shapes: Sequence[tuple[int, ...]]) -> dict[str, Callable]:
+    """The sum of gradients over the devices, `summed`, and a pass over them without it, `copied`.
+
+    Args:
+      devices: of which each holds all gradients.
+      shapes: of the gradients.
+
+    Returns:
+      Functions that return their result when it is there.
+    """
     gradients = [jnp.ones((len(devices), *shape), jnp.float32) for shape in shapes]
 
     def mapped(function: Callable[[Any], Any]) -> Callable[[], object]:
@@ -106,13 +113,21 @@ def _gradient_contenders(devices: Sequence[jax.Device], shapes: Sequence[tuple[i
     }
 
 
-def _statistics_contenders(devices: Sequence[jax.Device], channels: int) -> dict[str, Callable]:
-    """A chain of so many reductions as BatchNorm has, each waiting for the one before, and the chain without them."""
+def statistics_contenders(devices: Sequence[jax.Device], channels: int) -> dict[str, Callable]:
+    """`CHAIN` means over the devices, each waiting for the one before, `reduced`, and the chain without them, `local`.
+
+    Args:
+      devices: of which each holds the statistics of a layer.
+      channels: of the layer.
+
+    Returns:
+      Functions that return their result when it is there.
+    """
     statistics = jnp.ones((len(devices), 2, channels), jnp.float32)
 
     def mapped(reduce: Callable[[jax.Array], jax.Array]) -> Callable[[], object]:
         def chain(x: jax.Array) -> jax.Array:
-            for _ in range(_CHAIN):
+            for _ in range(CHAIN):
                 x = jnp.tanh(reduce(x))
             return x
 
@@ -138,11 +153,11 @@ def measure(num_devices: int, *, rounds: int, width: float) -> dict[str, float]:
     model = create_model("segnet", NUM_CLASSES, width_multiplier=width)
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     shapes = [leaf.shape for leaf in jax.tree.leaves(variables["params"])]
-    gradients = interleaved(_gradient_contenders(devices, shapes), rounds)
-    statistics = interleaved(_statistics_contenders(devices, max(1, round(512 * width))), rounds)
+    gradients = interleaved(gradient_contenders(devices, shapes), rounds)
+    statistics = interleaved(statistics_contenders(devices, max(1, round(512 * width))), rounds)
     return {
         "gradients": gradients["summed"] - gradients["copied"],
-        "statistics": (statistics["reduced"] - statistics["local"]) / _CHAIN,
+        "statistics": (statistics["reduced"] - statistics["local"]) / CHAIN,
     }
 
 

@@ -157,12 +157,14 @@ def table(images: int = 4, utilization: float = 0.5) -> str:
     for machine in MACHINES:
         for devices in DEVICES:
             step = predict(machine, devices, images=images, utilization=utilization)
-            milliseconds = " | ".join(
-                f"{1e3 * part:.2f} ms" for part in (step.compute, step.gradients, step.statistics)
-            )
-            lines.append(
-                f"| {machine.name} | {devices} | {milliseconds} | {step.without_overlap:.0%} | {step.with_overlap:.0%} |"
-            )
+            cells = [
+                machine.name,
+                str(devices),
+                *(f"{1e3 * part:.2f} ms" for part in (step.compute, step.gradients, step.statistics)),
+                f"{step.without_overlap:.0%}",
+                f"{step.with_overlap:.0%}",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

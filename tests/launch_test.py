@@ -254,7 +254,7 @@ def with_gpus(stub, tmp_path, visible):
     folder = tmp_path / "bin"
     folder.mkdir()
     listing = folder / "nvidia-smi"
-    listing.write_text("#!/bin/sh\nfor i in 0 1 2 3; do echo \"GPU $i: NVIDIA (UUID: GPU-$i)\"; done\n")
+    listing.write_text('#!/bin/sh\nfor i in 0 1 2 3; do echo "GPU $i: NVIDIA (UUID: GPU-$i)"; done\n')
     listing.chmod(0o755)
     environment = {**environment, "PATH": f"{folder}{os.pathsep}{environment['PATH']}"}
     del environment["JAX_PLATFORMS"]
