@@ -100,7 +100,9 @@ def parse_flags(arguments: list[str]) -> list[str]:
     except (AttributeError, KeyError) as error:
         _leave(f"a configuration sets a key that configs/default.py does not declare: {error}")
     except (flags.Error, TypeError, ValueError, OSError) as error:
-        _leave(f"{' '.join(str(error).split())} (--help tells more)")
+        # What a file's get_config raises comes with its traceback; the last line has the message.
+        text = str(error) if "Traceback" not in str(error) else str(error).strip().splitlines()[-1]
+        _leave(f"{' '.join(text.split())} (--help tells more)")
 
 
 def _refuse_unknown_key(key: str) -> None:

@@ -68,6 +68,7 @@ def test_an_unknown_field_is_answered_with_the_known_ones(field):
     known = str(caught.value).partition("it has ")[2].rstrip(".").split(", ")
     assert known == [
         *["axis_name", "batch_norm_momentum", "dropout_rate", "dtype", "param_dtype", "remat", "remat_stages"],
+        "stochastic",
         "width_multiplier",
     ]
 

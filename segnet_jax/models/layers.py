@@ -113,7 +113,7 @@ class SegmentationModel(nn.Module):
         Raises:
           InputError: in the first layer, if the images have another number of channels than it was made for.
         """
-        if name == self.encoder[0][0][0]:
+        if self.encoder and name == self.encoder[0][0][0]:
             self.check_channels(x, name)
         x = nn.Conv(
             self.scaled(features),

@@ -54,7 +54,9 @@ class BatchNorm(nn.Module):
             if not self.is_initializing():
                 average_mean.value = self.momentum * average_mean.value + (1 - self.momentum) * mean
                 average_var.value = self.momentum * average_var.value + (1 - self.momentum) * var
-        x = (x - mean) * (scale * jax.lax.rsqrt(var + self.epsilon)) + bias
+        # Not (x - mean) * factor: the backward pass would hold x - mean besides x.
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        x = x * factor + (bias - mean * factor)
         return (nn.relu(x) if self.relu else x).astype(self.dtype)
 
     def _batch_statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:

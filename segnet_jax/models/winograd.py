@@ -119,14 +119,11 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     if plan.parts == 1:
         return convolve_part(0)[:, :height, :width]
-    # Every value is overwritten. A corner of the border, which is 0, makes the buffer depend on the input: XLA would
-    # allocate the buffers of all layers at the start.
-    outputs = jnp.broadcast_to(padded[0, 0, 0, 0], (x.shape[0], *plan.covered, features))
     outputs = lax.fori_loop(
         0,
         plan.parts,
         lambda number, outputs: lax.dynamic_update_slice(outputs, convolve_part(number), plan.start(number)),
-        outputs,
+        _zeros(padded, (x.shape[0], *plan.covered, features)),
     )
     return outputs[:, :height, :width]
 
@@ -143,7 +140,7 @@ def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
     depth, features = x.shape[-1], gradient.shape[-1]
     # The border of the gradient is left out again. With it, XLA sees that it is what `convolve` makes of it for the
     # gradient of x, and keeps one of them.
-    padded, gradient = plan.pad(x, border=size // 2), plan.pad(gradient, border=size // 2)
+    padded, gradient = _barrier((plan.pad(x, border=size // 2), plan.pad(gradient, border=size // 2)))
 
     def gradient_of_part(number: jax.Array | int) -> jax.Array:
         tiles = _transform_tiles(scheme, plan, plan.part(padded, number, scheme.points - _OUT))
@@ -156,8 +153,8 @@ def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
     if plan.parts == 1:
         total = gradient_of_part(0)
     else:
-        zero = jnp.zeros((scheme.points**2, depth, features), x.dtype)
-        total = lax.fori_loop(0, plan.parts, lambda number, total: total + gradient_of_part(number), zero)
+        zeros = _zeros(padded, (scheme.points**2, depth, features))
+        total = lax.fori_loop(0, plan.parts, lambda number, total: total + gradient_of_part(number), zeros)
     total = total.reshape(scheme.points, scheme.points, depth, features)
     return _transform(scheme.kernel.T, list(total), _columns(scheme.points))
 
@@ -253,6 +250,11 @@ def _combine(matrix: np.ndarray, parts: Sequence[jax.Array], axis: int) -> jax.A
         for column, part in zip(matrix.T, parts, strict=True)
     ]
     return sum(terms[1:], terms[0])
+
+
+def _zeros(padded: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """A corner of the border, which is 0, for a loop to start from: XLA would write constants of all layers at once."""
+    return jnp.broadcast_to(padded[0, 0, 0, 0], shape)
 
 
 def _barrier(x: _Arrays) -> _Arrays:
