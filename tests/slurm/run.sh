@@ -3,6 +3,7 @@
 #
 #   apt-get install slurm-wlm munge       # Debian 12 or later
 #   tests/slurm/run.sh                    # as root, in the environment of requirements.txt; some minutes
+#   tests/slurm/run.sh stopped killed     # these parts only, after an undisturbed run
 #
 # Not part of the default tests, because it needs root and the packages. GPUs and several nodes are not tried by it.
 set -euo pipefail
@@ -29,6 +30,13 @@ die() {
   echo "tests/slurm/run.sh: $*" >&2
   exit 1
 }
+
+readonly all_parts=(stopped preempted killed cancelled limited uneven wrong)
+parts=("$@")
+if (($# == 0)); then parts=("${all_parts[@]}"); fi
+for part in "${parts[@]}"; do
+  [[ " ${all_parts[*]} " == *" $part "* ]] || die "there is no part $part; there are ${all_parts[*]}."
+done
 
 ((EUID == 0)) || die "slurmd starts jobs, so this must run as root."
 for program in munged slurmctld slurmd sbatch; do
@@ -194,55 +202,76 @@ sys.exit(first["mean_iou"] != second["mean_iou"] or first["global_accuracy"] != 
 PYTHON
 }
 
-start_cluster
-
-submit whole
-wait_for_state COMPLETED
-expect "two processes train to the end" is_result_of whole
-expect "the job had two tasks" test "$(field NumTasks)" = 2
-expect "nothing was requeued" test "$(field Restarts)" = 0
+try_whole() {
+  submit whole
+  wait_for_state COMPLETED
+  expect "two processes train to the end" is_result_of whole
+  expect "the job had two tasks" test "$(field NumTasks)" = 2
+  expect "nothing was requeued" test "$(field Restarts)" = 0
+}
 
 # What SLURM sends to the steps two minutes before the time limit.
-submit stopped
-until_true "$timeout" has_checkpoint stopped || die "job $job wrote no checkpoint."
-scancel --signal=TERM "$job"
-wait_for_state COMPLETED
-expect "SIGTERM saves, requeues and resumes" test "$(field Restarts)" = 1
-expect "the resumed run ends with the result of an undisturbed one" same_result whole stopped
+try_stopped() {
+  submit stopped
+  until_true "$timeout" has_checkpoint stopped || die "job $job wrote no checkpoint."
+  scancel --signal=TERM "$job"
+  wait_for_state COMPLETED
+  expect "SIGTERM saves, requeues and resumes" test "$(field Restarts)" = 1
+  expect "the resumed run ends with the result of an undisturbed one" same_result whole stopped
+}
 
-submit preempted
-until_true "$timeout" has_checkpoint preempted || die "job $job wrote no checkpoint."
-sbatch --parsable --partition=high --ntasks=2 --output="$cluster/high.out" --wrap="sleep 1" >/dev/null
-wait_for_state COMPLETED
-expect "a preempted job is requeued and resumes" test "$(field Restarts)" -ge 1
-expect "the preempted run ends with the result of an undisturbed one" same_result whole preempted
+try_preempted() {
+  submit preempted
+  until_true "$timeout" has_checkpoint preempted || die "job $job wrote no checkpoint."
+  sbatch --parsable --partition=high --ntasks=2 --output="$cluster/high.out" --wrap="sleep 1" >/dev/null
+  wait_for_state COMPLETED
+  expect "a preempted job is requeued and resumes" test "$(field Restarts)" -ge 1
+  expect "the preempted run ends with the result of an undisturbed one" same_result whole preempted
+}
+
+try_killed() {
+  submit killed
+  until_true "$timeout" has_checkpoint killed || die "job $job wrote no checkpoint."
+  scontrol requeue "$job"
+  wait_for_state COMPLETED
+  expect "a job requeued from outside, as when a node fails, starts again" test "$(field Restarts)" = 1
+  expect "it resumes" grep -q "Resuming at step" "$cluster/killed.out"
+  expect "and ends with the result of an undisturbed one" same_result whole killed
+}
+
+try_cancelled() {
+  submit cancelled
+  until_true "$timeout" has_checkpoint cancelled || die "job $job wrote no checkpoint."
+  scancel "$job"
+  wait_for_state CANCELLED
+  sleep 10
+  expect "a cancelled job stays cancelled" state_is CANCELLED
+}
 
 # More steps than there is time for: SIGTERM comes two minutes before the limit, or up to one minute earlier.
-submit limited --time=4 --export=ALL,MAX_REQUEUES=1
-until_true "$timeout" is_requeued || die "job $job was not requeued at its time limit."
-expect "at the time limit a job saves and is requeued" has_checkpoint limited
-wait_for_state FAILED
-expect "no more often than MAX_REQUEUES" grep -q "has been requeued 1 times" "$cluster/limited.out"
+try_limited() {
+  submit limited --time=4 --export=ALL,MAX_REQUEUES=1
+  until_true "$timeout" is_requeued || die "job $job was not requeued at its time limit."
+  expect "at the time limit a job saves and is requeued" has_checkpoint limited
+  wait_for_state FAILED
+  expect "no more often than MAX_REQUEUES" grep -q "has been requeued 1 times" "$cluster/limited.out"
+}
 
-submit cancelled
-until_true "$timeout" has_checkpoint cancelled || die "job $job wrote no checkpoint."
-scancel "$job"
-wait_for_state CANCELLED
-sleep 10
-expect "a cancelled job stays cancelled" state_is CANCELLED
+try_uneven() {
+  submit uneven --gpus-per-node=3
+  wait_for_state FAILED
+  expect "GPUs that cannot be shared are refused" grep -q "2 tasks cannot share the 3 GPUs" "$cluster/uneven.out"
+}
 
-submit killed
-until_true "$timeout" has_checkpoint killed || die "job $job wrote no checkpoint."
-scontrol requeue "$job"
-wait_for_state COMPLETED
-expect "a job requeued from outside, as when a node fails, resumes" same_result whole killed
+try_wrong() {
+  job=$(cd "$root" && sbatch --parsable --output="$cluster/wrong.out" launch/slurm.sbatch --config.no.such.key=1 \
+    --workdir="$cluster/wrong")
+  wait_for_state FAILED
+  expect "a mistake fails the job at once" test "$(field Restarts)" = 0
+  expect "and is said in a line" grep -q "no key no.such.key" "$cluster/wrong.out"
+}
 
-submit uneven --gpus-per-node=3
-wait_for_state FAILED
-expect "GPUs that cannot be shared are refused" grep -q "2 tasks cannot share the 3 GPUs" "$cluster/uneven.out"
-
-job=$(cd "$root" && sbatch --parsable --output="$cluster/wrong.out" launch/slurm.sbatch --config.no.such.key=1 \
-  --workdir="$cluster/wrong")
-wait_for_state FAILED
-expect "a mistake fails the job at once" test "$(field Restarts)" = 0
-expect "and is said in a line" grep -q "no key no.such.key" "$cluster/wrong.out"
+start_cluster
+# What the others are compared with.
+try_whole
+for part in "${parts[@]}"; do "try_$part"; done
