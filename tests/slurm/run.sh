@@ -62,6 +62,12 @@ finish() {
       sleep 1
     done
     kill "${daemons[@]}" 2>/dev/null || true
+    # slurmd waits for steps, which may hang.
+    for ((i = 0; i < 30; i++)); do
+      kill -0 "${daemons[@]}" 2>/dev/null || break
+      sleep 1
+    done
+    kill -KILL "${daemons[@]}" 2>/dev/null || true
     wait "${daemons[@]}" 2>/dev/null || true
   fi
   rm -rf "$cluster"
