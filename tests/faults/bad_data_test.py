@@ -89,6 +89,7 @@ FAULTS = {
     "truncated": ("images/rgba_png.png", lambda path: path.write_bytes(path.read_bytes()[:200]), "is damaged"),
     "empty": ("images/cmyk_jpg.jpg", lambda path: path.write_bytes(b""), "is empty (0 bytes)"),
     "unreadable": ("images/gray_bmp.bmp", lambda path: path.chmod(0), "cannot be read (Permission denied)"),
+    "unreadable folder": ("masks", lambda path: path.chmod(0), "masks cannot be read (Permission denied)"),
     "a value of no class": ("masks/rgb_6_png.png", out_of_range, "the label id 7 at row 3, column 4 is not in"),
 }
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,3 +113,12 @@ def test_a_full_disk_ends_the_run_with_a_message_and_loses_no_checkpoint(disk, e
         assert program.end() == 0, program.output
         assert resumed_step(program.output) == newest
     assert differences(seen, undisturbed) == []
+
+
+def test_output_that_cannot_be_written(environment, tmp_path):
+    arguments = [sys.executable, "-m", "segnet_jax.main", *TINY, f"--workdir={tmp_path / 'run'}"]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(arguments, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 1
+    message = "error: [Errno 28] No space left on device; give the same command again once that is put right.\n"
+    assert result.stderr == message

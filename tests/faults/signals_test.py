@@ -69,6 +69,20 @@ def test_asked_to_stop_in_a_step_in_a_save_and_twice_ends_bit_identical(environm
         assert line == f"Stopped by a signal; step {saved} is saved. The same command resumes the run."
         assert taken <= saved <= taken + 2, "the step under way is the last one"
         assert not is_saving(workdir)
+    # Ctrl-C twice: it leaves at once, and what it was about to save may or may not be there.
+    with Program(arguments, environment, tmp_path / "log") as program:
+        program.pause_in_step(saved + 2, workdir)
+        program.send(signal.SIGINT)
+        program.send(signal.SIGCONT)
+        program.wait_until(lambda: "Stopping after this step" in program.output)
+        program.pause_in_save(workdir)
+        program.send(signal.SIGINT)
+        program.send(signal.SIGCONT)
+        assert program.end() == 128 + signal.SIGINT, program.output
+        assert "Traceback" not in program.output
+        assert "error: interrupted at once" in program.output or "Stopped by a signal" in program.output
+    assert max(steps_in(workdir)) >= saved
+    saved = max(steps_in(workdir))
     with Program(arguments, environment, tmp_path / "log") as program:
         assert program.end() == 0, program.output
         assert resumed_step(program.output) == saved
