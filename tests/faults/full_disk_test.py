@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.program import TINY, Program, differences, resumed_step, steps_in
+from tests.faults.program import TINY, Program, differences, is_saving, resumed_step, steps_in
 
 _MOUNT = 'mount -t tmpfs -o size="$1" none "$2" && echo mounted && exec sleep infinity'
 
@@ -70,7 +70,9 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 def test_a_full_disk_ends_the_run_with_a_message_and_loses_no_checkpoint(disk, environment, undisturbed, tmp_path):
     workdir, seen = disk.mount_point / "run", disk.outside / "run"
-    arguments = [*TINY, f"--workdir={workdir}"]
+    # Nothing but checkpoints is written on the way.
+    rhythm = ["--config.train.log_every=40 steps", "--config.train.eval_every=40 steps"]
+    arguments = [*TINY, *rhythm, f"--workdir={workdir}"]
 
     def fails() -> str:
         """The one line that explains why the program ended; finished checkpoints stay."""
@@ -84,9 +86,9 @@ def test_a_full_disk_ends_the_run_with_a_message_and_loses_no_checkpoint(disk, e
         return message
 
     with Program(arguments, environment, tmp_path / "log", disk.prefix) as program:
-        program.pause_in_step(9, seen)
+        program.pause_where(lambda: bool(steps_in(seen)) and not is_saving(seen))
         before = steps_in(seen)
-        # Enough for the lines of metrics, and too little for a checkpoint.
+        # Enough for small files, and too little for a checkpoint.
         disk.fill(leaving=64 << 10)
         message = fails()
     assert message.startswith(f"error: {workdir}/checkpoints: a checkpoint could not be written (")

@@ -121,13 +121,14 @@ class Program:
 
     def pause_in_step(self, step: int, workdir: Path) -> None:
         """Pauses it once that many steps are behind it, where no save is under way."""
-        self._pause_where(lambda: self.step >= step and not is_saving(workdir))
+        self.pause_where(lambda: self.step >= step and not is_saving(workdir))
 
     def pause_in_save(self, workdir: Path) -> None:
         """Pauses it while a checkpoint is being written, which stays unfinished."""
-        self._pause_where(lambda: is_saving(workdir))
+        self.pause_where(lambda: is_saving(workdir))
 
-    def _pause_where(self, condition: Callable[[], bool]) -> None:
+    def pause_where(self, condition: Callable[[], bool]) -> None:
+        """Pauses it where a condition holds, and still does once it stands."""
         while self.wait_until(condition):
             self.pause()
             if not self.is_running:
