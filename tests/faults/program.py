@@ -116,7 +116,7 @@ class Program:
             if not self.is_running:
                 return condition()
             assert time.monotonic() < limit, f"nothing happens any more after\n{self.output}"
-            time.sleep(0.001)
+            time.sleep(0.003)
         return True
 
     def pause_in_step(self, step: int, workdir: Path) -> None:
