@@ -125,7 +125,8 @@ class Program:
 
     def pause_in_save(self, workdir: Path) -> None:
         """Pauses it while a checkpoint is being written, which stays unfinished."""
-        self.pause_where(lambda: is_saving(workdir))
+        # Before the first step, what lies there unfinished is an earlier run's.
+        self.pause_where(lambda: self.step > 0 and is_saving(workdir))
 
     def pause_where(self, condition: Callable[[], bool]) -> None:
         """Pauses it where a condition holds, and still does once it stands."""
