@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,6 +81,14 @@ def main(arguments: Sequence[str]) -> None:
     except (InputError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        # A full disk or a closed pipe below stdout, say. What stdout still holds could not be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"error: {error}; give the same command again once that is put right.", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("error: interrupted at once; what was saved before is intact.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def _run() -> None:

@@ -234,3 +234,6 @@ def test_fingerprint_tells_name_size_and_time(tmp_path):
     second.write_bytes(b"1234")
     os.utime(second, ns=(10**18, 10**18))
     assert image_files.fingerprint([first, second]) != digest
+    second.unlink()
+    with pytest.raises(InputError, match=f"{second} is missing .No such file"):
+        image_files.fingerprint([first, second])

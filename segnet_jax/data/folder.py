@@ -62,8 +62,9 @@ class Folder:
           mask_suffix: what a mask's name adds to its image's stem, such as "_mask".
 
         Raises:
-          InputError: the layout or split is unknown, a file has no counterpart or one of another
-            size, two images share a stem, the split is empty, or there is no class table.
+          InputError: the layout or split is unknown, a folder cannot be read, a file has no
+            counterpart or one of another size, two images share a stem, the split is empty, or
+            there is no class table.
         """
         if split not in SPLITS:
             raise InputError(f"There is no split {split!r}; use one of {', '.join(SPLITS)}.")
@@ -74,7 +75,12 @@ class Folder:
         root = Path(root)
         self.name = root.resolve().name
         self.split = split
-        pairs = _find_pairs(root, split, val_fraction, mask_suffix)
+        try:
+            pairs = _find_pairs(root, split, val_fraction, mask_suffix)
+        except OSError as error:
+            raise InputError(
+                f"{error.filename or root} cannot be read ({error.strerror}); correct its permissions, or the root."
+            ) from error
         self.names = [Path(image).stem for image, _ in pairs]
         self._paths = [(str(image), str(mask)) for image, mask in pairs]
         if class_table is None:

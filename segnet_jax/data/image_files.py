@@ -134,10 +134,17 @@ def read_list(path: StrPath) -> list[tuple[int, str]]:
 
 
 def fingerprint(paths: Iterable[StrPath]) -> str:
-    """A digest of files' names, sizes and times of change: it differs once one was edited."""
+    """A digest of files' names, sizes and times of change: it differs once one was edited.
+
+    Raises:
+      InputError: a file is missing, or its folder cannot be read.
+    """
     digest = hashlib.sha256()
     for path in paths:
-        status = os.stat(path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise InputError(f"{path} is missing ({error.strerror}); correct the path or restore the file.") from error
         entry = (os.path.basename(path), status.st_size, status.st_mtime_ns)
         digest.update(repr(entry).encode())
     return digest.hexdigest()

@@ -18,7 +18,7 @@ from segnet_jax.checkpoint import Checkpoints
 from segnet_jax.errors import InputError
 from tests.checkpoint_test import TEMPLATE, assert_same, make_state, save_steps
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def flip_bit(path: Path) -> None:
