@@ -49,14 +49,13 @@ def _forward(
 ) -> tuple[jax.Array, tuple[jax.Array, tuple[int, ...]]]:
     padded = jnp.pad(x, ((0, 0), *borders, (0, 0)), constant_values=-jnp.inf)
     lengths = [(length - window) // stride * stride + 1 for length in padded.shape[1:3]]
-    best = index = None
-    for number, (i, j) in enumerate(np.ndindex(window, window)):
-        value = padded[:, i : i + lengths[0] : stride, j : j + lengths[1] : stride]
-        if best is None:
-            best, index = value, jnp.zeros(value.shape, jnp.uint8)
-        else:
-            index = jnp.where((value > best) | jnp.isnan(value), jnp.uint8(number), index)
-            best = jnp.maximum(best, value)
+    values = [
+        padded[:, i : i + lengths[0] : stride, j : j + lengths[1] : stride] for i, j in np.ndindex(window, window)
+    ]
+    best, index = values[0], jnp.zeros(values[0].shape, jnp.uint8)
+    for number, value in enumerate(values[1:], start=1):
+        index = jnp.where((value > best) | jnp.isnan(value), jnp.uint8(number), index)
+        best = jnp.maximum(best, value)
     # Now, from the image that is at hand, not from one kept for the backward pass.
     best, index = lax.optimization_barrier((best, index))
     return best, (index, x.shape)
