@@ -84,7 +84,9 @@ def main(arguments: Sequence[str]) -> None:
     except OSError as error:
         # A full disk or a closed pipe below stdout, say. What stdout still holds could not be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        print(f"error: {error}; give the same command again once that is put right.", file=sys.stderr)
+        # A file that is open already is not named.
+        what = str(error) if error.filename else f"{error.strerror or error}, on writing to {_WORKDIR.value} or stdout"
+        print(f"error: {what}; give the same command again once that is put right.", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("error: interrupted at once; what was saved before is intact.", file=sys.stderr)

@@ -204,6 +204,8 @@ def test_sigterm_to_one_process_ends_the_run_without_killing(stub):
     assert [len(note(logs, index, "starts")) for index in range(2)] == [1, 1]
 
 
+# The child does nothing but become another program.
+@pytest.mark.filterwarnings("ignore:os.fork")
 def test_ctrl_c_on_a_terminal_reaches_each_process_once(stub):
     environment, logs = stub
     pid, terminal = pty.fork()
