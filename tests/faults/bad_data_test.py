@@ -115,6 +115,7 @@ def test_a_bad_file_is_named_before_training(environment, images, tmp_path):
             assert steps_in(tmp_path / "run" / name) == []
 
 
+@pytest.mark.slow
 def test_a_folder_that_vanishes_in_mid_run_and_comes_back(environment, images, tmp_path):
     root = shutil.copytree(images, tmp_path / "mine")
     with Program(arguments_for(root, tmp_path / "whole"), environment, tmp_path / "log") as program:

@@ -68,6 +68,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     small.close()
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_with_a_message_and_loses_no_checkpoint(disk, environment, undisturbed, tmp_path):
     workdir, seen = disk.mount_point / "run", disk.outside / "run"
     # Nothing but checkpoints is written on the way.

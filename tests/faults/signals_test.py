@@ -3,6 +3,7 @@
 import signal
 
 import numpy as np
+import pytest
 
 from tests.faults.program import TINY, Program, differences, is_saving, resumed_step, steps_in
 
@@ -43,6 +44,7 @@ def test_killed_at_any_moment_and_resumed_ends_bit_identical(environment, undist
     assert report.read_text() == before
 
 
+@pytest.mark.slow
 def test_asked_to_stop_in_a_step_in_a_save_and_twice_ends_bit_identical(environment, undisturbed, tmp_path):
     workdir = tmp_path / "run"
     arguments = [*TINY, f"--workdir={workdir}"]
