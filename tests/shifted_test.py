@@ -99,11 +99,19 @@ def test_half_precision_is_summed_in_single():
 
 
 @pytest.mark.parametrize(
-    ("image", "dilation", "products"),
-    [((9, 8), (2, 2), 9), ((9, 8), (1, 1), 0), ((9, 8), None, 0), ((1, 1), None, 9), ((9, 8), (1, 2), 0)],
+    ("image", "size", "dilation", "products"),
+    [
+        ((9, 8), 3, (2, 2), 9),
+        ((9, 8), 3, (1, 1), 0),
+        ((9, 8), 3, None, 0),
+        ((9, 8), 3, (1, 2), 0),
+        ((1, 1), 3, None, 0),
+        ((1, 1), 5, None, 25),
+        ((9, 8), 5, None, 0),
+    ],
 )
-def test_dilated_and_large_kernels_run_by_it_on_cpus_alone(image, dilation, products):
-    x, kernel = jnp.zeros((1, *image, 5)), jnp.zeros((3, 3, 5, 64))
+def test_dilated_and_large_kernels_run_by_it_on_cpus_alone(image, size, dilation, products):
+    x, kernel = jnp.zeros((1, *image, 5)), jnp.zeros((size, size, 5, 64))
     program = str(
         jax.make_jaxpr(
             lambda x, kernel: conv_general_dilated(

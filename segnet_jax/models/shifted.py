@@ -18,8 +18,9 @@ Borders = tuple[tuple[int, int], tuple[int, int]]
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
-# A kernel of so many times the image's values counts as much larger.
+# A kernel of so many times the image's values counts as much larger. One of 3x3 gains little all the same.
 _LARGE = 30
+_SMALLEST_KERNEL = 4
 
 
 # Of the patches of a strip in the gradient of a kernel: 2 MB.
@@ -28,7 +29,7 @@ _STRIP_VALUES = 500_000
 
 def gains(x: jax.Array, kernel: jax.Array, dilation: int) -> bool:
     """Whether the convolution of [N, H, W, C] with [k, k, C, F] is faster by products on a CPU."""
-    return dilation > 1 or kernel.size >= _LARGE * x.size
+    return dilation > 1 or (kernel.shape[0] >= _SMALLEST_KERNEL and kernel.size >= _LARGE * x.size)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
