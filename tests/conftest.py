@@ -1,6 +1,7 @@
 """What every test runs under: several CPU devices, and real data where there are some."""
 
 import os
+import signal
 from pathlib import Path
 
 import ml_collections
@@ -10,6 +11,10 @@ import pytest
 # user's cache.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
+
+# A shell that starts this in the background has it ignore Ctrl-C, and every process that the tests start would do so too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax  # noqa: E402
 
