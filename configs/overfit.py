@@ -3,7 +3,7 @@
     python -m segnet_jax.main --config=configs/overfit.py:deconvnet --workdir=runs/overfit/deconvnet \
         --config.data.root=CAMVID
 
-The scores that it prints are those of the same eight images. docs/models.md has them of every network. For images of
+The scores that it prints are those of the same eight images; docs/models.md has some. For images of
 your own add --config.data.name=folder and --config.data.classes.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -61,29 +62,32 @@ def conv_general_dilated(
         and feature_group_count == 1
         and all(value is None for value in options.values())
     )
+    dilations = set(rhs_dilation or (1,))
     is_same = (
         is_plain
         and padding == "SAME"
         and all(size == 1 for size in window_strides)
         and all(size == 1 for size in lhs_dilation or ())
+        and len(dilations) == 1
         and rhs.shape[0] == rhs.shape[1]
         and rhs.shape[0] % 2 == 1
     )
-    if is_same and rhs.shape[0] == 1:
-        return lax.platform_dependent(lhs, rhs, cpu=_pointwise, default=plain)
-    dilations = set(rhs_dilation or (1,))
-    if is_same and len(dilations) == 1:
-        dilation = max(dilations)
-        if dilation > 1 and winograd.gains(_phase_shape(lhs, dilation), rhs):
-            by_phases = functools.partial(_dilated_conv, dilation=dilation)
-            return lax.platform_dependent(lhs, rhs, cpu=by_phases, default=plain)
-        if shifted.gains(lhs, rhs, dilation):
-            border = dilation * (rhs.shape[0] // 2)
-            by_shifts = functools.partial(shifted.convolve, borders=((border, border),) * 2, dilation=dilation)
-            return lax.platform_dependent(lhs, rhs, cpu=by_shifts, default=plain)
-    if dilations != {1} or not (is_same and (winograd.gradient_gains(lhs, rhs) or _gains_from_strips(lhs, rhs))):
-        return plain(lhs, rhs)
-    return lax.platform_dependent(lhs, rhs, cpu=_same_conv, default=plain)
+    faster = _faster_form(lhs, rhs, max(dilations)) if is_same else None
+    return lax.platform_dependent(lhs, rhs, cpu=faster, default=plain) if faster else plain(lhs, rhs)
+
+
+def _faster_form(x: jax.Array, kernel: jax.Array, dilation: int) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
+    """What computes a same-size convolution of stride 1 on CPUs faster than XLA does; None if nothing here does."""
+    if kernel.shape[0] == 1:
+        return _pointwise
+    if dilation > 1 and winograd.gains(_phase_shape(x, dilation), kernel):
+        return functools.partial(_dilated_conv, dilation=dilation)
+    if shifted.gains(x, kernel, dilation):
+        border = dilation * (kernel.shape[0] // 2)
+        return functools.partial(shifted.convolve, borders=((border, border),) * 2, dilation=dilation)
+    if winograd.gradient_gains(x, kernel) or _gains_from_strips(x, kernel):
+        return _same_conv
+    return None
 
 
 def _gains_from_strips(x: jax.Array, kernel: jax.Array) -> bool:

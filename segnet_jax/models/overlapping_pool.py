@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
-Borders = tuple[tuple[int, int], tuple[int, int]]
+from segnet_jax.models.shifted import Borders
 
 
 def overlapping_max_pool(x: jax.Array, window: int, stride: int, borders: Borders) -> jax.Array:
@@ -84,22 +84,19 @@ def _backward(
             i, j = p + stride * b, q + stride * c
             if max(i, j) >= window:
                 continue
-            part = np.s_[:, reach - 1 - b :, reach - 1 - c :]
-            seen, won = gradient[part], index[part]
-            size = np.s_[:, : rows + reach - 1, : columns + reach - 1]
-            total = total + jnp.where(won[size] == window * i + j, seen[size], 0)
+            top, left = reach - 1 - b, reach - 1 - c
+            part = np.s_[:, top : top + rows + reach - 1, left : left + columns + reach - 1]
+            total = total + jnp.where(index[part] == window * i + j, gradient[part], 0)
         return jnp.broadcast_to(total, (images, rows + reach - 1, columns + reach - 1, channels))
 
     phases = jnp.stack([jnp.stack([phase(p, q) for q in range(stride)], axis=3) for p in range(stride)], axis=2)
     whole = phases.reshape(images, (rows + reach - 1) * stride, (columns + reach - 1) * stride, channels)
-    (top, _), (left, _) = borders
-    # Pixels behind the last window are in none.
-    behind = [
-        max(0, start + length - have)
-        for start, length, have in zip((top, left), shape[1:3], whole.shape[1:3], strict=True)
+    # Cut off the border, and add pixels behind the last window, which are in none.
+    edges = [
+        (-start, start + length - have, 0)
+        for (start, _), length, have in zip(borders, shape[1:3], whole.shape[1:3], strict=True)
     ]
-    whole = jnp.pad(whole, ((0, 0), (0, behind[0]), (0, behind[1]), (0, 0)))
-    return (whole[:, top : top + shape[1], left : left + shape[2]],)
+    return (lax.pad(whole, jnp.zeros((), whole.dtype), ((0, 0, 0), *edges, (0, 0, 0))),)
 
 
 _pool.defvjp(_forward, _backward)

@@ -22,7 +22,6 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _LARGE = 30
 _SMALLEST_KERNEL = 4
 
-
 # Of the patches of a strip in the gradient of a kernel: 2 MB.
 _STRIP_VALUES = 500_000
 
