@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import ml_collections
@@ -33,6 +34,13 @@ def _compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests that run the same program twice compile it once."""
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_programs() -> Iterator[None]:
+    """Each takes several memory mappings, of which Linux gives a process 65,530; without one XLA crashes."""
+    yield
+    jax.clear_caches()
 
 
 def _need(path: Path) -> Path:
