@@ -176,6 +176,17 @@ def test_worker_processes_change_nothing(worker_processes):
     assert_same(draw(5, dataset), draw(5, dataset, num_workers=2))
 
 
+def test_a_reading_process_that_is_killed_is_told(worker_processes):
+    drawn = train_batches(numbered(7), seed=0, augmentation=_PLAIN, batch_size=2, num_workers=1)
+    before = set(multiprocessing.active_children())
+    next(drawn)
+    (worker,) = set(multiprocessing.active_children()) - before
+    worker.kill()
+    with pytest.raises(InputError, match=r"^A reading process was killed from outside.*data\.num_workers.*again"):
+        # It has some batches in store.
+        list(itertools.islice(drawn, 1000))
+
+
 def test_a_run_resumes_at_any_step():
     whole = draw(9, numbered(7))
     for first_step in (1, 2, 5, 8):

@@ -213,6 +213,13 @@ def _iterate(batches: grain.MapDataset, num_workers: int, num_threads: int) -> I
     iterator = iter(dataset)
     try:
         yield from iterator
+    except RuntimeError as error:
+        if "Worker process was terminated" not in str(error):
+            raise
+        raise InputError(
+            "A reading process was killed from outside, perhaps for lack of memory; set data.num_workers to a smaller "
+            "number and give the same command again, which goes on from the newest checkpoint."
+        ) from error
     finally:
         # Or worker processes and shared memory are left behind, with noise at exit.
         iterator.close()
