@@ -18,6 +18,8 @@ import sys
 ADVICE = "start all processes again, and a training run goes on from its newest checkpoint."
 
 _GLOO = re.compile(rb"\[Gloo\] Rank \d+ is connected to \d+ peer ranks\. Expected number of connected .*? is : \d+\n?")
+# Several threads print theirs at once, piece by piece, so an end of a line may stand by itself.
+_GLOO_PIECES = re.compile(rb"(\[Gloo\]|Rank|is connected to|peer ranks\.?|Expected number of connected|is :|\d|\s)*")
 _FATAL = re.compile(rb"F\d{4} .*JAX distributed service detected fatal errors")
 # Such a line comes just before a fatal one, and says the same.
 _HELD = re.compile(rb"E\d{4} .*\bcoordination_service(_agent)?\.cc")
@@ -41,6 +43,7 @@ class PlainStderr:
         self._held = b""
         self._fatal = b""
         self._is_told = False
+        self._is_greeted = False
 
     def feed(self, data: bytes) -> bytes:
         """Takes what was written and gives what to show of it now."""
@@ -67,8 +70,10 @@ class PlainStderr:
             # What follows is the end of the process.
             return self._sentence() if line.startswith(_STACK_TRACE) else b""
         shown = _GLOO.sub(b"", line)
-        if not shown.strip() and line.strip():
+        if _GLOO_PIECES.fullmatch(shown) and (self._is_greeted or b"[Gloo]" in line):
+            self._is_greeted = True
             return b""
+        self._is_greeted = False
         if _FATAL.match(shown):
             self._held, self._fatal = b"", shown
             return b""

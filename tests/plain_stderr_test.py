@@ -37,6 +37,21 @@ def test_the_greetings_of_the_collectives_are_left_out():
 
 
 @pytest.mark.parametrize(
+    "mixed",
+    [
+        "{0}{1}\n\n",
+        "{0}\n{1}\n\n\n",
+        "[Gloo] Rank [Gloo] Rank 01 is connected to  is connected to 33 peer ranks.\n peer ranks is : 3\n3\n",
+    ],
+)
+def test_greetings_that_are_mixed_up_are_left_out_too(mixed):
+    greetings = [
+        f"[Gloo] Rank {n} is connected to 1 peer ranks. Expected number of connected peer ranks is : 1" for n in "01"
+    ]
+    assert filtered("before\n\n" + mixed.format(*greetings) + "after\n\n3\n") == "before\n\nafter\n\n3\n"
+
+
+@pytest.mark.parametrize(
     ("tasks", "named"),
     [
         ("0", "process 0 of this run "),
