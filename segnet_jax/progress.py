@@ -84,7 +84,7 @@ class Progress:
         finally:
             self._paused += self._clock() - start
 
-    def update(self, step: int, values: Mapping[str, Any]) -> dict[str, float]:
+    def update(self, step: int, values: Mapping[str, Any]) -> dict[str, float] | None:
         """Counts a step, and reports where a report is due.
 
         Args:
@@ -93,21 +93,22 @@ class Progress:
             looked at only where a report is due, so that other steps do not wait for the device.
 
         Returns:
-          "images_per_second" and "data_wait" (a share, 0 to 1) since the last report; nothing
-          where no report is due, and at the first step.
+          "images_per_second" and "data_wait" (a share, 0 to 1) since the last report, but neither of
+          the first step; None where no report is due.
         """
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
         is_first = step == self._first_step
-        if not (is_first or step % self._log_every == 0 or step == self._total_steps):
-            return {}
+        is_due = step % self._log_every == 0 or step == self._total_steps
+        if not (is_first or is_due):
+            return None
         shown = "".join(f"  {name} {float(value):.4g}" for name, value in values.items())
         # Not before: the values of a step are there when the device has done it.
         seconds = self._clock() - self._window_start - self._paused
         if is_first:
             self.write(f"{self._position(step)}{shown}  first step took {seconds:.1f} s, compilation included")
             self._start_window(step)
-            return {}
+            return {} if is_due else None
         seconds = max(seconds, 1e-9)  # a coarse clock may not have moved
         self._steps_timed += step - self._window_step
         self._seconds_timed += seconds

@@ -354,7 +354,8 @@ class _Recorder:
         means = {name: float(value) for name, value in self._window.compute().items()}
         rate = self._procedure.learning_rate(step)
         shown = {"loss": means["loss"]} if rate is None else {"loss": means["loss"], "learning rate": rate}
-        if rates := self._progress.update(step, shown):
+        rates = self._progress.update(step, shown)
+        if rates is not None:
             self._window = None
             scalars = {**means, **({} if rate is None else {"learning_rate": rate}), **rates}
             self._writer.write_scalars(step, {f"train/{name}": value for name, value in scalars.items()})

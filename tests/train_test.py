@@ -19,6 +19,14 @@ def assert_identical(first, second):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), path
 
 
+def metrics_of(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses_of(workdir):
+    return {line["step"]: line["train/loss"] for line in metrics_of(workdir) if "train/loss" in line}
+
+
 def stop_at(monkeypatch, step, act):
     """Calls `act` when the run asks for the batch of `step`."""
     original = experiment.train_batches_of
@@ -44,11 +52,10 @@ def test_a_run_leaves_what_it_promises(tiny_config, tmp_path, capsys):
     assert 0 <= report["boundary_f1"] <= 1
     assert (tmp_path / "eval" / "val-6.png").stat().st_size > 1000
     assert list(tmp_path.glob("events.out.tfevents.*"))
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    losses = {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
+    losses = losses_of(tmp_path)
     assert list(losses) == [2, 4, 6]
     assert losses[6] < losses[2]
-    assert [line["step"] for line in lines if "val/mean_iou" in line] == [3, 6]
+    assert [line["step"] for line in metrics_of(tmp_path) if "val/mean_iou" in line] == [3, 6]
     with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
         assert {4, 6} <= set(checkpoints.steps()) <= {3, 4, 6}
         metadata = checkpoints.read_metadata(6)
@@ -79,6 +86,7 @@ def test_a_finished_run_is_not_trained_again(tiny_config, tmp_path):
 def test_a_stopped_run_saves_and_resumes_to_identical_parameters(tiny_config, tmp_path, monkeypatch, number):
     tiny_config.model.dropout_rate = 0.3
     tiny_config.augment.brightness = 0.3
+    tiny_config.train.log_every = "1 steps"
     whole = train.train_and_evaluate(tiny_config, tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_at(patch, 5, lambda: os.kill(os.getpid(), number))
@@ -89,6 +97,8 @@ def test_a_stopped_run_saves_and_resumes_to_identical_parameters(tiny_config, tm
         assert checkpoints.latest_step() == 5
     resumed = train.train_and_evaluate(tiny_config, tmp_path / "stopped")
     assert_identical(whole, resumed)
+    assert list(losses_of(tmp_path / "whole")) == [1, 2, 3, 4, 5, 6]
+    assert losses_of(tmp_path / "stopped") == losses_of(tmp_path / "whole")
     reports = [json.loads((tmp_path / name / "eval" / "val-6.json").read_text()) for name in ("whole", "stopped")]
     assert reports[0] == reports[1]
     steps = [json.loads(line)["step"] for line in (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()]
@@ -200,8 +210,7 @@ def test_eight_devices_train_and_evaluate_to_the_numbers_of_one(tiny_config, tmp
         monkeypatch.setattr(jax, "local_devices", lambda count=count: devices[:count])
         workdir = tmp_path / str(count)
         state = train.train_and_evaluate(tiny_config, workdir)
-        lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-        losses = [line["train/loss"] for line in lines if "train/loss" in line]
+        losses = list(losses_of(workdir).values())
         results.append((state, losses, json.loads((workdir / "eval" / "val-6.json").read_text())))
     (eight, eight_losses, eight_report), (one, one_losses, one_report) = results
     assert eight_losses == pytest.approx(one_losses, rel=1e-4)
