@@ -1,6 +1,7 @@
 """What every test runs under: several CPU devices, and real data where there are some."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import ml_collections
@@ -28,6 +29,13 @@ def _compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests that run the same program twice compile it once."""
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_programs() -> Iterator[None]:
+    """Each takes several memory mappings, of which Linux gives a process 65,530; without one XLA crashes."""
+    yield
+    jax.clear_caches()
 
 
 def _need(path: Path) -> Path:
