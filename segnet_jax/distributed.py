@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
-import multiprocessing
 import os
 import re
 import socket
@@ -23,6 +22,7 @@ from jax.experimental import multihost_utils
 
 from segnet_jax import plain_stderr
 from segnet_jax.errors import InputError
+from segnet_jax.interruption import leave_at_once
 
 # Seconds that a process with an error gives the others to have it too.
 _SAME_ERROR = 10
@@ -308,11 +308,7 @@ def _leave_after(error: BaseException) -> NoReturn:
 def _leave(message: str, status: int = 1) -> NoReturn:
     """Ends this process without waiting for the others, as Python's own end would."""
     print(f"error: process {jax.process_index()}: {message}", file=sys.stderr)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    for child in multiprocessing.active_children():
-        child.terminate()
-    os._exit(status)
+    leave_at_once(status)
 
 
 class _FilteredOutput:

@@ -23,6 +23,7 @@ from segnet_jax import distributed
 from segnet_jax.cache import enable_compilation_cache
 from segnet_jax.config import default_config, default_file, flatten
 from segnet_jax.errors import InputError
+from segnet_jax.interruption import leave_at_once
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         print("error: interrupted at once; what was saved before is intact.", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+        leave_at_once(128 + signal.SIGINT)
 
 
 def _run() -> None:

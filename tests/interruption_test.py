@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -63,3 +65,17 @@ def test_outside_the_main_thread_nothing_is_installed():
     thread.start()
     thread.join()
     assert inside == [(before, None)]
+
+
+def test_to_leave_at_once_waits_for_no_thread_and_loses_no_line():
+    program = """
+import multiprocessing, threading, time
+from segnet_jax.interruption import leave_at_once
+threading.Thread(target=time.sleep, args=(10000,)).start()
+multiprocessing.get_context("fork").Process(target=time.sleep, args=(10000,)).start()
+print("the last line")
+leave_at_once(130)
+"""
+    # `run` waits until nobody holds the pipe open any more, so the child has ended too.
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert (ended.returncode, ended.stdout) == (130, "the last line\n")

@@ -142,7 +142,9 @@ def test_the_time_of_a_step_ends_when_its_values_are_there() -> None:
     progress = Progress(10, 1, 6, log_every=2, stream=stream, clock=clock)
     progress.update(1, {"loss": Late()})
     assert "first step took 3.0 s" in stream.getvalue()
-    assert progress.update(2, {"loss": Late()})["images_per_second"] == pytest.approx(2)
+    rates = progress.update(2, {"loss": Late()})
+    assert rates is not None
+    assert rates["images_per_second"] == pytest.approx(2)
 
 
 def test_a_clock_that_does_not_move() -> None:
