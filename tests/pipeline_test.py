@@ -173,7 +173,9 @@ def test_threads_change_nothing(num_threads):
 
 def test_worker_processes_change_nothing(worker_processes):
     dataset = numbered(7)
-    assert_same(draw(5, dataset), draw(5, dataset, num_workers=2))
+    found = draw(5, dataset, num_workers=2)
+    assert_same(draw(5, dataset), found)
+    assert {type(array) for batch in found for array in batch.values()} == {np.ndarray}, "not in shared memory"
 
 
 def test_a_reading_process_that_is_killed_is_told(worker_processes):

@@ -212,7 +212,9 @@ def _iterate(batches: grain.MapDataset, num_workers: int, num_threads: int) -> I
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     iterator = iter(dataset)
     try:
-        yield from iterator
+        for batch in iterator:
+            # Copied out of the shared memory, which an array that lived until the exit would leave behind.
+            yield {key: np.array(array) for key, array in batch.items()} if num_workers else batch
     except RuntimeError as error:
         if "Worker process was terminated" not in str(error):
             raise
