@@ -250,7 +250,7 @@ def _require_free(coordinator: str) -> None:
         socket.create_server(address, family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both).close()
     except OSError as error:
         raise InputError(
-            f"--coordinator={coordinator} has a port that process 0 cannot use ({error.strerror}); choose another."
+            f"--coordinator={coordinator} has a port that process 0 cannot use ({os.strerror(error.errno or 0)}); choose another."
         ) from error
 
 
