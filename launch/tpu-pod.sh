@@ -7,7 +7,8 @@ usage() {
 usage: launch/tpu-pod.sh --name=NAME --zone=ZONE --nfs=HOST:/SHARE [OPTION OF THIS SCRIPT...] [--] OPTION...
 
 Creates the TPU slice NAME if there is none, copies this clone to every host, installs the requirements, and runs
-`python -m segnet_jax.main OPTION...` on all of them as one run. Needs the gcloud command, logged in, with a project.
+`python -m segnet_jax.main OPTION...` on all of them as one run. Needs the gcloud command, logged in, with a project, and
+its SSH key in the agent (`ssh-add ~/.ssh/google_compute_engine`), as gcloud asks for slices of several hosts.
 
   --nfs=HOST:/SHARE   a network share, such as Filestore's, mounted on every host as /mnt/segnet: work directories and
                       data must lie there, because the disks of a host go when it is preempted
@@ -93,7 +94,11 @@ state() {
 ensure_slice() {
   local now
   while [[ -z $stopped ]]; do
-    now=$(state)
+    if ! now=$(state); then
+      say "gcloud does not answer; trying again in $poll s. Ctrl-C ends this."
+      sleep "$poll"
+      continue
+    fi
     case $now in
       READY) return ;;
       '')
@@ -117,7 +122,7 @@ prepare_hosts() {
   local archive
   archive=$(mktemp -d)
   tar -C "$root" --exclude=__pycache__ -czf "$archive/segnet_jax.tar.gz" segnet_jax configs requirements.txt || return 1
-  tpu scp "$archive/segnet_jax.tar.gz" "$name:" --worker=all || return 1
+  gcloud compute tpus tpu-vm scp "$archive/segnet_jax.tar.gz" "$name:" --zone="$zone" --quiet --worker=all || return 1
   rm -rf "$archive"
   # uv brings a Python, because that of the hosts' software is too old.
   on_hosts "set -e

@@ -142,6 +142,7 @@ def study_features(workdir: Path, overrides: Mapping[str, Any] | None = None) ->
         raise InputError(f"{workdir} holds a {config.model.name}; the study of features is of a segnet_flat.")
     dataset = eval_dataset_of(trained, workdir)
     train_data = experiment.dataset_of(config, config.data.train_split)
+    agreement.require_same({"number of training images": len(train_data)})
     variables = {"params": trained.variables["params"]}
     normalize = experiment.normalization_of(config, modalities)
     _log.info("Computing the features of %d training images.", len(train_data))

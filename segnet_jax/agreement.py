@@ -69,10 +69,12 @@ def require_same(facts: Mapping[str, Any]) -> None:
     """
     first, *others = gather(dict(facts))
     for index, found in enumerate(others, start=1):
-        for name, value in first.items():
-            if found[name] != value:
+        # Processes with different software may not even have the same names.
+        for name in {**first, **found}:
+            value, other = first.get(name, "nothing"), found.get(name, "nothing")
+            if other != value:
                 raise InputError(
-                    f"process {index} has {found[name]} as {name}, process 0 has {value}; start all processes with the "
+                    f"process {index} has {other} as {name}, process 0 has {value}; start all processes with the "
                     "same command, data and software."
                 )
 

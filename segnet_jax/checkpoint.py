@@ -1,14 +1,13 @@
 """Checkpoints of a run: atomic, asynchronous, checked bit by bit when read.
 
-This is the only file that knows Orbax. The checkpoint of step n is the directory `<n>` with two
-Orbax items: `state`, the arrays as a nested dict, and `record`, a JSON file (checkpoint_record.py).
+This file and checkpoint_arrays.py are the only ones that know Orbax. The checkpoint of step n is the directory `<n>`
+with two Orbax items: `state`, the arrays as a nested dict, and `record`, a JSON file (checkpoint_record.py).
 """
 
-import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ from flax import traverse_util
 from orbax.checkpoint import checkpoint_managers as ocp_managers
 
 from segnet_jax import agreement, checkpoint_record
+from segnet_jax.checkpoint_arrays import NumpyHandler
 from segnet_jax.checkpoint_record import METRIC, DamagedError, Leaves, Metrics, Record, find_steps, read_record
 from segnet_jax.errors import InputError
 
@@ -205,7 +205,7 @@ class Checkpoints:
 
     def _open_manager(self) -> ocp.CheckpointManager:
         registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
-        arrays = ocp.type_handlers.create_type_handler_registry((np.ndarray, _NumpyHandler()))
+        arrays = ocp.type_handlers.create_type_handler_registry((np.ndarray, NumpyHandler()))
         handler = ocp.PyTreeCheckpointHandler(type_handler_registry=arrays)
         registry.add("state", ocp.args.PyTreeSave, handler)
         registry.add("state", ocp.args.PyTreeRestore, handler)
@@ -354,34 +354,6 @@ class _NewestAndBest(ocp_managers.PreservationPolicy):
         best = checkpoint_record.best_of({step: self._scores[step] for step in intact})
         keep = {*intact[-self._keep_latest :], best}
         return [step in keep for step in steps]
-
-
-class _NumpyHandler(ocp.type_handlers.NumpyHandler):
-    """Lets every read or write come to its end before the first error is raised.
-
-    Orbax raises at once and leaves the others calling back into a closed event loop, which covers
-    stderr with tracebacks.
-    """
-
-    async def deserialize(self, infos: Any, args: Any = None) -> Any:
-        args = args or [ocp.RestoreArgs()] * len(infos)
-        read = super().deserialize
-        arrays = await _finish_all(read([info], [arg]) for info, arg in zip(infos, args, strict=True))
-        return [array for (array,) in arrays]
-
-    async def _background_serialize(self, values: Any, infos: Any, args: Any = None) -> None:
-        args = args or [ocp.SaveArgs()] * len(infos)
-        write = super()._background_serialize
-        parts = zip(values, infos, args, strict=True)
-        await _finish_all(write([value], [info], [arg]) for value, info, arg in parts)
-
-
-async def _finish_all(tasks: Iterable[Awaitable[Any]]) -> list[Any]:
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
 
 
 def _listed(steps: Sequence[int]) -> str:

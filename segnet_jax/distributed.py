@@ -29,6 +29,9 @@ _SAME_ERROR = 10
 
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
+# EX_TEMPFAIL: launchers start again after it, unlike after an error of the program's own, which is 1.
+_LOST_STATUS = 75
+
 # What JAX, its collectives and its runtime say when another process is gone.
 _LOST = re.compile(r"Gloo|NCCL|CoordinationService|coordination service|Connection (reset|closed)|[Bb]arrier timed out")
 
@@ -249,8 +252,10 @@ def _require_free(coordinator: str) -> None:
     try:
         socket.create_server(address, family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both).close()
     except OSError as error:
+        # Python adds the address to `error.strerror`.
+        reason = os.strerror(error.errno or 0)
         raise InputError(
-            f"--coordinator={coordinator} has a port that process 0 cannot use ({os.strerror(error.errno or 0)}); choose another."
+            f"--coordinator={coordinator} has a port that process 0 cannot use ({reason}); choose another."
         ) from error
 
 
@@ -298,9 +303,15 @@ def _all_arrive(name: str, seconds: int) -> bool:
 
 def _leave_after(error: BaseException) -> NoReturn:
     if _is_lost(error):
-        _leave(f"another process of this run has ended or cannot be reached; {plain_stderr.ADVICE}")
+        _leave(f"another process of this run has ended or cannot be reached; {plain_stderr.ADVICE}", _LOST_STATUS)
     if isinstance(error, KeyboardInterrupt):
         _leave("interrupted; the other processes end too.", 130)
+    if isinstance(error, OSError):
+        # A file that is open already is not named.
+        what = (
+            str(error) if error.filename else f"{error.strerror or error}, on writing to the work directory or stdout"
+        )
+        _leave(f"{what}; start all processes again once that is put right.")
     traceback.print_exception(error)
     _leave(f"{type(error).__name__}, as told above; the other processes end too.")
 

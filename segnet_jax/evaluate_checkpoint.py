@@ -83,5 +83,6 @@ def eval_variables_of(trained: TrainedModel, devices: Sequence[jax.Device]) -> d
     _log.info("The statistics of BatchNorm are computed from the training split.")
     config = trained.config
     train_data = experiment.dataset_of(config, config.data.train_split)
+    agreement.require_same({"number of training images": len(train_data)})
     batch_stats = experiment.exact_batch_stats_of(config, trained.model, trained.variables, train_data, devices)
     return {**trained.variables, "batch_stats": batch_stats}

@@ -15,9 +15,14 @@ def workdir_lock(workdir: Path) -> Iterator[None]:
     """Holds `workdir` while a run trains in it; the system lets go when the process ends, however it ends.
 
     Raises:
-      InputError: if another process on this machine holds it, such as the same job, submitted twice.
+      InputError: if another process on this machine holds it, such as the same job, submitted twice; or
+        if it cannot be written.
     """
-    with open(workdir / ".lock", "w", encoding="utf-8") as file:
+    try:
+        file = open(workdir / ".lock", "w", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(f"{workdir}/.lock cannot be written ({error.strerror}); choose another --workdir.") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

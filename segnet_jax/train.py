@@ -7,8 +7,9 @@ import json
 import logging
 import secrets
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import ml_collections
@@ -53,17 +54,18 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
       SystemExit: after SIGTERM or Ctrl-C, once the state is saved.
     """
     is_first = distributed.is_first()
-    with agreement.common_fate():
-        if is_first:
-            _refuse_another_run(workdir, config)
-        run = _Run(config, workdir)
-        if is_first:
-            _claim(workdir, config)
-    run.require_same()
     with contextlib.ExitStack() as stack:
         with agreement.common_fate():
             if is_first:
+                _refuse_another_run(workdir, config)
+            run = _Run(config, workdir)
+            if is_first:
+                _make(workdir)
                 stack.enter_context(workdir_lock(workdir))
+                # A run that has held it until now may have left its first checkpoint.
+                _refuse_another_run(workdir, config)
+                _claim(workdir, config)
+        run.require_same()
         _require_shared(workdir)
         agree = agreement.DelayedMax(run.devices) if distributed.several() else None
         interruption = stack.enter_context(Interruption(agree, announce=is_first))
@@ -92,14 +94,24 @@ def _refuse_another_run(workdir: Path, config: ml_collections.ConfigDict) -> Non
         )
 
 
-def _claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
-    """Makes the work directory and writes the configuration into it."""
-    path = workdir / "config.json"
-    try:
+def _make(workdir: Path) -> None:
+    with _write_errors(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
+
+
+def _claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Writes the configuration into the work directory."""
+    path = workdir / "config.json"
+    temporary = path.with_suffix(".tmp")
+    with _write_errors(workdir):
         temporary.write_text(configs.to_json(config) + "\n", encoding="utf-8")
         temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _write_errors(workdir: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(f"--workdir={workdir} cannot be written ({error.strerror}); choose another.") from error
 
@@ -111,7 +123,8 @@ def _require_shared(workdir: Path) -> None:
     path, mark = workdir / ".lock", secrets.token_hex()
     with agreement.common_fate():
         if distributed.is_first():
-            path.write_text(mark, encoding="utf-8")
+            with _write_errors(workdir):
+                path.write_text(mark, encoding="utf-8")
     mark = agreement.from_first(mark)
     with agreement.common_fate():
         if not path.is_file() or path.read_text(encoding="utf-8") != mark:
@@ -220,6 +233,8 @@ class _Run:
         ):
             # The run was stopped during this evaluation, or before its report was written.
             self._save(state, first_step, checkpoints, writer, interruption)
+            if interruption.signal is not None:
+                _leave_stopped(first_step, checkpoints, interruption)
         recorder = _Recorder(self.procedure, writer, progress, checkpoints)
         with contextlib.closing(batches), progress:
             for step in range(first_step + 1, plan.total_steps + 1):
@@ -236,9 +251,7 @@ class _Run:
                         self._save(state, step, checkpoints, writer, interruption)
                 # A signal that came after the first look, where nothing was saved, waits for the next step.
                 if saves and interruption.signal is not None:
-                    _log.info("Stopped by a signal; step %d is saved. The same command resumes the run.", step)
-                    checkpoints.wait()
-                    raise SystemExit(interruption.exit_status)
+                    _leave_stopped(step, checkpoints, interruption)
         return jax.device_get(state)
 
     def _save(
@@ -312,6 +325,12 @@ class _Run:
             _log.info("Written: %s and the sheet beside it.", path)
         else:
             _log.info("step %d: %s %s", step, split, evaluation.line())
+
+
+def _leave_stopped(step: int, checkpoints: Checkpoints, interruption: Interruption) -> NoReturn:
+    _log.info("Stopped by a signal; step %d is saved. The same command resumes the run.", step)
+    checkpoints.wait()
+    raise SystemExit(interruption.exit_status)
 
 
 class _Recorder:

@@ -55,6 +55,8 @@ def test_two_processes_agree_and_share_a_batch(tmp_path):
         "broadcast": [7.0, 7.0, 7.0],
         "differ": "process 1 has 16 as batch size, process 0 has 8; start all processes with the same command, data "
         "and software.",
+        "differ in names": "process 1 has 2 as new, process 0 has nothing; start all processes with the same command, "
+        "data and software.",
         "fail": "process 1: its images are not there.",
         "highest": [0, 0, 15, 0, 3],
         "shape": [4, 2, 3],
@@ -101,6 +103,17 @@ def test_an_error_in_one_process_is_told_by_it_and_ends_the_other(tmp_path):
     assert texts[0].startswith("error: process 0: ")
     assert texts[0].endswith(f" of this run {LOST}\n")
     assert texts[0].count("\n") == 1
+
+
+@pytest.mark.slow
+def test_what_the_system_refuses_one_process_is_told_in_a_line(tmp_path):
+    with workers(tmp_path, "run_out_of_room") as processes:
+        assert wait(processes)[1] == 1
+        text = complete_error(processes[1])
+    assert text == (
+        "error: process 1: No space left on device, on writing to the work directory or stdout; start all processes "
+        "again once that is put right.\n"
+    )
 
 
 @pytest.mark.slow

@@ -166,6 +166,7 @@ def test_a_slice_is_created_prepared_and_used(tpu):
     calls = (folder / "calls").read_text()
     assert "create trial --zone=us-west4-a --quiet --accelerator-type=v5litepod-64" in calls
     assert "--spot" in calls
+    assert re.search(r"^scp /\S+/segnet_jax\.tar\.gz trial: --zone=us-west4-a .*--worker=all", calls, re.MULTILINE)
     assert "mount -t nfs 10.0.0.2:/share /mnt/segnet" in calls
     run = next(line for line in calls.splitlines() if "segnet_jax.main" in line)
     assert "--worker=all" in run
@@ -177,6 +178,17 @@ def test_a_slice_that_is_there_is_used_and_kept(tpu):
     environment, folder = tpu
     (folder / "state").write_text("READY\n")
     assert pod(*TPU_FLAGS, *PROGRAM_FLAGS, env=environment).returncode == 0
+    assert verbs(folder) == ["scp", "ssh", "run"]
+
+
+def test_a_question_that_gcloud_cannot_answer_is_asked_again(tpu):
+    environment, folder = tpu
+    (folder / "state").write_text("READY\n")
+    once = '[[ $4 == list && ! -e $TPU_DIR/asked ]] && { touch "$TPU_DIR/asked"; exit 1; }\n'
+    make_program(folder / "bin", "gcloud", once + GCLOUD)
+    result = pod(*TPU_FLAGS, *PROGRAM_FLAGS, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "gcloud does not answer; trying again" in result.stderr
     assert verbs(folder) == ["scp", "ssh", "run"]
 
 
@@ -195,7 +207,8 @@ def test_a_preempted_slice_is_made_anew_and_the_run_goes_on(tpu):
 
 
 @pytest.mark.parametrize(
-    ("runs", "status", "starts"), [("1 0", 1, 1), ("2 0", 2, 1), ("137 0", 0, 2), ("255 255 255", 255, 3)]
+    ("runs", "status", "starts"),
+    [("1 0", 1, 1), ("2 0", 2, 1), ("137 0", 0, 2), ("75 0", 0, 2), ("255 255 255", 255, 3)],
 )
 def test_errors_are_not_repeated_and_lost_processes_are(tpu, runs, status, starts):
     environment, folder = tpu

@@ -56,6 +56,8 @@ def test_splits_files_and_compression_are_chosen(tmp_path, capsys):
         (["--split=train,holdout"], 1, "'holdout'"),
         (["--workers=0"], 1, "workers=0"),
         (["--config.data.train_scenes=0"], 1, "data.train_scenes=0 must be at least 1"),
+        (["--verify", "--workers=0"], 1, "--workers=0 must be at least 1."),
+        (["--verify", "--shards=5"], 1, "--verify takes no --shards=5; leave it out."),
         (["--verify"], 1, "holds no records, as it has no index.json"),
         (["--config=nowhere.py"], 2, "--config=nowhere.py is not a file"),
         (["--config.data.rot=x"], 2, "did you mean data.root?"),

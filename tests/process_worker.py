@@ -1,6 +1,7 @@
 """What the processes that tests/distributed_test.py starts do: python process_worker.py FUNCTION [flags ...]."""
 
 import contextlib
+import errno
 import json
 import sys
 import time
@@ -38,7 +39,7 @@ def agree():
         "broadcast": agreement.broadcast({"a": np.full(3, index + 7.0, np.float32)})["a"].tolist(),
     }
     agreement.require_same({"size": 8})
-    for name, act in {"differ": differ, "fail": fail}.items():
+    for name, act in {"differ": differ, "differ in names": differ_in_names, "fail": fail}.items():
         try:
             act(index)
         except InputError as error:
@@ -62,6 +63,10 @@ def agree():
 
 def differ(index):
     agreement.require_same({"same": 1, "batch size": 8 * (index + 1)})
+
+
+def differ_in_names(index):
+    agreement.require_same({"same": 1} | ({"new": 2} if index else {}))
 
 
 def fail(index):
@@ -92,6 +97,13 @@ def fail_alone():
 def fail_together():
     agreement.gather(None)
     raise InputError("the images are too small.")
+
+
+def run_out_of_room():
+    if jax.process_index() == 1:
+        agreement.gather(None)
+        raise OSError(errno.ENOSPC, "No space left on device")
+    work()
 
 
 def break_down():

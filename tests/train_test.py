@@ -1,5 +1,6 @@
 """Tests for segnet_jax/train.py: whole runs, stopped and resumed."""
 
+import copy
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from segnet_jax import experiment, train
 from segnet_jax.checkpoint import Checkpoints
 from segnet_jax.errors import InputError
 from segnet_jax.evaluate import Evaluator
+from segnet_jax.lock import workdir_lock
 
 
 def assert_identical(first, second):
@@ -149,6 +151,7 @@ def test_other_training_data_are_refused_when_resuming(tiny_config, tmp_path, mo
     original = experiment.dataset_of
 
     def fewer(config, split):
+        config = copy.deepcopy(config)
         config.data.train_scenes = 15
         return original(config, split)
 
@@ -178,6 +181,27 @@ def test_an_evaluation_that_a_signal_cut_off_is_made_up_for(tiny_config, tmp_pat
         for name in ("whole", "cut")
     ]
     assert len(scores[0]) == len(scores[1]) == 2
+    # The last evaluation, cut off twice.
+    report = tmp_path / "cut" / "eval" / "val-6.json"
+    text = report.read_text()
+    report.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "__call__", stopped)
+        with pytest.raises(SystemExit) as stop:
+            train.train_and_evaluate(tiny_config, tmp_path / "cut")
+    assert stop.value.code == 128 + signal.SIGTERM
+    assert not report.exists()
+    train.train_and_evaluate(tiny_config, tmp_path / "cut")
+    assert report.read_text() == text
+
+
+def test_a_second_run_in_a_work_directory_changes_nothing_there(tiny_config, tmp_path):
+    tiny_config.train.duration = "2 steps"
+    with workdir_lock(tmp_path):
+        (tmp_path / "config.json").write_text("of the first run")
+        with pytest.raises(InputError, match="Another process is training in"):
+            train.train_and_evaluate(tiny_config, tmp_path)
+    assert (tmp_path / "config.json").read_text() == "of the first run"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_config, tmp_path):

@@ -69,8 +69,10 @@ def prepare_records(
     Raises:
       InputError: the folder holds something else, it cannot be written, or an example cannot be read.
     """
-    if workers < 1 or examples_per_shard < 0:
-        raise InputError(f"workers={workers} and examples_per_shard={examples_per_shard} must be at least 1.")
+    if workers < 1:
+        raise InputError(f"workers={workers} must be at least 1.")
+    if examples_per_shard < 0:
+        raise InputError(f"examples_per_shard={examples_per_shard} must be at least 1, or 0 for the default.")
     if compression and compression not in COMPRESSIONS:
         raise InputError(f"compression={compression!r} is not known; choose one of {', '.join(COMPRESSIONS)}.")
     folder = epath.Path(output)

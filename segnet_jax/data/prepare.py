@@ -39,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = _parser().parse_known_args(arguments)
     output = os.path.expanduser(options.output)
     try:
+        if options.workers < 1:
+            raise InputError(f"--workers={options.workers} must be at least 1.")
+        # The settings of the preparation may stand there, and mean nothing.
+        if options.verify and (unknown := [option for option in rest if not option.startswith("--config.")]):
+            raise InputError(f"--verify takes no {unknown[0]}; leave it out.")
         if options.verify:
             return _verify(output, options.workers)
         config = _read_config([f"--config={options.config}"] * bool(options.config) + rest)
