@@ -212,9 +212,7 @@ def _iterate(batches: grain.MapDataset, num_workers: int, num_threads: int) -> I
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     iterator = iter(dataset)
     try:
-        for batch in iterator:
-            # Copied out of the shared memory, which an array that lived until the exit would leave behind.
-            yield {key: np.array(array) for key, array in batch.items()} if num_workers else batch
+        yield from map(_copied, iterator) if num_workers else iterator
     except RuntimeError as error:
         if "Worker process was terminated" not in str(error):
             raise
@@ -225,6 +223,20 @@ def _iterate(batches: grain.MapDataset, num_workers: int, num_threads: int) -> I
     finally:
         # Or worker processes and shared memory are left behind, with noise at exit.
         iterator.close()
+
+
+def _copied(batch: Batch) -> Batch:
+    """A batch out of the shared memory of a reading process, which is given back at once.
+
+    Grain gives it back when the array goes, but holds the last batch in a cycle until the exit, too late for that.
+    """
+    copy = {}
+    for key, array in batch.items():
+        copy[key] = np.array(array)
+        if getattr(array, "_unlink_on_del", False):
+            array._unlink_on_del = False  # type: ignore[attr-defined]
+            array.shm.unlink()  # type: ignore[attr-defined]
+    return copy
 
 
 def _arrays(example: Example) -> Batch:
