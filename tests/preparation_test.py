@@ -202,7 +202,7 @@ def test_splits_can_follow_later(tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "options", "message"),
     [
-        (scenes(6), {}, r"another examples \(5, and now 6\)"),
+        (scenes(6), {}, r"another number of examples \(5, and now 6\)"),
         (scenes(5, seed=1), {}, "other images, or images that have changed since"),
         (scenes(5), {"examples_per_shard": 3}, r"another examples_per_shard \(2, and now 3\)"),
         (scenes(5), {"compression": "none"}, r"another compression \(zstd, and now none\)"),

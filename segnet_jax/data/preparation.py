@@ -224,7 +224,8 @@ def _refuse_another(folder: epath.Path, known: Any, new: Any, fields: Sequence[s
     for field in fields:
         before, now = getattr(known, field), getattr(new, field)
         if before != now:
-            what = words.get(field) or f"another {field} ({before}, and now {now})"
+            name = {"examples": "number of examples"}.get(field, field)
+            what = words.get(field) or f"another {name} ({before}, and now {now})"
             raise InputError(
                 f"{folder} holds records of {what}; give the settings that it was begun with, choose another --output, "
                 "or delete the folder."
