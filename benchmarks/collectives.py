@@ -139,7 +139,7 @@ def statistics_contenders(devices: Sequence[jax.Device], channels: int) -> dict[
 
 
 def measure(num_devices: int, *, rounds: int, width: float) -> dict[str, float]:
-    """Seconds of the reductions of one step beyond what the same work takes without them.
+    """Seconds of the reductions of one step, and of the same work without them.
 
     Args:
       num_devices: forced host devices.
@@ -147,7 +147,8 @@ def measure(num_devices: int, *, rounds: int, width: float) -> dict[str, float]:
       width: multiplier of the numbers of features.
 
     Returns:
-      `gradients`, of all gradients together, and `statistics`, of one BatchNorm's statistics.
+      `summed`, all gradients summed over the devices; `copied`, the same gradients passed over without a sum;
+      `statistics`, what one BatchNorm's reduction adds to its chain.
     """
     devices = jax.devices()[:num_devices]
     model = create_model("segnet", NUM_CLASSES, width_multiplier=width)
@@ -156,7 +157,7 @@ def measure(num_devices: int, *, rounds: int, width: float) -> dict[str, float]:
     gradients = interleaved(gradient_contenders(devices, shapes), rounds)
     statistics = interleaved(statistics_contenders(devices, max(1, round(512 * width))), rounds)
     return {
-        "gradients": gradients["summed"] - gradients["copied"],
+        **gradients,
         "statistics": (statistics["reduced"] - statistics["local"]) / CHAIN,
     }
 
@@ -179,10 +180,13 @@ def main() -> None:
 
     step = reduced(step_program(max(numbers), arguments.width))
     print(f"Each device hands {step.size:,} bytes to {step.operations} all-reduces in a step of segnet.\n")
-    print("| forced host devices | gradients | one BatchNorm's statistics |\n|---|---|---|")
+    print("| forced host devices | all gradients summed | without a sum | overhead | one BatchNorm's statistics |")
+    print("|---|---|---|---|---|")
     for number in numbers:
         seconds = measure(number, rounds=arguments.rounds, width=arguments.width)
-        print(f"| {number} | {1e3 * seconds['gradients']:.1f} ms | {1e6 * seconds['statistics']:.0f} us |", flush=True)
+        times = [seconds["summed"], seconds["copied"], seconds["summed"] - seconds["copied"]]
+        cells = [str(number), *(f"{1e3 * time:.1f} ms" for time in times), f"{1e6 * seconds['statistics']:.0f} us"]
+        print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

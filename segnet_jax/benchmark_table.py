@@ -164,8 +164,7 @@ def _input(results: dict[str, Any]) -> str:
         **({f"--feed={feed:g}": feed} if feed else {}),
     }
     needs = [
-        [label, f"{rate:.3g}", *(_workers_for(rate, found) for found in rates.values())]
-        for label, rate in wanted.items()
+        [label, _rate(rate), *(_workers_for(rate, found) for found in rates.values())] for label, rate in wanted.items()
     ]
     delivered = [
         [_count(count), *(f"{found[count]:.0f}" for found in rates.values())] for count in next(iter(rates.values()))
@@ -188,6 +187,10 @@ def _workers_for(rate: float, found: dict[int, float]) -> str:
         return _count(min(enough))
     most = max(found)
     return f"~{math.ceil(rate / found[most] * max(1, most))}"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.3g}" if rate < 1000 else f"{rate:,.0f}"
 
 
 def _count(workers: int) -> str:

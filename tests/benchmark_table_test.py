@@ -111,14 +111,14 @@ def test_what_is_not_an_earlier_run_is_refused(tmp_path, capsys, content):
 def test_input_is_held_against_what_the_networks_consume():
     # A step of 4 images takes 2 s at best: 2 images/s.
     rates = {"PNG files": {0: 3.0, 1: 2.0, 4: 8.0}, "records": {0: 30.0, 1: 10.0, 4: 30.0}}
-    results = _RESULTS | {"input_images_per_second": rates, "feed_images_per_second": 100.0}
+    results = _RESULTS | {"input_images_per_second": rates, "feed_images_per_second": 6287.0}
     text = benchmark_table.markdown(results)
     assert "Training consumes 2 images/s (`segnet`)." in text
     assert "| worker processes | from PNG files | from records |" in text
     assert "| 0 (threads) | 3 | 30 |" in text
     assert "| 4 | 8 | 30 |" in text
     assert "| twice what this device consumes | 4 | 4 | 0 (threads) |" in text
-    # 16 images/s at 2 images/s and process; 100 at 7.5.
+    # 16 images/s at 2 images/s and process; 6287 at 2 and at 7.5.
     assert "| what 8 devices of this kind consume | 16 | ~8 | 0 (threads) |" in text
-    assert "| --feed=100 | 100 | ~50 | ~14 |" in text
+    assert "| --feed=6287 | 6,287 | ~3144 | ~839 |" in text
     assert "--feed" not in benchmark_table.markdown(results | {"feed_images_per_second": 0.0})
