@@ -17,8 +17,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Interruption:
     """Within its context, SIGTERM or the first Ctrl-C only sets `signal`, so that a run can save and leave.
 
-    A second Ctrl-C interrupts at once; further SIGTERMs change nothing, for schedulers repeat them. Outside the main
-    thread, where Python gives no signals, it never sets anything.
+    A second Ctrl-C interrupts at once; further SIGTERMs change nothing, for schedulers repeat them, and nothing either
+    while a process that SystemExit ends after one is on its way out. Outside the main thread, where Python gives no
+    signals, it never sets anything.
 
     With several processes a signal to one of them is one to all, and `signal` changes in `poll` alone, in all of them
     at the same call.
@@ -49,6 +50,9 @@ class Interruption:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Puts the former handlers back."""
+        if self._previous and self._received == signal.SIGTERM and kind is SystemExit:
+            # Else the status of a process that takes a while to end would be another one.
+            self._previous[signal.SIGTERM] = signal.SIG_IGN
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 

@@ -32,6 +32,28 @@ def test_a_second_ctrl_c_leaves_at_once_and_a_second_sigterm_does_not():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_sigterm_changes_nothing_while_the_process_ends():
+    program = """
+import atexit, os, signal
+from segnet_jax.interruption import Interruption
+with Interruption() as interruption:
+    os.kill(os.getpid(), signal.SIGTERM)
+    atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+    raise SystemExit(interruption.exit_status)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert (ended.returncode, ended.stderr) == (143, "\nStopping after this step; Ctrl-C leaves at once.\n")
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, ValueError), (signal.SIGINT, SystemExit)])
+def test_otherwise_the_former_handler_is_put_back(number, error):
+    before = signal.getsignal(number), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(error), Interruption():
+        os.kill(os.getpid(), number)
+        raise error
+    assert (signal.getsignal(number), signal.getsignal(signal.SIGTERM)) == before
+
+
 def test_with_other_processes_a_signal_is_what_all_agree_on(capfd):
     told, answers = [], iter([0, 0, signal.SIGTERM])
 

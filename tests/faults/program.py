@@ -140,10 +140,16 @@ class Program:
         raise AssertionError(f"it ended too early:\n{self.output}")
 
 
+def unfinished_saves(workdir: Path) -> set[str]:
+    """The names of checkpoints that are being written, or were when a process was killed."""
+    directory = workdir / "checkpoints"
+    names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    return {name for name in names if ".orbax-checkpoint-tmp" in name}
+
+
 def is_saving(workdir: Path) -> bool:
     """Whether a checkpoint is being written, or was when the process was killed."""
-    directory = workdir / "checkpoints"
-    return directory.is_dir() and any(".orbax-checkpoint-tmp" in path.name for path in directory.iterdir())
+    return bool(unfinished_saves(workdir))
 
 
 def steps_in(workdir: Path) -> list[int]:

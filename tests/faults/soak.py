@@ -18,7 +18,16 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.faults.program import TINY, Program, differences, is_saving, make_environment, resumed_step, steps_in
+from tests.faults.program import (
+    TINY,
+    Program,
+    differences,
+    is_saving,
+    make_environment,
+    resumed_step,
+    steps_in,
+    unfinished_saves,
+)
 
 KILLS = ("SIGKILL while starting", "SIGKILL at any moment", "SIGKILL in a save")
 STOPS = ("SIGTERM at any moment", "SIGTERM in a save", "SIGTERM twice")
@@ -91,6 +100,7 @@ class Soak:
         return [*TINY, *overrides, f"--workdir={workdir}"]
 
     def _resume(self, action: str, intact: list[int]) -> None:
+        left_over = unfinished_saves(self._workdir)
         with Program(self._arguments(self._workdir), self._environment, self._directory / "log") as program:
             acted = not action or self._act(program, action)
             status = program.end()
@@ -98,7 +108,7 @@ class Soak:
         print(f"{self._workdir.name}: {action or 'nothing'}, then status {status} at step {step}", flush=True)
         if acted and action and status != 0:
             self.done[action] += 1
-            if action in KILLS and is_saving(self._workdir):
+            if action in KILLS and unfinished_saves(self._workdir) - left_over:
                 self.done["... of these kills, a save cut off"] += 1
         resumed = resumed_step(output)
         allowed = {0, -signal.SIGKILL if action in KILLS else 128 + signal.SIGTERM}
