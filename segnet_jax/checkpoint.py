@@ -19,7 +19,16 @@ from orbax.checkpoint import checkpoint_managers as ocp_managers
 
 from segnet_jax import agreement, checkpoint_record
 from segnet_jax.checkpoint_arrays import NumpyHandler
-from segnet_jax.checkpoint_record import METRIC, DamagedError, Leaves, Metrics, Record, find_steps, read_record
+from segnet_jax.checkpoint_record import (
+    METRIC,
+    DamagedError,
+    Leaves,
+    Metrics,
+    Record,
+    Standing,
+    find_steps,
+    read_record,
+)
 from segnet_jax.errors import InputError
 
 _log = logging.getLogger("segnet_jax")
@@ -36,9 +45,10 @@ class Checkpoints:
     """The checkpoints in one directory, as a context manager.
 
     Keeps the newest `keep_latest` checkpoints (two, so that a damaged newest one leaves the one
-    before) and the one with the highest `mean_iou`. In a run of several processes each of them
-    opens the same directory and makes the same calls of `save`, `wait`, `restore` and `close`;
-    process 0 alone writes.
+    before) and the one with the highest `mean_iou`; where metadata has a `stage`, also the last one
+    of each stage, and the best one is of the last stage that was scored. In a run of several
+    processes each of them opens the same directory and makes the same calls of `save`, `wait`,
+    `restore` and `close`; process 0 alone writes.
 
     Args:
       directory: a directory on a local or mounted file system; made if it is missing.
@@ -56,12 +66,12 @@ class Checkpoints:
         self._keep_latest = keep_latest
         self._read_only = read_only
         self._damaged: dict[int, str] = {}
-        self._scores: dict[int, float | None] = {}
+        self._standings: dict[int, Standing] = {}
         self._save_failed = False
         if not read_only:
             self._settle_replacements()
         self._manager = self._open_manager()
-        self._scores.update(self._read_scores())
+        self._standings.update(self._read_standings())
 
     def __enter__(self) -> Self:
         return self
@@ -83,8 +93,8 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The step with the highest `mean_iou` (the later one of equals), or None without any."""
-        return checkpoint_record.best_of(self._read_scores())
+        """The step with the highest `mean_iou` of the last stage (the later one of equals), or None without any."""
+        return checkpoint_record.best_of(self._read_standings())
 
     def read_metadata(self, step: int) -> dict[str, Any]:
         """The metadata saved with `step`, read without its arrays.
@@ -172,7 +182,7 @@ class Checkpoints:
             if agreement.from_first(replaces or self._save_failed):
                 self._prepare_again(step)
             self._damaged.pop(step, None)
-            self._scores[step] = checkpoint_record.score(record["metrics"])
+            self._standings[step] = checkpoint_record.standing(record)
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -214,7 +224,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             # Otherwise one damaged file keeps Orbax from opening the directory at all.
             lightweight_initialize=True,
-            preservation_policy=_NewestAndBest(self._keep_latest, self._scores, self._damaged),
+            preservation_policy=_NewestAndBest(self._keep_latest, self._standings, self._damaged),
         )
         try:
             return ocp.CheckpointManager(self._directory, options=options, handler_registry=registry)
@@ -261,9 +271,8 @@ class Checkpoints:
                     records[step] = read_record(self._directory / str(step))
         return records
 
-    def _read_scores(self) -> dict[int, float | None]:
-        records = self._read_records()
-        return {step: checkpoint_record.score(records[step]["metrics"]) for step in records}
+    def _read_standings(self) -> dict[int, Standing]:
+        return {step: checkpoint_record.standing(record) for step, record in self._read_records().items()}
 
     def _require_record(self, step: int) -> Record:
         if step not in find_steps(self._directory):
@@ -336,23 +345,24 @@ class Checkpoints:
 
 
 class _NewestAndBest(ocp_managers.PreservationPolicy):
-    """Keeps the newest intact checkpoints and the best one of the course that the run is on.
+    """Keeps the newest intact checkpoints, and the best one and the last ones of stages, of the course that it is on.
 
     Orbax's LatestN and BestN would count damaged checkpoints and those of a course that was left,
     and Orbax's metrics files are not protected against damage.
     """
 
-    def __init__(self, keep_latest: int, scores: Mapping[int, float | None], damaged: Mapping[int, str]) -> None:
+    def __init__(self, keep_latest: int, standings: Mapping[int, Standing], damaged: Mapping[int, str]) -> None:
         self._keep_latest = keep_latest
-        self._scores = scores
+        self._standings = standings
         self._damaged = damaged
 
     def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
         steps = [info.step for info in checkpoints]
         current = steps[-1]  # the one that is being saved
-        intact = sorted(step for step in self._scores.keys() & set(steps) - self._damaged.keys() if step <= current)
-        best = checkpoint_record.best_of({step: self._scores[step] for step in intact})
-        keep = {*intact[-self._keep_latest :], best}
+        intact = sorted(step for step in self._standings.keys() & set(steps) - self._damaged.keys() if step <= current)
+        standings = {step: self._standings[step] for step in intact}
+        best, last = checkpoint_record.best_of(standings), checkpoint_record.last_of_stages(standings)
+        keep = {*intact[-self._keep_latest :], best, *last}
         return [step in keep for step in steps]
 
 

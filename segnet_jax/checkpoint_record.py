@@ -11,12 +11,14 @@ import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 METRIC = "mean_iou"
+# Of the metadata: the number of the stage of training, where there are several.
+STAGE = "stage"
 
 _FORMAT = 1
 _COMMIT_MARKER = "commit_success.txt"  # the last file that Orbax writes into a checkpoint
@@ -24,6 +26,18 @@ _COMMIT_MARKER = "commit_success.txt"  # the last file that Orbax writes into a 
 Metrics = Mapping[str, float | None]
 Record = dict[str, Any]
 Leaves = dict[tuple[str, ...], Any]
+
+
+class Standing(NamedTuple):
+    """By what checkpoints are compared.
+
+    Attributes:
+      stage: of training, whose networks differ, so that their scores do not compare.
+      score: None where there is none.
+    """
+
+    stage: int
+    score: float | None
 
 
 class DamagedError(Exception):
@@ -144,10 +158,20 @@ def score(metrics: Metrics | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def best_of(scores: Mapping[int, float | None]) -> int | None:
-    """The step with the highest score, the later one of equals; None without any score."""
-    ranked = [(value, step) for step, value in scores.items() if value is not None]
-    return max(ranked)[1] if ranked else None
+def standing(record: Record) -> Standing:
+    """Stage and score of a checkpoint."""
+    return Standing(record["metadata"].get(STAGE, 0), score(record["metrics"]))
+
+
+def best_of(standings: Mapping[int, Standing]) -> int | None:
+    """The step with the highest score of the last stage that has one, the later one of equals; None without any."""
+    ranked = [(*found, step) for step, found in standings.items() if found.score is not None]
+    return max(ranked)[-1] if ranked else None
+
+
+def last_of_stages(standings: Mapping[int, Standing]) -> set[int]:
+    """The last step of each stage."""
+    return set({standings[step].stage: step for step in sorted(standings)}.values())
 
 
 def _describe(leaf: Any, *, crc32: bool = False) -> Record:

@@ -69,6 +69,10 @@ class EndToEnd:
         """What tells the network after `step` from the configured one: nothing."""
         return {}
 
+    def stage(self, step: int) -> int:
+        """0: there is one stage."""
+        return 0
+
     def learning_rate(self, step: int) -> float | None:
         """The learning rate of step number `step`, from 1 on."""
         return float(self._schedule(step - 1))

@@ -12,7 +12,7 @@ import jax
 from segnet_jax import agreement, distributed, experiment, metrics
 from segnet_jax.data import pipeline
 from segnet_jax.errors import InputError
-from segnet_jax.trained import TrainedModel, load_trained
+from segnet_jax.trained import TrainedModel, load_trained, reconstructs
 
 _log = logging.getLogger("segnet_jax")
 
@@ -54,7 +54,7 @@ def eval_dataset_of(trained: TrainedModel, workdir: Path) -> pipeline.Dataset:
       InputError: if its classes or modalities are not those that the network was trained on, the network labels
         nothing, or processes differ in what they have.
     """
-    if trained.config.train.procedure == "layerwise" and trained.config.layerwise.target == "input":
+    if reconstructs(trained.config):
         raise InputError(
             f"{workdir} holds a network that reconstructs its input and knows no classes; train one from it, with "
             "--config.transfer.source."

@@ -156,12 +156,15 @@ class Layerwise:
         """What tells the network after `step` from the configured one; saved with a checkpoint."""
         return {**self._fields, "pairs": self._stage(step).pairs}
 
+    def stage(self, step: int) -> int:
+        """The number of the stage that step number `step` belongs to, from 0 on."""
+        return max(0, step - 1) // (self.plan.total_steps // len(self._stages))
+
     def learning_rate(self, step: int) -> None:
         """None: a line search finds the length of each step."""
 
     def _stage(self, step: int) -> Stage:
-        length = self.plan.total_steps // len(self._stages)
-        return self._stages[max(0, step - 1) // length]
+        return self._stages[self.stage(step)]
 
     def _create_step(self, stage: Stage) -> Callable[..., Any]:
         config = self._config

@@ -19,6 +19,7 @@ from clu import parameter_overview
 from segnet_jax import agreement, checkpoint, distributed, evaluate, experiment, transfer
 from segnet_jax import config as configs
 from segnet_jax.checkpoint import Checkpoints
+from segnet_jax.checkpoint_record import STAGE
 from segnet_jax.checks import check_batch_size, check_values
 from segnet_jax.data import check_examples, pipeline
 from segnet_jax.end_to_end import EndToEnd
@@ -281,6 +282,7 @@ class _Run:
             "train_examples": len(self.train_data),
             "modalities": self.modalities,
             "model": self.procedure.model_fields(step),
+            STAGE: self.procedure.stage(step),
         }
         checkpoints.save(step, {"train_state": saved, "eval_batch_stats": eval_batch_stats}, metadata, scores)
 

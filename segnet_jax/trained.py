@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,11 @@ from segnet_jax.checks import check_values
 from segnet_jax.config import apply_overrides, from_dict
 from segnet_jax.data.classes import ClassTable
 from segnet_jax.errors import InputError
+from segnet_jax.models.flat import SegNetFlat, pair_layers
 from segnet_jax.models.layers import SegmentationModel
 from segnet_jax.preprocessing import RGB
+
+_log = logging.getLogger("segnet_jax")
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,21 @@ def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> T
         apply_overrides(config, overrides)
         check_values(config)
         wanted = config.eval.checkpoint
+        if wanted == "best" and reconstructs(config):
+            wanted = "latest"  # it has no score to be the best by
         step, saved, metadata = checkpoints.restore(template, int(wanted) if wanted.isdecimal() else wanted)
     use_exact = metadata["exact_batch_stats"] and config.eval.batch_norm == "exact"
     batch_stats = saved["eval_batch_stats"] if use_exact else saved["train_state"].batch_stats
     variables = {"params": saved["train_state"].params, "batch_stats": batch_stats}
-    # Layer-wise training saves the pairs to come too, and the network is the one of those that it has trained.
     model = configured.clone(**metadata.get("model", {}))
+    if isinstance(model, SegNetFlat) and isinstance(configured, SegNetFlat) and model.pairs < configured.pairs:
+        # Layer-wise training saves the pairs to come too, and the network is the one of those that it has trained.
+        to_come = {name for pair in range(model.pairs, configured.pairs) for name in pair_layers(pair + 1)}
+        variables["params"] = {name: layer for name, layer in variables["params"].items() if name not in to_come}
+        _log.info("Step %d of %s has trained %d of %d pairs.", step, workdir, model.pairs, configured.pairs)
     return TrainedModel(config, class_table, model, variables, step, use_exact, modalities)
+
+
+def reconstructs(config: ml_collections.ConfigDict) -> bool:
+    """Whether the network of a run reconstructs its input, and knows no classes."""
+    return config.train.procedure == "layerwise" and config.layerwise.target == "input"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segnet_jax import checkpoint_record
-from segnet_jax.checkpoint_record import DamagedError
+from segnet_jax.checkpoint_record import DamagedError, Standing
 
 LEAVES = {
     ("params", "kernel"): np.array([[1.0, -2.0]], np.float32),
@@ -187,7 +187,22 @@ def test_score(metrics: dict[str, float | None] | None, score: float | None) -> 
 
 
 def test_best_of() -> None:
-    assert checkpoint_record.best_of({}) is None
-    assert checkpoint_record.best_of({3: None}) is None
-    assert checkpoint_record.best_of({0: 0.5, 1: 0.2, 2: None}) == 0
-    assert checkpoint_record.best_of({9: 0.5, 10: 0.5, 2: 0.5}) == 10
+    def best_of(scores: dict[int, float | None]) -> int | None:
+        return checkpoint_record.best_of({step: Standing(0, score) for step, score in scores.items()})
+
+    assert best_of({}) is None
+    assert best_of({3: None}) is None
+    assert best_of({0: 0.5, 1: 0.2, 2: None}) == 0
+    assert best_of({9: 0.5, 10: 0.5, 2: 0.5}) == 10
+
+
+def test_the_best_is_of_the_last_stage_that_has_a_score() -> None:
+    standings = {2: Standing(0, 0.9), 4: Standing(1, 0.4), 6: Standing(1, 0.3), 8: Standing(2, None)}
+    assert checkpoint_record.best_of(standings) == 4
+    assert checkpoint_record.last_of_stages(standings) == {2, 6, 8}
+
+
+def test_standing() -> None:
+    record = checkpoint_record.make_record({}, {"stage": 3}, {"mean_iou": 0.25})
+    assert checkpoint_record.standing(record) == (3, 0.25)
+    assert checkpoint_record.standing(checkpoint_record.make_record({}, {}, None)) == (0, None)

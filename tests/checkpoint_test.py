@@ -157,6 +157,18 @@ def test_newest_and_best_are_kept(
     assert sorted(os.listdir(tmp_path)) == sorted(map(str, kept))
 
 
+@pytest.mark.parametrize("reopened", [False, True])
+def test_the_last_of_each_stage_and_the_best_of_the_last_one_are_kept(tmp_path: Path, reopened: bool) -> None:
+    stages = {1: 0, 2: 0, 3: 1, 4: 1, 5: 2, 6: 2, 7: 2, 8: 2}
+    scores = {1: 0.9, 2: 0.8, 3: 0.3, 4: 0.2, 5: 0.5, 6: 0.1, 7: 0.4, 8: 0.3}
+    for steps in [[step] for step in stages] if reopened else [list(stages)]:
+        with Checkpoints(tmp_path) as checkpoints:
+            for step in steps:
+                checkpoints.save(step, make_state(step), {"stage": stages[step]}, {"mean_iou": scores[step]})
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert (checkpoints.steps(), checkpoints.best_step()) == ([2, 4, 5, 7, 8], 5)
+
+
 def test_a_resumed_run_remembers_the_best(tmp_path: Path) -> None:
     for step in range(1, 6):  # each save a run of its own
         save_steps(tmp_path, [step], {1: 0.1, 2: 0.9, 3: 0.2})

@@ -229,6 +229,32 @@ def test_a_run_evaluates_after_each_depth(whole):
         assert checkpoints.read_metadata(6)["model"] == {"pairs": 2}
 
 
+def test_the_network_of_each_depth_stays(whole, caplog):
+    workdir, state = whole
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.steps() == [3, 5, 6]
+        # Of the last depth, whatever the score of the first.
+        assert checkpoints.best_step() == 6
+    before = json.loads((workdir / "eval" / "val-3.json").read_text())
+    with caplog.at_level("INFO", "segnet_jax"):
+        report = evaluate_checkpoint(workdir, {"eval.checkpoint": "3"})
+    assert f"Step 3 of {workdir} has trained 1 of 2 pairs." in caplog.messages
+    assert report["mean_iou"] == pytest.approx(before["mean_iou"])
+    params = load_trained(workdir, {"eval.checkpoint": "3"}).variables["params"]
+    assert params.keys() == {"conv1", "conv_decode1", "conv_classifier"}
+    assert params["conv1"]["kernel"].tobytes() == state.params["conv1"]["kernel"].tobytes()
+
+
+def test_pairs_that_were_not_trained_are_no_source(whole, tmp_path):
+    config = tiny_run_config()
+    config.layerwise.classifier = "last"
+    config.layerwise.first_pair = 3
+    config.transfer.source = str(whole[0])
+    config.transfer.checkpoint = "3"
+    with pytest.raises(InputError, match=r"conv2/kernel: expected .*, found none; conv_decode2/kernel"):
+        train.train_and_evaluate(config, tmp_path)
+
+
 def test_the_outer_pair_stays_as_its_stage_has_left_it(whole, tmp_path):
     config = tiny_run_config()
     config.layerwise.duration = "3 steps"
@@ -268,7 +294,7 @@ def test_reconstruction_then_labels(tmp_path):
     assert all(report["explained_variance"] < 1 for report in reports)
     assert reports[0]["explained_variance"] > 0.2
     with pytest.raises(InputError, match="reconstructs its input and knows no classes"):
-        evaluate_checkpoint(tmp_path / "unsupervised", {"eval.checkpoint": "latest"})
+        evaluate_checkpoint(tmp_path / "unsupervised")
     # The finished run prints its report again.
     train.train_and_evaluate(config, tmp_path / "unsupervised")
 
@@ -276,7 +302,6 @@ def test_reconstruction_then_labels(tmp_path):
     supervised.layerwise.classifier = "last"
     supervised.layerwise.first_pair = 3
     supervised.transfer.source = str(tmp_path / "unsupervised")
-    supervised.transfer.checkpoint = "latest"
     with pytest.raises(InputError, match="conv_classifier/kernel: expected .*, found none"):
         train.train_and_evaluate(supervised, tmp_path / "labels")
     supervised.transfer.fresh = "conv_classifier/kernel"
