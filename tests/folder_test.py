@@ -1,9 +1,12 @@
 """Tests for segnet_jax/data/folder.py."""
 
 import ast
+import json
 import logging
 import pickle
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from segnet_jax.data.classes import VOID, ClassTable
 from segnet_jax.data.folder import Folder
 from segnet_jax.data.preparation import prepare_records
 from segnet_jax.errors import InputError
+from tests.faults.program import ROOT, make_environment
 
 TABLE = ClassTable.from_config(
     "street",
@@ -399,3 +403,71 @@ def test_records_carry_depth(tmp_path):
 def test_data_without_depth_is_refused():
     with pytest.raises(InputError, match=r"data\.depth=True needs depth maps, which camvid has not"):
         create_dataset("camvid", "train", root="anywhere", depth=True)
+
+
+def run_program(tmp_path, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "segnet_jax.main", *arguments],
+        env=make_environment(tmp_path / "cache"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def test_a_run_on_rgb_and_depth(tmp_path):
+    """Depth alone tells the classes: the images are noise everywhere, and one class has a rough surface."""
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        rough = np.arange(24) >= rng.integers(6, 18)
+        depth = 2000 + 2000 * rough * np.indices((16, 24)).sum(axis=0) % 4000
+        save(tmp_path / "data" / "images" / f"{index}.png", rng.integers(0, 256, (16, 24, 3), np.uint8))
+        save(tmp_path / "data" / "masks" / f"{index}.png", np.tile(rough, (16, 1)).astype(np.uint8))
+        save(tmp_path / "data" / "depth" / f"{index}.png", depth.astype(np.uint16))
+    for split, stems in (("train", range(8)), ("val", range(8, 12))):
+        (tmp_path / "data" / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems))
+    settings = {
+        "data.name": "folder",
+        "data.root": "data",
+        "data.classes": '("smooth", "rough")',
+        "data.depth": True,
+        "data.depth_max": 5000,
+        "augment.brightness": 0.2,
+        "model.pairs": 1,
+        "model.width_multiplier": 0.125,
+        "model.name": "segnet_flat",
+        "preprocessing": "lcn",
+        "masking.modality": 0.5,
+        "optimizer.warmup": "0 steps",
+        "train.duration": "30 steps",
+        "train.batch_size": 4,
+        "eval.missing_pixels": "(0.0,)",
+        "eval.pictures": 1,
+    }
+    arguments = [f"--config.{key}={value}" for key, value in settings.items()]
+    command = [f"--config={ROOT / 'configs' / 'synthetic.py'}", "--workdir=run", *arguments]
+
+    refused = run_program(tmp_path, *command, "--config.preprocessing=imagenet")
+    assert refused.returncode == 1
+    assert "preprocessing='imagenet' is for RGB images" in refused.stderr
+    assert "Traceback" not in refused.stdout + refused.stderr
+
+    trained = run_program(tmp_path, *command)
+    assert trained.returncode == 0, trained.stderr
+    assert (tmp_path / "run" / "eval" / "val-30.png").read_bytes().startswith(b"\x89PNG")
+    plain = json.loads((tmp_path / "run" / "eval" / "val-30.json").read_text())
+    assert plain["pixels"] == 4 * 16 * 24
+
+    missing = run_program(tmp_path, "--mode=missing", "--workdir=run", "--config.eval.checkpoint=latest")
+    assert missing.returncode == 0, missing.stderr
+    rows = json.loads((tmp_path / "run" / "eval" / "val-30-missing.json").read_text())["evaluations"]
+    assert [row["missing_modality"] for row in rows] == [None, 0, 1]
+    assert rows[0]["global_accuracy"] == pytest.approx(plain["global_accuracy"])
+    _, without_rgb, without_depth = (row["global_accuracy"] for row in rows)
+    assert without_rgb > without_depth + 0.2, rows
+
+    other = run_program(tmp_path, "--mode=eval", "--workdir=run", "--config.data.depth=False")
+    assert other.returncode == 1
+    assert "The images of data have modalities of (3,) channels" in other.stderr
