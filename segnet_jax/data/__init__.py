@@ -47,8 +47,8 @@ def create_dataset(
         given must be the same.
       val_fraction: of `folder`: share of the images for validation where it has no split files.
       mask_suffix: of `folder`: what a mask's name adds to its image's.
-      depth: of `folder`: whether images have a fourth channel, from a folder of depth maps. `records` have what they
-        were made of; with True they must have it.
+      depth: of `folder` and `synthetic`: whether images have a fourth channel. `records` have what they were made of;
+        with True they must have it.
       depth_max: of `folder`: the value of 16-bit depth maps that becomes 255.
       scene_size: (height, width) of `synthetic`, in pixels.
       train_scenes: number of training scenes of `synthetic`.
@@ -58,17 +58,17 @@ def create_dataset(
     Raises:
       InputError: for an unknown name, or whatever is wrong with the data.
     """
-    if depth and name in ("synthetic", "camvid"):
-        raise InputError(
-            f"data.depth=True needs depth maps, which {name} has not; set it to False or use data.name=folder."
-        )
     if name == "synthetic":
         length = train_scenes if split == "train" else eval_scenes
-        return SyntheticScenes(split, scene_size, length, seed)
+        return SyntheticScenes(split, scene_size, length, seed, depth)
     if name not in DATASETS:
         raise InputError(f"data.name={name!r} is not known; choose one of {', '.join(DATASETS)}.")
     if not root:
         raise InputError(f"data.name={name} needs data.root, the folder that holds it.")
+    if name == "camvid" and depth:
+        raise InputError(
+            "data.depth=True needs depth maps, which camvid has not; set it to False or use data.name=folder."
+        )
     if name == "camvid":
         return Camvid(root, split)
     class_table = ClassTable.from_config("folder", classes) if classes else None
