@@ -73,7 +73,7 @@ class SyntheticScenes:
       InputError: an argument is outside of these bounds.
     """
 
-    modalities = RGB
+    modalities: tuple[int, ...] = RGB
 
     def __init__(
         self, split: str, size: _Size = _BASE_SIZE, length: int | None = None, seed: int = 0, depth: bool = False
