@@ -28,6 +28,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.classes = ()
     config.data.val_fraction = 0.1  # of the images that are for validation where there are no split files
     config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"
+    # Of `folder` and `synthetic`: depth as the fourth channel of images, of `folder` from the files in FOLDER/depth.
+    config.data.depth = False
+    config.data.depth_max = 65535  # value of 16-bit depth maps, in their own unit, that becomes 255 of 8 bits
     # Of `synthetic`:
     config.data.scene_size = (90, 120)
     config.data.train_scenes = 1000

@@ -18,6 +18,7 @@ _RANGES = {
     "data.num_workers": (0, 1024, True),
     "data.num_threads": (0, 1024, True),
     "data.val_fraction": (0, 1, True),
+    "data.depth_max": (1, 65535, True),
     "data.train_scenes": (1, math.inf, False),
     "data.eval_scenes": (1, math.inf, False),
     "model.batch_norm_momentum": (0, 1, False),
@@ -97,6 +98,11 @@ def check_values(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"pretrained.weights=vgg16 fits only model.name={', '.join(fitting[:-1])} or {fitting[-1]}, at "
             "model.width_multiplier=1.0; choose these, or --config.pretrained.weights=none."
+        )
+    if config.pretrained.weights == "vgg16" and config.data.depth:
+        raise InputError(
+            "pretrained.weights=vgg16 takes images of three channels, and data.depth=True gives four; set "
+            "--config.pretrained.weights=none with --config.preprocessing=lcn, or --config.data.depth=False."
         )
 
 

@@ -47,6 +47,8 @@ def dataset_of(config: ml_collections.ConfigDict, split: str) -> Dataset:
         classes=data.classes,
         val_fraction=data.val_fraction,
         mask_suffix=data.mask_suffix,
+        depth=data.depth,
+        depth_max=data.depth_max,
         scene_size=tuple(data.scene_size),
         train_scenes=data.train_scenes,
         eval_scenes=data.eval_scenes,

@@ -109,6 +109,11 @@ def initialize_encoder(variables: Mapping[str, Any], layers: Mapping[str, tuple[
                 "another network with VGG16's encoder, or --config.pretrained.weights=none."
             )
         expected = params[name]["kernel"].shape
+        if kernel.shape[2] != expected[2] and name == "conv1_1":
+            raise InputError(
+                f"VGG16 takes images of {kernel.shape[2]} channels, and these have {expected[2]}; set "
+                "--config.pretrained.weights=none, or choose images without depth."
+            )
         if kernel.shape != expected:
             raise InputError(
                 f"VGG16's {name} has a kernel of {kernel.shape}, the model's is {expected}; VGG16 needs "

@@ -296,6 +296,40 @@ def test_jitter_fills_the_ranges_and_leaves_labels():
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {"flip": True},
+        {"crop_size": (7, 5), "flip": True},
+        {"crop_size": (20, 9)},
+        {"scale": (0.4, 2.5), "flip": True},
+        {"scale": (0.3, 3.0), "crop_size": (11, 13), "flip": True},
+    ],
+)
+def test_depth_stays_on_its_pixels(fields):
+    """A fourth channel that repeats the first one does so after any change of place and size."""
+    example = noise(12, 16)
+    example["image"] = np.dstack([example["image"], example["image"][..., 0]])
+    augmentation, moved = Augmentation(**fields), 0
+    for seed in range(20):
+        changed = augmentation(example, np.random.default_rng(seed))["image"]
+        assert changed.shape[-1] == 4
+        np.testing.assert_array_equal(changed[..., 3], changed[..., 0])
+        # RGB is changed as it is without depth.
+        plain = augmentation({**example, "image": example["image"][..., :3]}, np.random.default_rng(seed))
+        np.testing.assert_array_equal(changed[..., :3], plain["image"])
+        moved += not np.array_equal(changed, example["image"])
+    assert moved
+
+
+def test_jitter_leaves_depth_alone():
+    example = noise(5, 6)
+    example["image"] = np.dstack([example["image"], np.arange(30).reshape(5, 6).astype(np.uint8)])
+    changed = Augmentation(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.5)(example, np.random.default_rng(1))
+    np.testing.assert_array_equal(changed["image"][..., 3], example["image"][..., 3])
+    assert (changed["image"][..., :3] != example["image"][..., :3]).any()
+
+
+@pytest.mark.parametrize(
     "values",
     [
         {"scale": (0.0, 1.0)},

@@ -35,6 +35,7 @@ def test_the_defaults_make_sense():
         ("loss.normalization", "foo", "loss.normalization='foo' is not known; choose pixels or weights"),
         ("eval.batch_norm", "foo", "eval.batch_norm='foo'"),
         ("eval.checkpoint", "newest", "eval.checkpoint='newest' must be best, latest or a step"),
+        ("data.depth_max", 0, "data.depth_max=0 must be at least 1 and at most 65535"),
         ("data.image_size", (5,), "data.image_size=.* must be .height, width."),
         ("augment.hue", 0.9, "augment.hue=0.9"),
         ("pretrained.weights", "resnet", "pretrained.weights='resnet'"),
@@ -51,6 +52,14 @@ def test_vgg16_for_another_network_is_refused_before_it_is_fetched(fields):
         check_values(config_with(pretrained__weights="vgg16", model__name=name))
     with pytest.raises(InputError, match="fits only model.name=segnet, fcn32s.* or deconvnet, at"):
         check_values(config_with(pretrained__weights="vgg16", **fields))
+
+
+def test_vgg16_for_images_with_depth_is_refused_before_it_is_fetched():
+    check_values(config_with(data__depth=True))
+    with pytest.raises(
+        InputError, match=r"vgg16 takes .* three channels.*weights=none with --config\.preprocessing=lcn"
+    ):
+        check_values(config_with(pretrained__weights="vgg16", data__depth=True))
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,50 @@ def test_image_of_cmyk_and_1_bit(tmp_path):
     assert bits.tolist() == [[[255] * 3, [0] * 3]]
 
 
+def test_depth_of_8_bits_is_taken_as_it_is(tmp_path):
+    path = save(tmp_path / "a.png", GRAY)
+    depth = image_files.read_depth(path, depth_max=100)
+    assert depth.dtype == np.uint8
+    np.testing.assert_array_equal(depth, GRAY)
+
+
+def test_depth_of_16_bits_is_scaled_and_cut_at_its_maximum(tmp_path):
+    # In millimetres up to 10 m: 255 / 10000 is 0.0255 a millimetre, so that 19 gives 0.48 and 20 gives 0.51.
+    depth = np.array([[0, 19, 20], [5000, 9999, 10000], [10001, 40000, 65535]], np.uint16)
+    path = save(tmp_path / "a.png", depth)
+    found = image_files.read_depth(path, depth_max=10000)
+    assert found.dtype == np.uint8
+    assert found.tolist() == [[0, 0, 1], [128, 255, 255], [255, 255, 255]]
+    # The default takes all 16 bits, 257 values a step.
+    depth[1] = (128, 129, 257 * 77)
+    save(path, depth)
+    assert image_files.read_depth(path).tolist() == [[0, 0, 0], [0, 1, 77], [39, 156, 255]]
+
+
+@pytest.mark.parametrize("maximum", [1, 255, 4095, 50000, 65535])
+def test_every_16_bit_depth_is_rounded_to_the_nearest(tmp_path, maximum):
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    found = image_files.read_depth(save(tmp_path / "a.png", values), maximum)
+    exact = np.minimum(values / maximum, 1.0) * 255
+    assert np.abs(found - exact).max() <= 0.5
+
+
+def test_what_is_no_depth_map_is_refused(tmp_path):
+    pixels = np.array([[0, 1], [1, 0]], np.uint8)
+    paths = {
+        "RGB": save(tmp_path / "color.png", RGB),
+        "LA": save(tmp_path / "alpha.png", GRAY, "LA"),
+        "P": palette_png(tmp_path / "palette.png", pixels, [(0, 0, 0), (1, 2, 3)]),
+        "1": save(tmp_path / "bits.png", pixels.astype(bool)),
+        "L": save(tmp_path / "named.png", GRAY, format="JPEG"),
+    }
+    for mode, path in paths.items():
+        with pytest.raises(
+            InputError, match=rf"{path.name} is a (PNG|JPEG) file of the mode {mode} and no depth map; "
+        ):
+            image_files.read_depth(path)
+
+
 def test_image_of_floats_is_refused(tmp_path):
     path = save(tmp_path / "a.tif", np.zeros((2, 3), np.float32))
     with pytest.raises(InputError, match=r"a\.tif holds floating-point values"):

@@ -3,10 +3,12 @@
 import io
 import json
 
+import numpy as np
 import pytest
 
 from segnet_jax.data.prepare import Progress, main
 from segnet_jax.data.records import Records
+from segnet_jax.data.synthetic import SyntheticScenes
 from tests.camvid_test import write_tutorial
 
 TINY = ["--config.data.train_scenes=5", "--config.data.eval_scenes=3", "--config.data.scene_size=(9, 12)"]
@@ -29,6 +31,18 @@ def test_a_configuration_is_prepared(tmp_path, capsys):
     # The same command has nothing left to do.
     assert main([f"--output={output}", *TINY, "--config.seed=3"]) == 0
     assert capsys.readouterr().err.splitlines() == ["8/8 examples"]
+
+
+def test_depth_is_prepared(tmp_path):
+    output = tmp_path / "out"
+    assert main([f"--output={output}", *TINY, "--config.data.depth=True", "--workers=1"]) == 0
+    records = Records(str(output), "val")
+    assert records.modalities == (3, 1)
+    expected = SyntheticScenes("val", (9, 12), 3, 0, depth=True)[2]["image"]
+    np.testing.assert_array_equal(records[2]["image"], expected)
+    source = json.loads((output / "index.json").read_text())["splits"]["val"]["source"]
+    assert source["data.depth"] is True
+    assert "data.depth_max" not in source
 
 
 def test_splits_files_and_compression_are_chosen(tmp_path, capsys):

@@ -208,6 +208,55 @@ def test_distance_dims_towards_the_haze():
     np.testing.assert_allclose(far, camera.haze, atol=1)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (31, 7), (60, 80)])
+def test_depth_changes_nothing_else(size):
+    plain, deep = (SyntheticScenes("val", size, 3, depth=depth) for depth in (False, True))
+    assert (plain.modalities, deep.modalities) == ((3,), (3, 1))
+    for index in range(3):
+        one, other = plain[index], deep[index]
+        assert (other["image"].dtype, other["image"].shape) == (np.uint8, (*size, 4))
+        np.testing.assert_array_equal(other["image"][..., :3], one["image"])
+        np.testing.assert_array_equal(other["label"], one["label"])
+        assert other["name"] == one["name"]
+
+
+def test_depth_of_the_ground_is_that_of_the_camera():
+    ground = (synthetic.ROAD, synthetic.LANE_MARKING, synthetic.PAVEMENT)
+    for seed in range(8):
+        image, label = draw_scene(np.random.default_rng(seed), (180, 240), depth=True)
+        # The same camera stands there: it is drawn before the street.
+        camera = synthetic._Camera((180, 240), np.random.default_rng(seed))
+        rows, columns = np.nonzero(np.isin(label, ground))
+        # Two pixels of the picture are one of the layout, whose focal length is 100.
+        metres = 100 * camera.eye / (rows / 2 + 0.25 - camera.horizon)
+        near = metres < 40
+        found = image[rows, columns, 3][near] / 2.5
+        # Half a step, and the half pixel by which a row may be off.
+        bound = 0.2 + metres[near] ** 2 / (100 * camera.eye) * 0.3
+        assert near.sum() > 3000
+        assert (np.abs(found - metres[near]) <= bound).all()
+
+
+def test_depth_of_things():
+    camera, rng = synthetic._Camera((90, 120), np.random.default_rng(0), depth=True), np.random.default_rng(0)
+    # At 20 m a sign of 4 m x 4 m, a disc before it at 8 m, and a pale shadow over both, which has no surface.
+    camera.upright((0, camera.eye - 2, 20), 4, 4, synthetic._Paint((255, 0, 0), synthetic.SIGN))
+    camera.ellipse((0, camera.eye, 8), (0.3, 0.3), synthetic._Paint((0, 255, 0), synthetic.TREE))
+    camera.flat((-5, 5), (5, 12), synthetic._SHADOW)
+    image, label = camera.develop(rng)
+    assert (image[label == synthetic.SIGN, 3] == 50).all()
+    assert (image[label == synthetic.TREE, 3] == 20).all()
+    assert (image[label == synthetic.SKY, 3] == 255).all()
+    assert np.count_nonzero(label == synthetic.TREE) > 20
+
+
+def test_only_the_sky_is_out_of_sight():
+    deep = _elements(SyntheticScenes("train", length=10, depth=True))
+    for element in deep:
+        far = element["image"][..., 3] == 255
+        np.testing.assert_array_equal(far, element["label"] == synthetic.SKY)
+
+
 @settings(deadline=None, max_examples=25)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), seed=st.integers(0, 2**32 - 1))
 def test_any_size(height, width, seed):

@@ -15,6 +15,7 @@ from segnet_jax.data.pipeline import Dataset
 from segnet_jax.data.records import Records
 from segnet_jax.data.synthetic import SyntheticScenes
 from segnet_jax.errors import InputError
+from segnet_jax.preprocessing import RGBD
 
 _log = logging.getLogger("segnet_jax")
 
@@ -29,6 +30,8 @@ def create_dataset(
     classes: Sequence[Any] = (),
     val_fraction: float = 0.1,
     mask_suffix: str = "",
+    depth: bool = False,
+    depth_max: int = 65535,
     scene_size: tuple[int, int] = (90, 120),
     train_scenes: int = 1000,
     eval_scenes: int = 100,
@@ -44,6 +47,9 @@ def create_dataset(
         given must be the same.
       val_fraction: of `folder`: share of the images for validation where it has no split files.
       mask_suffix: of `folder`: what a mask's name adds to its image's.
+      depth: of `folder` and `synthetic`: whether images have a fourth channel. `records` have what they were made of;
+        with True they must have it.
+      depth_max: of `folder`: the value of 16-bit depth maps that becomes 255.
       scene_size: (height, width) of `synthetic`, in pixels.
       train_scenes: number of training scenes of `synthetic`.
       eval_scenes: number of scenes in each of its other splits.
@@ -54,17 +60,27 @@ def create_dataset(
     """
     if name == "synthetic":
         length = train_scenes if split == "train" else eval_scenes
-        return SyntheticScenes(split, scene_size, length, seed)
+        return SyntheticScenes(split, scene_size, length, seed, depth)
     if name not in DATASETS:
         raise InputError(f"data.name={name!r} is not known; choose one of {', '.join(DATASETS)}.")
     if not root:
         raise InputError(f"data.name={name} needs data.root, the folder that holds it.")
+    if name == "camvid" and depth:
+        raise InputError(
+            "data.depth=True needs depth maps, which camvid has not; set it to False or use data.name=folder."
+        )
     if name == "camvid":
         return Camvid(root, split)
     class_table = ClassTable.from_config("folder", classes) if classes else None
     if name == "records":
-        return Records(root, split, class_table)
-    return Folder(root, split, class_table, val_fraction, mask_suffix)
+        records = Records(root, split, class_table)
+        if depth and records.modalities != RGBD:
+            raise InputError(
+                f"data.depth=True, but the records in {root} were prepared without depth; prepare them again with it, "
+                "or set data.depth=False."
+            )
+        return records
+    return Folder(root, split, class_table, val_fraction, mask_suffix, depth, depth_max)
 
 
 def check_examples(dataset: Dataset) -> None:

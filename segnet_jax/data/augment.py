@@ -76,7 +76,7 @@ class Augmentation:
                 raise InputError(f"augment.{name}={getattr(self, name)} must lie from 0 to {limit}.")
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        """A changed copy of the example: image uint8 [H, W, 3] and label uint8 [H, W]."""
+        """A changed copy of the example: image uint8 [H, W, 3], or more channels with depth, and label uint8 [H, W]."""
         size = example["label"].shape
         crop = tuple(self.crop_size) or size
         image, label, (top, left) = example["image"], example["label"], (0, 0)

@@ -13,11 +13,13 @@ import numpy as np
 from segnet_jax.data import image_files
 from segnet_jax.data.classes import VOID, ClassTable
 from segnet_jax.errors import InputError
+from segnet_jax.preprocessing import RGB, RGBD
 
 SPLITS = ("train", "val", "test")
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _MASK_SUFFIXES = (".png",)
+_DEPTH_SUFFIXES = (".png",)
 
 _log = logging.getLogger("segnet_jax")
 
@@ -35,13 +37,16 @@ class Folder:
 
     Images are JPEG, PNG, BMP, TIFF or WebP files. The mask of `images/a.jpg` is
     `masks/a<mask_suffix>.png`; each is a gray or palette file of class ids or an RGB file of class
-    colours, of the image's size.
+    colours, of the image's size. With `depth` there is a third folder beside them: the depth map of
+    `images/a.jpg` is `depth/a.png`, a gray file of 8 or 16 bits and of the image's size, and becomes
+    the fourth channel of the image, see `image_files.read_depth`.
 
     Attributes:
       name: the name of the root folder.
       split: "train", "val" or "test".
       class_table: the classes.
       names: the stem of every image, sorted or as listed.
+      modalities: (3, 1) with depth, else (3,).
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class Folder:
         class_table: ClassTable | None,
         val_fraction: float = 0.1,
         mask_suffix: str = "",
+        depth: bool = False,
+        depth_max: int = 65535,
     ) -> None:
         """Finds the files of the split and checks that they pair up.
 
@@ -60,6 +67,8 @@ class Folder:
           class_table: the classes; None gives an error that proposes a table from the masks.
           val_fraction: the share of validation images, 0 to below 1, if nothing else splits them.
           mask_suffix: what a mask's name adds to its image's stem, such as "_mask".
+          depth: whether images have a depth map as their fourth channel.
+          depth_max: the value of 16-bit depth maps that becomes 255, in their own unit.
 
         Raises:
           InputError: the layout or split is unknown, a folder cannot be read, a file has no
@@ -72,22 +81,32 @@ class Folder:
             raise InputError(
                 f"val_fraction is {val_fraction}; give the share of images to validate on, from 0 to below 1."
             )
+        if not 1 <= depth_max <= 65535:
+            raise InputError(
+                f"depth_max={depth_max} must be the value of 16-bit depth maps that becomes 255, from 1 to 65535."
+            )
         root = Path(root)
         self.name = root.resolve().name
         self.split = split
         try:
             pairs = _find_pairs(root, split, val_fraction, mask_suffix)
+            depths = _find_depths(_folder_of(root, split), [image for image, _ in pairs]) if depth else []
         except OSError as error:
             raise InputError(
                 f"{error.filename or root} cannot be read ({error.strerror}); correct its permissions, or the root."
             ) from error
         self.names = [Path(image).stem for image, _ in pairs]
+        self.modalities = RGBD if depth else RGB
         self._paths = [(str(image), str(mask)) for image, mask in pairs]
+        self._depths, self._depth_max = [str(path) for path in depths], depth_max
         if class_table is None:
             raise InputError(_propose_classes([mask for _, mask in self._paths]))
         self.class_table = class_table
         with ThreadPoolExecutor() as pool:
             self._shapes = list(pool.map(image_files.common_shape, self._paths))
+            images = (image for image, _ in self._paths)
+            # Without depth there is nothing to go through.
+            list(pool.map(image_files.common_shape, zip(images, self._depths, strict=False)))
 
     def __len__(self) -> int:
         """The number of images."""
@@ -97,12 +116,14 @@ class Folder:
         """Reads an example.
 
         Returns:
-          {"image": uint8 [H, W, 3], "label": uint8 [H, W], "name": str}.
+          {"image": uint8 [H, W, 3] RGB, or [H, W, 4] with depth, "label": uint8 [H, W], "name": str}.
 
         Raises:
-          InputError: a file is damaged, or the mask holds what the class table lacks.
+          InputError: a file is damaged or of a wrong kind, or the mask holds what the class table lacks.
         """
         image = image_files.read_image(self._paths[index][0])
+        if self._depths:
+            image = np.dstack([image, image_files.read_depth(self._depths[index], self._depth_max)])
         return {"image": image, "label": self.label(index), "name": self.names[index]}
 
     def label(self, index: int) -> np.ndarray:
@@ -118,8 +139,12 @@ class Folder:
         return self._shapes[index]
 
     def fingerprint(self) -> str:
-        """A digest that changes when a file of the split does."""
-        return image_files.fingerprint(path for pair in self._paths for path in pair)
+        """A digest that changes when a file of the split does, or the scale of its depth."""
+        digest = image_files.fingerprint(path for pair in self._paths for path in pair)
+        if not self._depths:
+            return digest
+        parts = (digest, image_files.fingerprint(self._depths), str(self._depth_max))
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def _find_pairs(root: Path, split: str, val_fraction: float, mask_suffix: str) -> list[tuple[Path, Path]]:
@@ -139,6 +164,17 @@ def _find_pairs(root: Path, split: str, val_fraction: float, mask_suffix: str) -
     if folder == root and not lists:
         images = _hashed_images(root, split, images, val_fraction)
     return [(path, masks[stem + mask_suffix]) for stem, path in images.items()]
+
+
+def _find_depths(folder: Path, images: Sequence[Path]) -> list[Path]:
+    """The depth map of each image; those of other images may lie there too."""
+    depths = _files_by_stem(folder / "depth", _DEPTH_SUFFIXES)
+    bare = [f"{image.stem}.png" for image in images if image.stem not in depths]
+    if bare:
+        raise InputError(
+            f"{folder / 'depth'} lacks {_some(bare)}, one for each image; add what is missing, or set data.depth=False."
+        )
+    return [depths[image.stem] for image in images]
 
 
 def _folder_of(root: Path, split: str) -> Path:

@@ -82,6 +82,34 @@ def read_mask(path: StrPath) -> np.ndarray:
     return np.ascontiguousarray(pixels, np.uint8)
 
 
+def read_depth(path: StrPath, depth_max: int = 65535) -> np.ndarray:
+    """Reads a depth map with 8 bits.
+
+    Those of a file of 8 bits are taken as they are. Of 16 bits the value d becomes `255 * d / depth_max`, rounded, and
+    whatever is above `depth_max` 255.
+
+    Args:
+      path: the file, a gray PNG of 8 or 16 bits.
+      depth_max: the 16-bit value that becomes 255, 1 to 65535, in the unit of the file.
+
+    Returns:
+      uint8 [H, W].
+
+    Raises:
+      InputError: the file is missing, damaged, or another kind of image.
+    """
+    with _opened(path) as image:
+        if image.format == "PNG" and image.mode == "L":
+            return np.array(image)
+        if image.format == "PNG" and (image.mode == "I" or image.mode.startswith("I;16")):
+            values = np.minimum(_as_uint16(image, path), depth_max).astype(np.uint32)
+            return ((255 * values + depth_max // 2) // depth_max).astype(np.uint8)
+        raise InputError(
+            f"{path} is a {image.format} file of the mode {image.mode} and no depth map; save it as a gray PNG of 8 or "
+            "16 bits, one channel and no palette."
+        )
+
+
 def image_shape(path: StrPath) -> tuple[int, int]:
     """Returns the (height, width) of an image in pixels from its header, decoding nothing.
 
@@ -93,7 +121,7 @@ def image_shape(path: StrPath) -> tuple[int, int]:
 
 
 def common_shape(pair: tuple[StrPath, StrPath]) -> tuple[int, int]:
-    """The (height, width) of an image and its mask, from their headers.
+    """The (height, width) of an image and its mask or depth map, from their headers.
 
     Raises:
       InputError: they differ, or a file is missing or damaged.

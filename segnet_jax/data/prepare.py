@@ -124,6 +124,8 @@ def _prepare(config: ml_collections.ConfigDict, output: str, options: argparse.N
     datasets = [experiment.dataset_of(config, split) for split in dict.fromkeys(wanted)]
     values = flatten(config)
     settings = ["data.name", *_SETTINGS.get(config.data.name, ("data.root",))]
+    if config.data.depth:
+        settings += ["data.depth"] + ["data.depth_max"] * (config.data.name == "folder")
     settings += ["data.max_images"] * bool(config.data.max_images)
     with Progress("examples") as progress:
         return prepare_records(

@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from segnet_jax.data.classes import SYNTHETIC, VOID
+from segnet_jax.data.surfaces import Surfaces
 from segnet_jax.errors import InputError
+from segnet_jax.preprocessing import RGB, RGBD
 
 SKY, BUILDING, POLE, ROAD, LANE_MARKING, PAVEMENT, TREE, SIGN, CAR, PEDESTRIAN = range(10)
 
@@ -29,6 +31,7 @@ _LENGTHS = {"train": 2000, "val": 200, "test": 200}  # a split's place seeds it:
 _BASE_SIZE = (90, 120)
 _FOCAL_LENGTH = 100.0
 _FINE = 2  # supersampling
+_DEPTH_STEPS = 2.5  # of the depth channel in a metre: 255 is 102 m, and all that is further away
 
 # Sky at the top, sky at the horizon, brightness, colour cast.
 _WEATHERS: tuple[tuple[_Color, _Color, float, _Color], ...] = (
@@ -64,12 +67,17 @@ class SyntheticScenes:
       size: height and width of every image in pixels, at least 1 each.
       length: number of scenes; None for 2000 (train) or 200 (val, test).
       seed: 0 to 2**32 - 1; another seed gives other scenes in every split.
+      depth: whether images have a fourth channel, see `draw_scene`, and `modalities` says so; all else is the same.
 
     Raises:
       InputError: an argument is outside of these bounds.
     """
 
-    def __init__(self, split: str, size: _Size = _BASE_SIZE, length: int | None = None, seed: int = 0) -> None:
+    modalities: tuple[int, ...] = RGB
+
+    def __init__(
+        self, split: str, size: _Size = _BASE_SIZE, length: int | None = None, seed: int = 0, depth: bool = False
+    ) -> None:
         if split not in _LENGTHS:
             raise InputError(f"No split {split!r} of synthetic scenes; choose from {[*_LENGTHS]}.")
         if length is not None and length < 0:
@@ -78,16 +86,18 @@ class SyntheticScenes:
             raise InputError(f"seed={seed} of the synthetic scenes is not from 0 to 2**32 - 1.")
         self.name, self.split, self.class_table = "synthetic", split, SYNTHETIC
         self._length = _LENGTHS[split] if length is None else length
-        self._size, self._seed = _checked(size), seed
+        self._size, self._seed, self._depth = _checked(size), seed, depth
+        if depth:
+            self.modalities = RGBD
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Draws a scene: image uint8 [H, W, 3], label uint8 [H, W] (0..9 or VOID), name."""
+        """Draws a scene: image uint8 [H, W, 3 or 4], label uint8 [H, W] (0..9 or VOID), name."""
         index = range(self._length)[index]
         rng = np.random.default_rng([self._seed, [*_LENGTHS].index(self.split), index])
-        image, label = draw_scene(rng, self._size)
+        image, label = draw_scene(rng, self._size, self._depth)
         return {"image": image, "label": label, "name": f"{self.split}_{index:05d}"}
 
     def shape(self, index: int) -> _Size:
@@ -96,17 +106,21 @@ class SyntheticScenes:
         return self._size
 
 
-def draw_scene(rng: np.random.Generator, size: _Size = _BASE_SIZE) -> tuple[np.ndarray, np.ndarray]:
+def draw_scene(
+    rng: np.random.Generator, size: _Size = _BASE_SIZE, depth: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws one road scene.
 
     Args:
       rng: whatever varies comes from it; one state gives one street at every size of an aspect.
       size: height and width in pixels; below 1 is an `InputError`.
+      depth: whether the image gets a fourth channel: the distance along the camera's axis in steps of 0.4 m; 255 is
+        102 m and more, and the sky.
 
     Returns:
-      image uint8 [H, W, 3] RGB and label uint8 [H, W], indices into `SYNTHETIC` or VOID.
+      image uint8 [H, W, 3] RGB (or [H, W, 4]) and label uint8 [H, W], indices into `SYNTHETIC` or VOID.
     """
-    camera = _Camera(_checked(size), rng)
+    camera = _Camera(_checked(size), rng, depth)
     _Street(camera, rng).paint()
     return camera.develop(rng)
 
@@ -133,7 +147,7 @@ class _Camera:
     The world is in metres: x to the right of the road's middle, y up, z ahead of the camera.
     """
 
-    def __init__(self, size: _Size, rng: np.random.Generator) -> None:
+    def __init__(self, size: _Size, rng: np.random.Generator, depth: bool = False) -> None:
         unit = min(size[0] / _BASE_SIZE[0], size[1] / _BASE_SIZE[1])
         self.size, self._scale = size, _FINE * unit
         self.height, self.width = size[0] / unit, size[1] / unit
@@ -147,6 +161,7 @@ class _Camera:
         fine = (_FINE * size[1], _FINE * size[0])
         self.image, self._label = Image.new("RGB", fine), Image.new("L", fine, SKY)
         self._pen, self._label_pen = ImageDraw.Draw(self.image), ImageDraw.Draw(self._label)
+        self._surfaces = Surfaces(fine) if depth else None
         self._glaze_pen = ImageDraw.Draw(self.image, "RGBA")  # blends; several times slower
 
     def column(self, x: float, z: float) -> float:
@@ -171,13 +186,18 @@ class _Camera:
         pen.polygon(points, fill=self._shade(paint, corners[0][2]))
         if paint.label is not None:
             self._label_pen.polygon(points, fill=paint.label)
+        if self._surfaces is not None and paint.opacity == 255:
+            self._surfaces.polygon(points, [z for _, _, z in corners])
 
     def ellipse(self, center: _Place, radii: _Point, paint: _Paint) -> None:
         (x, y), scale = self._project(center), self._scale * _FOCAL_LENGTH / center[2]
         a, b = radii[0] * scale, radii[1] * scale
-        self._pen.ellipse((x - a, y - b, x + a, y + b), fill=self._shade(paint, center[2]))
+        box = x - a, y - b, x + a, y + b
+        self._pen.ellipse(box, fill=self._shade(paint, center[2]))
         if paint.label is not None:
-            self._label_pen.ellipse((x - a, y - b, x + a, y + b), fill=paint.label)
+            self._label_pen.ellipse(box, fill=paint.label)
+        if self._surfaces is not None:
+            self._surfaces.ellipse(box, center[2])
 
     def upright(self, place: _Place, width: float, height: float, paint: _Paint) -> None:
         """Paints a rectangle that faces the camera; `place` is the middle of its lower edge."""
@@ -201,6 +221,8 @@ class _Camera:
         surface = 1 + rough[..., 0] * np.asarray(patches) + rough[..., 1] * specks
         image = np.asarray(self.image.reduce(_FINE).filter(blur)) * surface[..., None] * self._light
         image += noise * rng.standard_normal(image.shape, single)
+        if self._surfaces is not None:
+            image = np.dstack([image, np.rint(_DEPTH_STEPS * self._surfaces.distances(_FINE))])
         return np.clip(image, 0, 255).astype(np.uint8), label
 
 
