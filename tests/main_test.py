@@ -63,7 +63,10 @@ def test_a_mistake_is_answered_without_a_traceback(environment, tmp_path, argume
     assert not (tmp_path / "x").exists(), "a run that cannot start leaves nothing behind"
 
 
-@pytest.mark.parametrize(("row", "num_classes"), [("deeplab_largefov_crf", 10), ("sun_segnet", 37)])
+@pytest.mark.parametrize(
+    ("row", "num_classes"),
+    [("sun_segnet", 37), pytest.param("deeplab_largefov_crf", 10, marks=pytest.mark.slow)],
+)
 def test_a_row_of_the_benchmark_trains(environment, tmp_path, row, num_classes):
     rng = np.random.default_rng(0)
     if row.startswith("sun_"):
