@@ -59,8 +59,8 @@ def get_config() -> ml_collections.ConfigDict:
     # What the backward pass computes anew, to save memory: none, activations (of BatchNorm and ReLU), stages (all)
     config.model.remat = "activations"
     config.model.remat_stages = ()  # where it does so; 1 is the full resolution, () means everywhere
-    # None: as the paper trained the network; docs/models.md says what that is, and which network has which of these.
-    config.model.dropout_rate = config_dict.placeholder(float)
+    # None: the network's own value; docs/models.md says what that is, and which network has which of these.
+    config.model.dropout_rate = config_dict.placeholder(float)  # the paper's benchmark has 0.5 in SegNet too
     config.model.batch_norm = config_dict.placeholder(bool)  # False: biases instead
     config.model.fc_features = config_dict.placeholder(int)  # of fc6 and fc7
     config.model.upsampling = config_dict.placeholder(str)  # learnt or fixed

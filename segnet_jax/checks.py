@@ -35,7 +35,7 @@ _RANGES = {
     "eval.batch_size": (1, math.inf, False),
     "eval.pictures": (0, math.inf, False),
     "eval.samples": (0, math.inf, False),
-    "crf.iterations": (0, math.inf, False),
+    "crf.iterations": (1, math.inf, False),
     "crf.position_weight": (0, math.inf, False),
     "crf.position_std": (0.01, math.inf, False),
     "crf.bilateral_weight": (0, math.inf, False),

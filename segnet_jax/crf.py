@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segnet_jax.errors import InputError
 from segnet_jax.permutohedral import Lattice, build_lattice, filter_points
 
 
@@ -31,7 +32,7 @@ class DenseCRF:
     random ones in small images of random colours, where few pixels weigh in, within 0.13 and on average within 0.015.
 
     Attributes:
-      iterations: mean-field updates; with 0 the probabilities stay as they are.
+      iterations: mean-field updates, at least 1.
       position_weight: of the first kernel; 0 leaves it out.
       position_std: in pixels.
       bilateral_weight: of the second kernel; 0 leaves it out.
@@ -45,6 +46,15 @@ class DenseCRF:
     bilateral_weight: float = 5.0
     bilateral_position_std: float = 50.0
     bilateral_color_std: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuses a CRF that would do nothing.
+
+        Raises:
+          InputError: if `iterations` is below 1.
+        """
+        if self.iterations < 1:
+            raise InputError(f"crf.iterations={self.iterations} must be at least 1; without a CRF, crf.enabled=False.")
 
     def __call__(self, image: np.ndarray, probabilities: jax.typing.ArrayLike) -> jax.Array:
         """The marginal probabilities of the labels, float32 [H, W, K].
@@ -61,7 +71,7 @@ class DenseCRF:
         probabilities = jnp.asarray(probabilities, jnp.float32)
         if image.ndim != 3 or image.shape[:2] != probabilities.shape[:2]:
             raise ValueError(f"the image is {image.shape}, its probabilities are {probabilities.shape}.")
-        lattice = self._lattice(image) if self.iterations and self.bilateral_weight else None
+        lattice = self._lattice(image) if self.bilateral_weight else None
         return _mean_field(self, lattice, probabilities)
 
     def _lattice(self, image: np.ndarray) -> Lattice:

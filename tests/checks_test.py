@@ -25,6 +25,7 @@ def test_the_defaults_make_sense():
         ("eval.pictures", -1, "eval.pictures=-1"),
         ("crf.bilateral_color_std", 0.0, "crf.bilateral_color_std=0.0 must be at least 0.01"),
         ("crf.position_weight", -1.0, "crf.position_weight=-1.0"),
+        ("crf.iterations", 0, "crf.iterations=0 must be at least 1"),
         ("eval.samples", -1, "eval.samples=-1 must be at least 0"),
         ("data.num_threads", -1, "data.num_threads=-1"),
         ("optimizer.learning_rate", -1.0, "optimizer.learning_rate=-1.0"),

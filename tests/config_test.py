@@ -11,10 +11,28 @@ import pytest
 from segnet_jax import config as configs
 from segnet_jax import experiment
 from segnet_jax.checks import check_batch_size, check_values
+from segnet_jax.crf import DenseCRF
 from segnet_jax.data.classes import CAMVID11, SYNTHETIC
 from segnet_jax.errors import InputError
+from segnet_jax.published import find_row, published_rows
 
 CONFIG_FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+BENCHMARK = Path(__file__).parents[1] / "configs" / "benchmark.py"
+
+# By the names of configs/benchmark.py: the row's name in published.json, and the network's class and its own fields.
+BENCHMARK_ROWS = {
+    "segnet": ("segnet", "SegNet", {}),
+    "deeplab_largefov": ("deeplab_largefov", "DeepLabLargeFOV", {"batch_norm": True, "fc_features": 1024}),
+    "deeplab_largefov_crf": (
+        "deeplab_largefov_densecrf",
+        "DeepLabLargeFOV",
+        {"batch_norm": True, "fc_features": 1024},
+    ),
+    "fcn8s_fixed": ("fcn_fixed_bilinear", "FCN8s", {"batch_norm": True, "fc_features": 4096, "upsampling": "fixed"}),
+    "fcn8s": ("fcn_learnt_deconv", "FCN8s", {"batch_norm": True, "fc_features": 4096, "upsampling": "learnt"}),
+    "deconvnet": ("deconvnet", "DeconvNet", {"batch_norm": True, "fc_features": 1024}),
+}
+BENCHMARK_NAMES = [*BENCHMARK_ROWS, *(f"sun_{name}" for name in BENCHMARK_ROWS if name != "fcn8s_fixed")]
 
 
 def load(path, *arguments):
@@ -32,6 +50,7 @@ def test_there_are_the_config_files_that_the_readme_names():
         "camvid_segnet_basic.py",
         "folder.py",
         "camvid_segnet_flat.py",
+        "benchmark.py",
         "decoder_study.py",
         "camvid_segnet_flat_layerwise.py",
         "folder_transfer.py",
@@ -78,6 +97,60 @@ def test_the_transfer_config_trains_what_table_3_says(variant, trained):
     decoders = {name.replace("conv", "conv_decode") for name in trained if name[-1].isdigit()}
     assert {name for name, layer in chosen.items() if layer["kernel"]} == trained | decoders
     assert bool(config.transfer.source) == (variant != "R")
+
+
+@pytest.mark.parametrize("name", BENCHMARK_NAMES)
+def test_the_benchmark_has_the_networks_and_the_protocol_of_tables_3_and_4(name):
+    config = load(BENCHMARK, name)
+    sun = name.startswith("sun_")
+    row, network, fields = BENCHMARK_ROWS[name.removeprefix("sun_")]
+    model = experiment.model_of(config, 37 if sun else 11)
+    assert (type(model).__name__, model.width_multiplier, model.dropout_rate) == (network, 1.0, 0.5)
+    assert {field: getattr(model, field) for field in fields} == fields
+    crf = experiment.crf_of(config)
+    assert crf == (DenseCRF() if name.endswith("crf") else None)
+
+    conditions = find_row(f"{4 if sun else 3}/{row}/best").conditions
+    plan = experiment.plan_of(config, num_examples=367)
+    assert plan.total_steps == conditions["iterations"]
+    assert all(plan.evaluates(column) for column in (40_000, 80_000, 140_000))
+    assert config.train.batch_size == conditions["batch_size"] == (4 if sun else 5)
+    assert tuple(config.data.image_size) == tuple(conditions["image_size"]) == (360, 480)
+    assert config.optimizer.learning_rate == conditions["learning_rate"] == 0.001
+    assert (config.optimizer.schedule, config.optimizer.momentum, config.optimizer.nesterov) == ("constant", 0.9, False)
+    schedule = experiment.schedule_of(config, plan)
+    assert [float(schedule(step)) for step in (0, 1, plan.total_steps)] == pytest.approx([0.001] * 3)
+    assert config.loss.class_weights == conditions["class_weights"] == "none"
+    assert config.pretrained.weights == conditions["pretrained"] == "vgg16"
+    assert config.eval.batch_norm == conditions["batch_norm"] == "exact"
+    assert config.augment.to_dict() == {**configs.default_config().augment.to_dict(), "flip": False}
+    assert config.data.name == ("folder" if sun else "camvid")
+    check_values(config)
+
+
+def test_the_benchmark_has_every_row_of_its_tables():
+    rows = [row for row in published_rows() if (row.paper, row.table) in {("1511.00561", 3), ("1511.00561", 4)}]
+    found = {(3, BENCHMARK_ROWS[name][0]) for name in BENCHMARK_NAMES if not name.startswith("sun_")}
+    found |= {(4, BENCHMARK_ROWS[name[4:]][0]) for name in BENCHMARK_NAMES if name.startswith("sun_")}
+    assert {(row.table, row.id.split("/")[1]) for row in rows} == found
+
+
+def test_the_classes_of_sun_rgbd_are_those_of_table_5_in_its_order():
+    unlabelled, *classes = load(BENCHMARK, "sun_segnet").data.classes
+    (table_5,) = (row for row in published_rows() if row.id == "5/segnet")
+    assert unlabelled == {"name": "unlabelled", "id": 0, "ignored": True}
+    assert [(entry["name"], entry["id"]) for entry in classes] == [
+        (name, number) for number, name in enumerate(table_5.class_accuracies["test"], start=1)
+    ]
+    assert len(classes) == 37
+
+
+@pytest.mark.parametrize("name", ["fcn16s", "sun_fcn8s_fixed", "segnet_basic", ""])
+def test_an_unknown_row_of_the_benchmark_is_answered_with_the_known_ones(name):
+    with pytest.raises(ValueError, match="^the rows are ") as caught:
+        load(BENCHMARK, name)
+    listed = str(caught.value).removeprefix("the rows are ").removesuffix(f", not {name!r}")
+    assert sorted(listed.split(", ")) == sorted(BENCHMARK_NAMES)
 
 
 def test_a_stored_config_comes_back_as_it_was():

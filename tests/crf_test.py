@@ -5,6 +5,7 @@ import pytest
 from scipy import special
 
 from segnet_jax.crf import DenseCRF
+from segnet_jax.errors import InputError
 
 
 def exact_mean_field(crf, image, probabilities):
@@ -75,17 +76,21 @@ def test_the_result_follows_the_image():
     assert after > 0.99
 
 
-def test_no_iterations_or_no_weights_leave_the_prediction():
+def test_a_crf_without_weights_leaves_the_prediction():
     image, _, probabilities = scene()
-    np.testing.assert_array_equal(DenseCRF(iterations=0)(image, probabilities), probabilities)
     silent = DenseCRF(position_weight=0.0, bilateral_weight=0.0)
     np.testing.assert_allclose(silent(image, probabilities), probabilities, atol=1e-6)
 
 
-@pytest.mark.parametrize("iterations", [0, 3])
-def test_one_class_is_certain(iterations):
+@pytest.mark.parametrize("iterations", [0, -1])
+def test_a_crf_without_iterations_is_refused(iterations):
+    with pytest.raises(InputError, match=rf"crf\.iterations={iterations} must be at least 1;.*crf\.enabled=False"):
+        DenseCRF(iterations=iterations)
+
+
+def test_one_class_is_certain():
     image, _, _ = scene()
-    crf = DenseCRF(iterations=iterations)
+    crf = DenseCRF(iterations=3)
     np.testing.assert_array_equal(crf(image, np.ones((*image.shape[:2], 1), np.float32)), 1.0)
 
 

@@ -4,11 +4,13 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from segnet_jax.errors import InputError
 from segnet_jax.models import MODELS, create_model, fields_of, models_with_vgg16
 from segnet_jax.models.segnet import SegNetBasic
+from tests.networks import images, small_model
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -17,6 +19,29 @@ def test_images_of_another_number_of_channels_are_refused(name):
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 4)))
     with pytest.raises(InputError, match="images have 3 channels, but this network takes 4"):
         jax.eval_shape(model.apply, variables, jnp.zeros((1, 32, 32, 3)))
+
+
+TAKE_ONE_IMAGE = ("segnet", "segnet_basic", "segnet_flat")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_images_without_all_axes_are_refused(name):
+    model = create_model(name, 3, width_multiplier=1 / 32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    shapes = [(3,), (32, 3)] if name in TAKE_ONE_IMAGE else [(3,), (32, 3), (32, 32, 3), (1, 1, 32, 32, 3)]
+    for shape in shapes:
+        message = re.escape(f"The images have the shape {shape}, but this network takes [N, H, W, channels]; give")
+        with pytest.raises(InputError, match=message):
+            jax.eval_shape(model.apply, variables, jnp.zeros(shape))
+        with pytest.raises(InputError, match=message):
+            jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("name", TAKE_ONE_IMAGE)
+def test_one_image_is_as_good_as_a_batch_of_one(name):
+    model, variables = small_model(name)
+    batch = images(1, 19, 22, 3)
+    np.testing.assert_allclose(model.apply(variables, batch[0]), model.apply(variables, batch)[0], atol=1e-5)
 
 
 def test_names():

@@ -43,6 +43,7 @@ class DeconvNet(VGGModel):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        self.check_axes(x)
         x = x.astype(self.dtype)
         pooled_from = []
         for number in range(1, len(self.encoder) + 1):

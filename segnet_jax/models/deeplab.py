@@ -25,6 +25,7 @@ class DeepLabLargeFOV(VGGModel):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        self.check_axes(x)
         x = x.astype(self.dtype)
         height, width = x.shape[1:3]
         for number in range(1, len(self.encoder) + 1):

@@ -36,6 +36,7 @@ class FCN(VGGModel):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        self.check_axes(x)
         x = x.astype(self.dtype)
         height, width = x.shape[1:3]
         pools = {}

@@ -73,7 +73,8 @@ class SegNetFlat(SegmentationModel):
             (section 3.2: 1 keeps a feature, 0 removes it); None keeps all.
 
         Raises:
-          InputError: if the images have another number of channels than those that the network was made for.
+          InputError: if the images lack an axis, or have another number of channels than those that the network was
+            made for.
         """
         pooled, indices = self.encode(x)
         deepest = pooled[-1] if active is None else pooled[-1] * active.astype(self.dtype)
@@ -94,6 +95,7 @@ class SegNetFlat(SegmentationModel):
           gives them.
         """
         if first == 1:
+            self.check_axes(x, batch=False)
             self.check_channels(x, pair_layers(1)[0])
         pooled, indices = [], []
         x = x.astype(self.dtype)

@@ -140,6 +140,14 @@ class SegmentationModel(nn.Module):
                 "was trained with."
             )
 
+    def check_axes(self, images: jax.Array, *, batch: bool = True) -> None:
+        """Raises InputError unless `images` are [N, H, W, channels]; without `batch`, [H, W, channels] do as well."""
+        if images.ndim != 4 if batch else images.ndim < 3:
+            raise InputError(
+                f"The images have the shape {images.shape}, but this network takes [N, H, W, channels]; give it a "
+                "batch, one image as image[None]."
+            )
+
     def kept(self, x: jax.Array) -> jax.Array:
         """`x`, which the remat policy "activations" keeps for the backward pass."""
         return checkpoint_name(x, _CONVOLUTION)

@@ -46,6 +46,7 @@ class SegNet(SegmentationModel):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        self.check_axes(x, batch=False)
         x = x.astype(self.dtype)
         pooled_from = []
         for number, layers in enumerate(self.encoder, start=1):

@@ -40,6 +40,7 @@ class BasicVariant(SegmentationModel):
 
     def encode(self, x: jax.Array, train: bool) -> list[_Pooled]:
         """What the four encoders leave, the finest first."""
+        self.check_axes(x)
         x = x.astype(self.dtype)
         encoded = []
         for number in range(1, len(self.encoder) + 1):
@@ -164,7 +165,10 @@ class FCNBasicNoDimReduction(FCNBasic):
 
 
 class FCNBasicNoAdditionNoDimReduction(FCNBasic):
-    """FCN-Basic with all 64 channels and without additions."""
+    """FCN-Basic with all 64 channels up to the size of the image, without additions.
+
+    Inferred: a 1x1 convolution classifies there.
+    """
 
     adds_encoder = False
     reduces_dimension = False
