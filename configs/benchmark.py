@@ -42,22 +42,9 @@ _RUNS = {row: iterations for row, (_, _, iterations, _) in _ROWS.items()}
 _RUNS |= {f"sun_{row}": iterations for row, (_, _, _, iterations) in _ROWS.items() if iterations}
 
 _SUN_CLASSES = (
-    *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter"),
-    *(
-        "blinds",
-        "desk",
-        "shelves",
-        "curtain",
-        "dresser",
-        "pillow",
-        "mirror",
-        "floor mat",
-        "clothes",
-        "ceiling",
-        "books",
-    ),
-    *("fridge", "tv", "paper", "towel", "shower curtain", "box", "whiteboard", "person", "night stand", "toilet"),
-    *("sink", "lamp", "bathtub", "bag"),
+    "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, blinds, desk, "
+    "shelves, curtain, dresser, pillow, mirror, floor mat, clothes, ceiling, books, fridge, tv, paper, towel, "
+    "shower curtain, box, whiteboard, person, night stand, toilet, sink, lamp, bathtub, bag"
 )
 
 
@@ -70,7 +57,7 @@ def get_config(name: str = "segnet") -> ml_collections.ConfigDict:
         config.data.name = "folder"
         config.data.root = "data/sunrgbd"
         unlabelled = dict(name="unlabelled", id=0, ignored=True)
-        classes = (dict(name=label, id=number) for number, label in enumerate(_SUN_CLASSES, start=1))
+        classes = (dict(name=label, id=number) for number, label in enumerate(_SUN_CLASSES.split(", "), start=1))
         config.data.classes = (unlabelled, *classes)
         config.data.eval_split = "test"
         config.train.batch_size = 4

@@ -16,6 +16,7 @@ from segnet_jax.errors import InputError
 from segnet_jax.evaluate import Picture
 from segnet_jax.evaluate_checkpoint import eval_dataset_of, eval_variables_of
 from segnet_jax.masking import Missing
+from segnet_jax.preprocessing import RGBD
 from segnet_jax.trained import load_trained
 
 _log = logging.getLogger("segnet_jax")
@@ -58,7 +59,7 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
             | {key: value for key, value in evaluation.report.items() if key != "boundary_f1"}
         )
         columns.append(evaluation.pictures)
-        _log.info("%-20s %s", _name(share, modality), evaluation.line())
+        _log.info("%-20s %s", _name(share, modality, modalities), evaluation.line())
     if not distributed.is_first():
         return rows
     path = workdir / "eval" / f"{dataset.split}-{trained.step}-missing.json"
@@ -66,7 +67,7 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if config.eval.pictures:
-            headings = [_name(*case) for case in cases]
+            headings = [_name(*case, modalities) for case in cases]
             _draw(headings, columns, dataset.class_table).save(path.with_suffix(".png"))
         path.write_text(json.dumps({**about, "evaluations": rows}, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
@@ -75,8 +76,10 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
     return rows
 
 
-def _name(share: float, modality: int | None) -> str:
-    return f"{100 * share:.4g} % missing" if modality is None else f"modality {modality} missing"
+def _name(share: float, modality: int | None, modalities: Sequence[int]) -> str:
+    if modality is None:
+        return f"{100 * share:.4g} % missing"
+    return f"{('RGB', 'depth')[modality] if modalities == RGBD else f'modality {modality}'} missing"
 
 
 def _draw(headings: Sequence[str], columns: Sequence[Sequence[Picture]], class_table: ClassTable) -> Image.Image:

@@ -457,6 +457,7 @@ def test_a_run_on_rgb_and_depth(tmp_path):
 
     missing = run_program(tmp_path, "--mode=missing", "--workdir=run", "--config.eval.checkpoint=latest")
     assert missing.returncode == 0, missing.stderr
+    assert re.search(r"^0 % missing .*\nRGB missing .*\ndepth missing ", missing.stdout, re.MULTILINE)
     rows = json.loads((tmp_path / "run" / "eval" / "val-30-missing.json").read_text())["evaluations"]
     assert [row["missing_modality"] for row in rows] == [None, 0, 1]
     assert rows[0]["global_accuracy"] == pytest.approx(plain["global_accuracy"])
