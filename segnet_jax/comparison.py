@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,7 @@ def _yes_or_no(value: Any) -> str:
 
 
 def _procedure(value: str) -> str:
-    return {"end_to_end": "all layers at once, by SGD", "layerwise": "layer by layer, by L-BFGS"}[value]
+    return {"end_to_end": "end to end, by SGD", "layerwise": "layer by layer, by L-BFGS"}[value]
 
 
 def _batch_norm(value: str) -> str:
@@ -190,7 +190,7 @@ def _batch_norm(value: str) -> str:
 
 
 # By key of the conditions: what it is called, and how its values are written.
-_CONDITIONS = {
+_CONDITIONS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "network": ("network", _plain),
     "data": ("data set", _plain),
     "split": ("scored split", _plain),

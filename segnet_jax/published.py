@@ -113,8 +113,8 @@ def rows_of(model: str) -> list[PublishedRow]:
 def match_row(model: str, conditions: Mapping[str, Any]) -> PublishedRow | None:
     """The row of a network whose conditions are nearest to a run's; None if no table has the network.
 
-    Of several, the one of a network that was trained in the same part, on the run's data, with or without a CRF as the run, of the same class balancing, and then of
-    the nearest number of iterations.
+    Of several, the one that trained the same part of the network, on the run's data, with or without a CRF as the run,
+    of the same class balancing, and then of the nearest number of iterations.
 
     Args:
       model: name of the network, as of `rows_of`.
