@@ -200,8 +200,8 @@ def test_a_crf_refines_each_image_without_its_padding(model, variables, num_devi
 
 
 def test_the_report_tells_how_many_pairs_the_evaluated_network_has(model, variables):
-    network = SegNetFlat(num_classes=model.num_classes, pairs=2, width_multiplier=1 / 16)
-    weights = network.init(jax.random.key(0), np.zeros((1, 12, 14, 3), np.float32))
+    network = create_model("segnet_flat", 3, pairs=2, width_multiplier=1 / 16)
+    weights = jax.device_get(network.init(jax.random.key(0), jnp.zeros((1, 12, 14, 3))))
     data = Images()
     assert evaluation_of(network, {"params": weights["params"], "batch_stats": {}}, data).report["pairs"] == 2
     assert "pairs" not in evaluation_of(model, variables, data).report

@@ -20,11 +20,17 @@ def config_of(**overrides):
     [
         ({}, "everything"),
         ({"transfer__trained": "(conv4|conv_decode4)/.*"}, "the deepest pair"),
-        ({"transfer__trained": "(conv4|conv_decode4)/.*", "model__pairs": 5}, "parameters matching (conv4|conv_decode4)/.*"),
+        (
+            {"transfer__trained": "(conv4|conv_decode4)/.*", "model__pairs": 5},
+            "parameters matching (conv4|conv_decode4)/.*",
+        ),
         ({"transfer__trained": "(conv2|conv_decode2)/.*", "model__pairs": 2}, "the deepest pair"),
         ({"transfer__trained": "conv_classifier.*"}, "the classifier"),
         ({"transfer__trained": "conv_classifier.*", "model__hidden_features": 8}, "the classifier"),
-        ({"transfer__trained": "conv_classifier/.*", "model__hidden_features": 8}, "parameters matching conv_classifier/.*"),
+        (
+            {"transfer__trained": "conv_classifier/.*", "model__hidden_features": 8},
+            "parameters matching conv_classifier/.*",
+        ),
         ({"transfer__frozen": "conv[1-3]/.*"}, "parameters matching .* without conv[1-3]/.*"),
         ({"transfer__frozen": r"conv\d/.*|conv_decode\d/.*"}, "the classifier"),
         ({"model__name": "segnet", "transfer__trained": "conv4.*"}, "parameters matching conv4.*"),
