@@ -42,7 +42,7 @@ class EvaluatedRun:
       report: what `evaluate.Evaluation.write` wrote.
       training_images: length of the training split; None if no checkpoint is left that tells.
       file: where the report lies.
-      is_newest: whether no evaluation of the same kind is of a later step.
+      is_newest: whether no evaluation of the split is of a later step.
     """
 
     path: Path
@@ -75,7 +75,7 @@ class EvaluatedRun:
 
     @property
     def name(self) -> str:
-        """The directory's, followed by @STEP if there is a newer evaluation of the kind."""
+        """The directory's, followed by @STEP if there is an evaluation of a later one."""
         name = self.path.resolve().name
         return name if self.is_newest else f"{name}@{self.step}"
 
@@ -207,11 +207,15 @@ def read_runs(path: Path, split: str = "", step: int | None = None) -> list[Eval
         steps = ", ".join(map(str, sorted({at for _, at in files})))
         raise InputError(f"{path} has no evaluation of step {step} on the split {choice}; choose one of {steps}.")
     training_images = _count_training_images(path / "checkpoints")
-    runs = []
+    last = max(newest.values())
+    runs: dict[tuple[str, ...], EvaluatedRun] = {}
     for kind, at in chosen:
-        report = _read_report(files[kind, at])
-        runs.append(EvaluatedRun(path, config, report, training_images, files[kind, at], at == newest[kind]))
-    return runs
+        file = files[kind, at]
+        run = EvaluatedRun(path, config, _read_report(file), training_images, file, at == last)
+        # What a report says counts: those of older versions are all named as plain ones.
+        if run.kind not in runs or at >= runs[run.kind].step:
+            runs[run.kind] = run
+    return list(runs.values())
 
 
 def differ_only_in_seed(run: EvaluatedRun, other: EvaluatedRun) -> bool:

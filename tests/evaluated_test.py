@@ -136,11 +136,20 @@ def test_each_kind_of_evaluation_counts_by_its_newest_step_or_the_one_asked_for(
         return [(run.name, run.step, run.kind) for run in read_runs(path, step=step)]
 
     both = ("dense CRF", "40 stochastic passes")
-    assert found() == [("run", 8, ()), ("run", 6, ("dense CRF",)), ("run", 8, both)]
+    assert found() == [("run", 8, ()), ("run@6", 6, ("dense CRF",)), ("run", 8, both)]
     assert found(8) == [("run", 8, ()), ("run", 8, both)]
-    assert found(6) == [("run@6", 6, ()), ("run", 6, ("dense CRF",))]
+    assert found(6) == [("run@6", 6, ()), ("run@6", 6, ("dense CRF",))]
     with pytest.raises(InputError, match="no evaluation of step 7 on the split test; choose one of 6, 8"):
         read_runs(path, step=7)
+
+
+def test_a_report_that_is_named_as_a_plain_one_counts_as_what_it_says(tmp_path):
+    crf = {"crf": {"iterations": 10}}
+    path = write_run(tmp_path / "run", step=6, right=60, report=crf)
+    write_run(path, step=6, right=70, kind="-crf", report=crf)
+    assert [(run.kind, run.report["global_accuracy"]) for run in read_runs(path)] == [(("dense CRF",), 0.7)]
+    write_run(path, step=8, right=80, report=crf)
+    assert [(run.kind, run.step) for run in read_runs(path)] == [(("dense CRF",), 8)]
 
 
 def test_a_few_images_are_not_taken_for_the_split(tmp_path):
