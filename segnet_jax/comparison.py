@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segnet_jax.errors import InputError
-from segnet_jax.evaluated import EvaluatedRun, differ_only_in_seed, mean_and_deviation, read_run
+from segnet_jax.evaluated import EvaluatedRun, differ_only_in_seed, mean_and_deviation, network_conditions, read_runs
+from segnet_jax.origin import EVERYTHING
 from segnet_jax.published import METRICS, PublishedRow, find_row, match_row
 
 
@@ -27,8 +28,9 @@ class Comparison:
 
     @property
     def label(self) -> str:
-        """The directories' names."""
-        return ", ".join(run.path.resolve().name for run in self.runs)
+        """The directories' names, and what sets the evaluation apart from a plain one of the whole split."""
+        kind = ", ".join(self.runs[0].kind)
+        return ", ".join(run.name for run in self.runs) + (f" ({kind})" if kind else "")
 
     @property
     def scores(self) -> dict[str, tuple[float, float | None]]:
@@ -52,9 +54,9 @@ def compare(arguments: Sequence[str], split: str = "") -> tuple[list[Comparison]
     """Reads runs and finds the rows that they are held against.
 
     Args:
-      arguments: work directories, each followed by =ROW if its row is to be the one of the id ROW; patterns such as
-        runs/* stand for what they match.
-      split: as of `evaluated.read_run`.
+      arguments: work directories, each followed by @STEP if another than the newest evaluation is meant, and by =ROW
+        if its row is to be the one of the id ROW; patterns such as runs/* stand for what they match.
+      split: as of `evaluated.read_runs`.
 
     Returns:
       The comparisons in the order of the arguments, and a sentence for each directory that could not be read.
@@ -65,34 +67,44 @@ def compare(arguments: Sequence[str], split: str = "") -> tuple[list[Comparison]
     comparisons: list[Comparison] = []
     faults: list[str] = []
     seen = set()
-    for path, forced in _expand(arguments):
-        if path.resolve() in seen:
-            continue
-        seen.add(path.resolve())
+    for path, step, forced in _expand(arguments):
         try:
-            run = read_run(path, split)
+            runs = read_runs(path, split, step)
         except InputError as error:
-            faults.append(str(error))
+            if str(error) not in faults:
+                faults.append(str(error))
             continue
-        row = forced or match_row(run.model, run.conditions)
-        for comparison in comparisons:
-            if comparison.row is row and differ_only_in_seed(comparison.runs[0], run):
-                comparison.runs.append(run)
-                break
-        else:
-            comparisons.append(Comparison([run], row))
+        for run in runs:
+            if run.file.resolve() in seen:
+                continue
+            seen.add(run.file.resolve())
+            row = forced or match_row(run.model, run.conditions)
+            for comparison in comparisons:
+                if comparison.row is row and differ_only_in_seed(comparison.runs[0], run):
+                    comparison.runs.append(run)
+                    break
+            else:
+                comparisons.append(Comparison([run], row))
     return comparisons, faults
 
 
-def _expand(arguments: Sequence[str]) -> Iterator[tuple[Path, PublishedRow | None]]:
+def _expand(arguments: Sequence[str]) -> Iterator[tuple[Path, int | None, PublishedRow | None]]:
     for argument in arguments:
         name, separator, row_id = argument.rpartition("=")
-        # A directory's own name may hold an equals sign.
-        if not separator or _matches(argument):
+        # A directory's own name may hold an equals sign, or end as a step does.
+        if not separator or _matches(argument) or _matches(_split_step(argument)[0]):
             name, row_id = argument, ""
         row = find_row(row_id) if row_id else None
+        step = None
+        if not _matches(name):
+            name, step = _split_step(name)
         for path in _matches(name) or [Path(name)]:
-            yield path, row
+            yield path, step, row
+
+
+def _split_step(name: str) -> tuple[str, int | None]:
+    directory, separator, step = name.rpartition("@")
+    return (directory, int(step)) if separator and step.isdecimal() else (name, None)
 
 
 def _matches(pattern: str) -> list[Path]:
@@ -112,6 +124,11 @@ def differing_conditions(comparison: Comparison) -> list[tuple[str, str, str]]:
     ours, theirs = comparison.runs[0].conditions, row.conditions
     split = comparison.published_split
     theirs = {
+        **network_conditions(row.model or ""),
+        "network": row.model,
+        "procedure": "end_to_end",
+        "source": "",
+        "trained_part": EVERYTHING,
         "width": 1.0,
         "samples": 0,
         "crf": False,
@@ -160,12 +177,21 @@ def _size(value: Any) -> str:
     return value if isinstance(value, str) else "x".join(map(str, value))
 
 
+def _yes_or_no(value: Any) -> str:
+    return "yes" if value else "no"
+
+
+def _procedure(value: str) -> str:
+    return {"end_to_end": "end to end, by SGD", "layerwise": "layer by layer, by L-BFGS"}[value]
+
+
 def _batch_norm(value: str) -> str:
     return {"exact": "a pass over the training set", "running": "running averages"}[value]
 
 
 # By key of the conditions: what it is called, and how its values are written.
-_CONDITIONS = {
+_CONDITIONS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "network": ("network", _plain),
     "data": ("data set", _plain),
     "split": ("scored split", _plain),
     "test_images": ("scored images", _number),
@@ -173,7 +199,18 @@ _CONDITIONS = {
     "training_images": ("training images", _number),
     "training_size": ("trained at", _size),
     "iterations": ("iterations", _number),
+    "procedure": ("training", _procedure),
+    "lbfgs_iterations": ("iterations of L-BFGS on a mini-batch", _number),
+    "pair_duration": ("training of each pair", _plain),
+    "source": ("started from", lambda value: value or "no other network"),
+    "trained_part": ("trained", str),
     "width": ("features, as a share of the paper's", "{:g}".format),
+    "pairs": ("pairs of encoder and decoder", _number),
+    "hidden_features": ("features of the classifier's hidden layer", lambda value: _number(value) if value else "none"),
+    "fc_features": ("features of fc6 and fc7", _number),
+    "has_batch_norm": ("BatchNorm", _yes_or_no),
+    "dropout_rate": ("dropout rate", "{:g}".format),
+    "reference_padding": ("FCN's own padding", _yes_or_no),
     "class_weights": ("class weights", _plain),
     "pretrained": ("initial weights of the encoder", _plain),
     "preprocessing": ("normalisation of images", _plain),
@@ -182,6 +219,6 @@ _CONDITIONS = {
     "schedule": ("learning rate schedule", _plain),
     "batch_norm": ("statistics of BatchNorm", _batch_norm),
     "samples": ("stochastic passes per image", _number),
-    "crf": ("dense CRF", lambda value: "yes" if value else "no"),
+    "crf": ("dense CRF", _yes_or_no),
     "upsampling": ("upsampling", _plain),
 }

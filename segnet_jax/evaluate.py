@@ -25,8 +25,10 @@ from segnet_jax.crf import DenseCRF
 from segnet_jax.data import pipeline
 from segnet_jax.data.classes import VOID, ClassTable
 from segnet_jax.errors import InputError
+from segnet_jax.models.flat import SegNetFlat
 from segnet_jax.models.layers import SegmentationModel
 from segnet_jax.preprocessing import Normalize
+from segnet_jax.report_file import report_path
 from segnet_jax.train_step import AXIS
 
 
@@ -85,10 +87,16 @@ class Evaluation:
         )
 
     def write(
-        self, workdir: Path, config: ml_collections.ConfigDict, split: str, step: int, class_table: ClassTable
+        self,
+        workdir: Path,
+        config: ml_collections.ConfigDict,
+        split: str,
+        step: int,
+        class_table: ClassTable,
+        trained: ml_collections.ConfigDict | None = None,
     ) -> Path:
-        """Writes `eval/<split>-<step>.json` and the sheet beside it; returns the path of the former."""
-        path = report_path(workdir, split, step)
+        """Writes the report and the sheet beside it; returns the path of the former, see `report_file.report_path`."""
+        path = report_path(workdir, config, split, step, trained)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if sheet := self.draw(class_table):
@@ -100,6 +108,7 @@ class Evaluation:
                 "data": config.data.root or config.data.name,
                 "image_size": config.data.image_size,
                 "batch_norm": config.eval.batch_norm,
+                "max_images": config.data.max_images,
             }
             report = {**about, **self.report}
             temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -108,11 +117,6 @@ class Evaluation:
         except OSError as error:
             raise InputError(f"{path} cannot be written ({error.strerror}); make room or choose another.") from error
         return path
-
-
-def report_path(workdir: Path, split: str, step: int) -> Path:
-    """Where the report of an evaluation lies."""
-    return workdir / "eval" / f"{split}-{step}.json"
 
 
 def eval_step(
@@ -203,6 +207,8 @@ class Evaluator:
         self._step = Compiled(mapped, devices[0].platform)
         self._sent: tuple[str, ...] = ("image", "label", "index")
         self._num_classes = model.num_classes
+        # Layer-wise training evaluates networks that grow.
+        self._pairs = {"pairs": model.pairs} if isinstance(model, SegNetFlat) else {}
         self._samples = samples
         self._crf = crf
         self._devices = devices
@@ -281,6 +287,7 @@ class Evaluator:
             "dataset": dataset.name,
             "samples": self._samples,
             "crf": self._crf and dataclasses.asdict(self._crf),
+            **self._pairs,
         }
         return Evaluation(report, list(union(part_pictures).values()))
 

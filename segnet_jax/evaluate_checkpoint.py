@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import ml_collections
 
 from segnet_jax import agreement, distributed, experiment, metrics
+from segnet_jax.checkpoint_record import read_record
+from segnet_jax.config import from_dict
 from segnet_jax.data import pipeline
 from segnet_jax.errors import InputError
 from segnet_jax.trained import TrainedModel, load_trained, reconstructs
@@ -18,7 +21,9 @@ _log = logging.getLogger("segnet_jax")
 
 
 def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Evaluates a checkpoint on a split, prints the table, and writes `eval/<split>-<step>.json` and a sheet.
+    """Evaluates a checkpoint on a split, prints the table, and writes its report and a sheet.
+
+    They lie in `eval/` of `workdir`, under names that tell this evaluation from others, see `report_file.report_path`.
 
     Args:
       workdir: of a training run.
@@ -40,11 +45,17 @@ def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = Non
     evaluation = evaluator(variables, dataset, boundary_f1=True, num_pictures=config.eval.pictures)
     if not distributed.is_first():
         return evaluation.report
-    path = evaluation.write(workdir, config, dataset.split, trained.step, dataset.class_table)
+    run_config = run_config_of(trained, workdir)
+    path = evaluation.write(workdir, config, dataset.split, trained.step, dataset.class_table, run_config)
     _log.info("Step %d on %s (%s):", trained.step, dataset.name, dataset.split)
     _log.info("%s", metrics.format_table(evaluation.report))
     _log.info("Written: %s and the sheet beside it.", path)
     return evaluation.report
+
+
+def run_config_of(trained: TrainedModel, workdir: Path) -> ml_collections.ConfigDict:
+    """The configuration of the training run, without the overrides that `trained` was read with."""
+    return from_dict(read_record(workdir / "checkpoints" / str(trained.step))["metadata"]["config"])
 
 
 def eval_dataset_of(trained: TrainedModel, workdir: Path) -> pipeline.Dataset:

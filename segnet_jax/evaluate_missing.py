@@ -14,9 +14,10 @@ from segnet_jax import distributed, experiment, visualize
 from segnet_jax.data.classes import ClassTable
 from segnet_jax.errors import InputError
 from segnet_jax.evaluate import Picture
-from segnet_jax.evaluate_checkpoint import eval_dataset_of, eval_variables_of
+from segnet_jax.evaluate_checkpoint import eval_dataset_of, eval_variables_of, run_config_of
 from segnet_jax.masking import Missing
 from segnet_jax.preprocessing import RGBD
+from segnet_jax.report_file import report_path
 from segnet_jax.trained import load_trained
 
 _log = logging.getLogger("segnet_jax")
@@ -25,8 +26,9 @@ _log = logging.getLogger("segnet_jax")
 def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """Evaluates a checkpoint at each share of missing pixels, and without each modality if there are several.
 
-    Prints a table, and writes it to `eval/<split>-<step>-missing.json` and predictions beside it. Every labelled
-    pixel counts, whether the network saw it or not.
+    Prints a table, and writes it to `eval/<split>-<step>-missing.json` and predictions beside it (with a CRF or the
+    like named as `report_file.report_path` does, before `-missing`). Every labelled pixel counts,
+    whether the network saw it or not.
 
     Args:
       workdir: of a training run.
@@ -62,7 +64,8 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
         _log.info("%-20s %s", _name(share, modality, modalities), evaluation.line())
     if not distributed.is_first():
         return rows
-    path = workdir / "eval" / f"{dataset.split}-{trained.step}-missing.json"
+    path = report_path(workdir, config, dataset.split, trained.step, run_config_of(trained, workdir))
+    path = path.with_stem(f"{path.stem}-missing")
     about = {"split": dataset.split, "step": trained.step, "missing_block": config.eval.missing_block}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

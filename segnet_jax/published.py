@@ -32,7 +32,8 @@ class PublishedRow:
       kind: "network", "classical" or "classical with CRF".
       model: the network's name here, or None.
       conditions: what is known of how the numbers came about: data, training_images, test_images, image_size,
-        iterations, class_weights, batch_size, learning_rate, preprocessing, pretrained, batch_norm, crf, and notes.
+        iterations, class_weights, batch_size, learning_rate, preprocessing, pretrained, batch_norm, crf, procedure,
+        source and trained_part (see `origin`), and notes.
       scores: per split, percentages by the names of `METRICS`.
       class_accuracies: per split, percentages by class.
       costs: times in ms, memory in MB, as named in the table.
@@ -104,20 +105,22 @@ def find_row(row_id: str) -> PublishedRow:
     return rows[row_id]
 
 
+def rows_of(model: str) -> list[PublishedRow]:
+    """The rows that hold scores of a network; its name may be in any spelling of case, hyphens and underscores."""
+    return [row for row in published_rows() if row.scores and row.model and plain_name(row.model) == plain_name(model)]
+
+
 def match_row(model: str, conditions: Mapping[str, Any]) -> PublishedRow | None:
     """The row of a network whose conditions are nearest to a run's; None if no table has the network.
 
-    Of several, the one on the run's data, with or without a CRF as the run, of the same class balancing, and then of
-    the nearest number of iterations.
+    Of several, the one that trained the same part of the network, on the run's data, with or without a CRF as the run,
+    of the same class balancing, and then of the nearest number of iterations.
 
     Args:
-      model: name of the network, in any spelling of case, hyphens and underscores.
+      model: name of the network, as of `rows_of`.
       conditions: of the run, named as in `PublishedRow.conditions`.
     """
-    candidates = [
-        row for row in published_rows() if row.scores and row.model and plain_name(row.model) == plain_name(model)
-    ]
-    return min(candidates, key=lambda row: _distance(row.conditions, conditions), default=None)
+    return min(rows_of(model), key=lambda row: _distance(row.conditions, conditions), default=None)
 
 
 def _distance(published: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[float, ...]:
@@ -130,6 +133,7 @@ def _distance(published: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[flo
     is_balanced = published.get("class_weights", "none") != "none"
     was_balanced = run.get("class_weights", "none") != "none"
     return (
+        differs("trained_part", "everything"),
         differs("data"),
         differs("crf", False),
         differs("upsampling") if "upsampling" in run else 0,

@@ -1,11 +1,13 @@
 """Evaluated runs beside the numbers that the papers publish, as Markdown and as a plot.
 
-    python -m segnet_jax.report --runs=DIR [DIR ...] [--output=FOLDER] [--split=SPLIT]
+    python -m segnet_jax.report --runs=DIR[@STEP][=ROW] [DIR ...] [--output=FOLDER] [--split=SPLIT]
     python -m segnet_jax.report --list
 
-Writes `report.md` and `report.png`. A run is held against the row of its network whose conditions are nearest;
-DIR=ROW chooses another, by an id that --list prints. Runs that differ in their seed alone become one line, with mean
-and standard deviation.
+Writes `report.md` and `report.png`. The newest evaluation of a run counts; DIR@STEP chooses that of another step.
+Evaluations of other kinds, such as with a dense CRF, with stochastic passes or of the first images only, are lines of
+their own. A run is held against the row of its network whose conditions are nearest; DIR=ROW chooses another, by an id
+that --list prints, and DIR@STEP=ROW does both. Runs that differ in their seed alone become one line, with mean and
+standard deviation.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 
 from segnet_jax.comparison import Comparison, compare, differing_conditions
 from segnet_jax.errors import InputError
-from segnet_jax.published import METRICS, SHORT_NAMES, PublishedRow, plain_name, published_rows
+from segnet_jax.published import METRICS, SHORT_NAMES, PublishedRow, plain_name, published_rows, rows_of
 
 _INTRODUCTION = """\
 Scores in %: global accuracy (G), class average accuracy (C), mean IoU (mIoU) and boundary F1 (BF). The BF of runs
@@ -100,6 +102,8 @@ def _conditions(comparison: Comparison) -> Iterator[str]:
         yield "\n".join(_header(["condition", "run", "paper"]) + [_line(*line) for line in differing])
     else:
         yield "Nothing that the paper tells of differs."
+    if others := [f"`{other.id}`" for other in rows_of(comparison.runs[0].model) if other is not row]:
+        yield f"Other rows of this network, which `DIR=ROW` chooses: {', '.join(others)}."
 
 
 def _context_tables(comparisons: Sequence[Comparison]) -> dict[str, list[PublishedRow]]:
@@ -185,9 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=description,
         epilog=usage,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s --runs=DIR[=ROW] [DIR[=ROW] ...] [--output=FOLDER] [--split=SPLIT] | --list",
+        usage="%(prog)s --runs=DIR[@STEP][=ROW] [DIR[@STEP][=ROW] ...] [--output=FOLDER] [--split=SPLIT] | --list",
     )
-    parser.add_argument("--runs", action="append", nargs="+", default=[], metavar="DIR", help="work directories")
+    parser.add_argument(
+        "--runs", action="append", nargs="+", default=[], metavar="DIR[@STEP][=ROW]", help="work directories"
+    )
     parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=Path("."), help="the folder to write into; default: this one")
     parser.add_argument("--split", default="", help="of the runs; default: test, or val where that is all there is")

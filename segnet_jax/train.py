@@ -211,7 +211,7 @@ class _Run:
     ) -> TrainState:
         """The steps after `first_step`, and the evaluations and checkpoints between them."""
         plan = self.plan
-        report_path = evaluate.report_path(self.workdir, self.eval_data.split, plan.total_steps)
+        report_path = evaluate.report_path(self.workdir, self.config, self.eval_data.split, plan.total_steps)
         if first_step >= plan.total_steps and agreement.from_first(report_path.is_file()):
             _log.info("This run is finished: step %d of %d.", first_step, plan.total_steps)
             report = json.loads(report_path.read_text(encoding="utf-8"))

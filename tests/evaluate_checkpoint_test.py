@@ -8,6 +8,7 @@ import pytest
 from segnet_jax import train
 from segnet_jax.errors import InputError
 from segnet_jax.evaluate_checkpoint import evaluate_checkpoint
+from segnet_jax.evaluated import read_runs
 from tests.conftest import make_tiny_config
 
 
@@ -46,6 +47,50 @@ def test_the_crf_can_be_chosen_after_training(workdir):
     assert refined["crf"]["position_std"] == 2.0
     assert refined["pixels"] == plain["pixels"]
     assert refined["global_accuracy"] != plain["global_accuracy"]
+
+
+def test_no_evaluation_replaces_that_of_training_or_another_kind(workdir):
+    trained = (workdir / "eval" / "val-6.json").read_bytes()
+    kinds = {
+        "val-6-crf": {"crf.enabled": True},
+        "val-6-first2": {"data.max_images": 2},
+        "val-6-exact": {"eval.batch_norm": "exact"},
+        "val-6-12x24": {"data.image_size": (12, 24)},
+    }
+    images = {}
+    for name, overrides in kinds.items():
+        report = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest", **overrides})
+        images[name] = report["images"]
+    folder = workdir / "eval"
+    assert {path.name for path in folder.iterdir()} == {
+        f"{name}.{kind}" for name in ["val-6", *kinds] for kind in ("json", "png")
+    }
+    assert (folder / "val-6.json").read_bytes() == trained
+    written = {name: json.loads((folder / f"{name}.json").read_text()) for name in kinds}
+    assert {name: report["images"] for name, report in written.items()} == images
+    assert images == {"val-6-crf": 9, "val-6-first2": 2, "val-6-exact": 9, "val-6-12x24": 9}
+    assert [report["max_images"] for report in written.values()] == [0, 2, 0, 0]
+    labels = [run.kind for run in read_runs(workdir)]
+    assert sorted(labels) == sorted(
+        [(), ("dense CRF",), ("first 2 images",), ("exact statistics of BatchNorm",), ("at 12x24",)]
+    )
+
+
+def test_a_run_that_evaluates_so_itself_names_its_report_alike(tmp_path, caplog):
+    config = make_tiny_config()
+    config.model.dropout_rate, config.eval.samples, config.crf.enabled = 0.5, 2, True
+    config.train.duration, config.data.max_images = "2 steps", 8
+    train.train_and_evaluate(config, tmp_path)
+    path = tmp_path / "eval" / "val-2-crf-samples2-first8.json"
+    assert {file.name for file in path.parent.iterdir()} == {path.name, path.with_suffix(".png").name}
+    expected = path.read_bytes()
+    evaluate_checkpoint(tmp_path, {"eval.checkpoint": "latest"})
+    assert path.read_bytes() == expected
+    caplog.set_level("INFO", logger="segnet_jax")
+    train.train_and_evaluate(config, tmp_path)
+    assert any("This run is finished: step 2 of 2" in record.message for record in caplog.records)
+    evaluate_checkpoint(tmp_path, {"eval.checkpoint": "latest", "eval.samples": 0, "crf.enabled": False})
+    assert (path.parent / "val-2-first8.json").is_file()
 
 
 def test_exact_batch_statistics_are_computed_where_the_checkpoint_has_none(workdir, caplog):

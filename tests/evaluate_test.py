@@ -197,3 +197,11 @@ def test_a_crf_refines_each_image_without_its_padding(model, variables, num_devi
     assert plain.report["crf"] is None
     assert "after a dense CRF" in metrics.format_table(evaluation.report)
     assert "CRF" not in metrics.format_table(plain.report)
+
+
+def test_the_report_tells_how_many_pairs_the_evaluated_network_has(model, variables):
+    network = create_model("segnet_flat", 3, pairs=2, width_multiplier=1 / 16)
+    weights = jax.device_get(network.init(jax.random.key(0), jnp.zeros((1, 12, 14, 3))))
+    data = Images()
+    assert evaluation_of(network, {"params": weights["params"], "batch_stats": {}}, data).report["pairs"] == 2
+    assert "pairs" not in evaluation_of(model, variables, data).report

@@ -9,12 +9,12 @@ from segnet_jax import config as configs
 from segnet_jax import train
 from segnet_jax.data.classes import CAMVID11
 from segnet_jax.errors import InputError
-from segnet_jax.evaluated import differ_only_in_seed, mean_and_deviation, read_run
+from segnet_jax.evaluated import differ_only_in_seed, mean_and_deviation, read_runs
 from segnet_jax.metrics import summarize
 from tests.conftest import make_tiny_config
 
 
-def write_run(path, *, split="test", step=10, right=80, boundary_f1=0.25, report=(), **overrides):
+def write_run(path, *, split="test", step=10, right=80, boundary_f1=0.25, kind="", report=(), **overrides):
     """A work directory of SegNet-Basic on CamVid that gets `right` of 100 pixels of every class right."""
     config = configs.default_config()
     config.data.name, config.data.image_size, config.model.name = "camvid", (360, 480), "segnet_basic"
@@ -24,8 +24,14 @@ def write_run(path, *, split="test", step=10, right=80, boundary_f1=0.25, report
     confusion = np.diag(np.full(11, right)) + np.roll(np.diag(np.full(11, 100 - right)), 1, axis=1)
     scores = summarize(confusion, CAMVID11.names, boundary_f1=boundary_f1, void_pixels=100, images=2)
     about = {"split": split, "step": step, "image_size": config.data.image_size, "batch_norm": "running"}
-    (path / "eval" / f"{split}-{step}.json").write_text(json.dumps({**about, **scores, **dict(report)}))
+    (path / "eval" / f"{split}-{step}{kind}.json").write_text(json.dumps({**about, **scores, **dict(report)}))
     return path
+
+
+def read_run(path, split="", step=None):
+    """The only evaluation that counts."""
+    (run,) = read_runs(path, split, step)
+    return run
 
 
 def test_a_finished_run_tells_its_conditions(tmp_path):
@@ -117,3 +123,82 @@ def test_mean_and_sample_deviation(tmp_path):
     mean, deviation = mean_and_deviation(runs, "boundary_f1")
     assert (mean, deviation) == (pytest.approx(30), pytest.approx(np.sqrt(200)))
     assert mean_and_deviation(runs[1:2], "boundary_f1") is None
+
+
+def test_each_kind_of_evaluation_counts_by_its_newest_step_or_the_one_asked_for(tmp_path):
+    path = write_run(tmp_path / "run", step=6)
+    write_run(path, step=8)
+    write_run(path, step=6, kind="-crf", report={"crf": {"iterations": 10}})
+    write_run(path, step=8, kind="-crf-samples40", report={"crf": {"iterations": 10}, "samples": 40})
+    (path / "eval" / "test-9-missing.json").write_text("{}")
+
+    def found(step=None):
+        return [(run.name, run.step, run.kind) for run in read_runs(path, step=step)]
+
+    both = ("dense CRF", "40 stochastic passes")
+    assert found() == [("run", 8, ()), ("run@6", 6, ("dense CRF",)), ("run", 8, both)]
+    assert found(8) == [("run", 8, ()), ("run", 8, both)]
+    assert found(6) == [("run@6", 6, ()), ("run@6", 6, ("dense CRF",))]
+    with pytest.raises(InputError, match="no evaluation of step 7 on the split test; choose one of 6, 8"):
+        read_runs(path, step=7)
+
+
+def test_a_report_that_is_named_as_a_plain_one_counts_as_what_it_says(tmp_path):
+    crf = {"crf": {"iterations": 10}}
+    path = write_run(tmp_path / "run", step=6, right=60, report=crf)
+    write_run(path, step=6, right=70, kind="-crf", report=crf)
+    assert [(run.kind, run.report["global_accuracy"]) for run in read_runs(path)] == [(("dense CRF",), 0.7)]
+    write_run(path, step=8, right=80, report=crf)
+    assert [(run.kind, run.step) for run in read_runs(path)] == [(("dense CRF",), 8)]
+
+
+def test_a_few_images_are_not_taken_for_the_split(tmp_path):
+    path = write_run(tmp_path / "run", kind="-first2", report={"max_images": 2})
+    (run,) = read_runs(path)
+    assert (run.first_images, run.kind) == (2, ("first 2 images",))
+    assert run.conditions["test_images_note"] == "the first of the split"
+    write_run(path, split="val", step=3)
+    assert [(run.split, run.kind) for run in read_runs(path)] == [("val", ())]
+    assert read_run(path, "test").kind == ("first 2 images",)
+    # A limit that the split does not reach leaves it whole; a report that tells none has the training run's.
+    assert read_run(write_run(tmp_path / "b", report={"max_images": 5})).kind == ()
+    assert read_run(write_run(tmp_path / "c", data__max_images=1)).kind == ("first image",)
+    assert read_run(write_run(tmp_path / "d", data__max_images=1, report={"max_images": 0})).kind == ()
+
+
+def test_what_was_changed_after_training_sets_an_evaluation_apart(tmp_path):
+    changed = {"batch_norm": "exact", "image_size": [90, 120]}
+    run = read_run(write_run(tmp_path / "a", report=changed))
+    assert run.kind == ("exact statistics of BatchNorm", "at 90x120")
+    assert read_run(write_run(tmp_path / "b", report={"image_size": []})).kind == ("at the images' own size",)
+    assert read_run(write_run(tmp_path / "c", eval__batch_norm="exact", report={"batch_norm": "exact"})).kind == ()
+
+
+def test_a_network_that_reconstructs_is_told_in_a_sentence(tmp_path):
+    settings = {"model__name": "segnet_flat", "train__procedure": "layerwise", "layerwise__target": "input"}
+    path = write_run(tmp_path / "run", **settings)
+    (path / "eval" / "test-10.json").write_text('{"mean_squared_error": 1.0, "split": "test", "step": 10}')
+    with pytest.raises(InputError, match=f"has no scores to compare; .*--config.transfer.source={path}"):
+        read_runs(path)
+
+
+def test_the_network_is_as_the_paper_has_it_unless_the_run_says_otherwise(tmp_path):
+    def network(**settings):
+        conditions = read_run(write_run(tmp_path / "run", **settings)).conditions
+        names = ("pairs", "hidden_features", "fc_features", "has_batch_norm", "dropout_rate", "upsampling")
+        return {name: conditions[name] for name in names if name in conditions}
+
+    assert network() == {"dropout_rate": 0.0}
+    assert network(model__dropout_rate=0.5) == {"dropout_rate": 0.5}
+    fcn = {"fc_features": 4096, "has_batch_norm": True, "dropout_rate": 0.5, "upsampling": "learnt"}
+    assert network(model__name="fcn8s") == fcn
+    assert network(model__name="fcn8s", model__batch_norm=False, model__fc_features=64) == {
+        **fcn,
+        "fc_features": 64,
+        "has_batch_norm": False,
+    }
+    flat = {"pairs": 4, "hidden_features": 0, "dropout_rate": 0.0}
+    assert network(model__name="segnet_flat") == flat
+    # In the middle of layer-wise training, the evaluated network has fewer pairs than the configured one.
+    assert network(model__name="segnet_flat", report={"pairs": 3}) == {**flat, "pairs": 3}
+    assert network(model__name="my_net") == {}

@@ -284,7 +284,7 @@ def test_evaluation_of_a_checkpoint_with_all_that_it_can_do(two, tmp_path, cache
         "crf.iterations": 2,
     }
     assert "Step 6 on synthetic (val):" in run_two(two, cache, "--mode=eval", *config)
-    found = report_of(two)
+    found = report_of(two, "val-6-crf-exact")
     with local_devices(1):
         expected = evaluate_checkpoint.evaluate_checkpoint(two, overrides)
     assert found["crf"] == expected["crf"]
@@ -331,4 +331,4 @@ def test_layerwise_training_bayesian_samples_and_the_study_of_features(tmp_path,
     run_here(tmp_path / "four", config_of(tmp_path / "bayesian"), 4)
     # The same places on the same number of devices, so the same activations are dropped.
     assert losses_of(tmp_path / "bayesian") == pytest.approx(losses_of(tmp_path / "four"), rel=1e-4)
-    assert_same_scores(report_of(tmp_path / "bayesian"), report_of(tmp_path / "four"))
+    assert_same_scores(*(report_of(tmp_path / name, "val-6-samples2") for name in ("bayesian", "four")))

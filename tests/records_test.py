@@ -22,7 +22,7 @@ from segnet_jax.data.preparation import prepare_records
 from segnet_jax.data.records import Records
 from segnet_jax.data.synthetic import SyntheticScenes
 from segnet_jax.errors import InputError
-from segnet_jax.evaluated import read_run
+from segnet_jax.evaluated import read_runs
 from tests.buckets import gs_in_memory
 from tests.conftest import make_tiny_config
 from tests.preparation_test import assert_same_examples
@@ -124,10 +124,10 @@ def test_training_is_that_of_the_files(folder, prepared, tmp_path):
     assert jax.tree.structure(states[0]) == jax.tree.structure(states[1])
     for leaf, other in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_array_equal(leaf, other)
-    reports = [read_run(tmp_path / name).report for name in ("folder", "records")]
+    reports = [read_runs(tmp_path / name)[0].report for name in ("folder", "records")]
     assert {**reports[0], "data": ""} == {**reports[1], "data": ""}
     # A report on records says what they were made from.
-    assert read_run(tmp_path / "records").data == folder.name
+    assert read_runs(tmp_path / "records")[0].data == folder.name
 
 
 def test_statistics_of_labels(folder, prepared):

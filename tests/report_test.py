@@ -106,3 +106,24 @@ def test_the_rows_can_be_listed(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 79
     assert "1/segnet_basic/median" in lines[2] and "SegNet-Basic, Table 1, median frequency" in lines[2]
+
+
+def test_every_kind_of_evaluation_is_a_line_and_other_rows_are_named(tmp_path):
+    path = write_run(tmp_path / "lab", right=70, model__name="deeplab_largefov", loss__class_weights="none")
+    settings = {"model__name": "deeplab_largefov", "loss__class_weights": "none"}
+    write_run(path, kind="-crf", right=80, report={"crf": {"iterations": 10}}, **settings)
+    markdown = report.to_markdown(*compare([str(path)]))
+    rows = [(row[0], row[3]) for row in rows_of(markdown, "| ")]
+    assert rows == [
+        ("**lab**", "70.00"),
+        ("DeepLab-LargeFOV, Table 3, 40K iterations", "85.95"),
+        ("difference", "-16.0"),
+        ("**lab (dense CRF)**", "80.00"),
+        ("DeepLab-LargeFOV-denseCRF, Table 3, best iteration", "89.71"),
+        ("difference", "-9.7"),
+    ]
+    assert "### lab (dense CRF)" in markdown
+    flat = write_run(tmp_path / "flat", model__name="segnet_flat", data__name="folder")
+    markdown = report.to_markdown(*compare([str(flat)]))
+    others = "`2015-3/segnet_r`, `2015-3/segnet_l4`, `2015-3/segnet_sm`"
+    assert f"Other rows of this network, which `DIR=ROW` chooses: {others}." in markdown
