@@ -120,3 +120,8 @@ def _to_tuple(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _to_tuple(item) for key, item in value.items()}
     return value
+
+
+def reconstructs(config: ml_collections.ConfigDict) -> bool:
+    """Whether the network of a run reconstructs its input, and knows no classes."""
+    return config.train.procedure == "layerwise" and config.layerwise.target == "input"

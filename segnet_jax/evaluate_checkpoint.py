@@ -12,10 +12,10 @@ import ml_collections
 
 from segnet_jax import agreement, distributed, experiment, metrics
 from segnet_jax.checkpoint_record import read_record
-from segnet_jax.config import from_dict
+from segnet_jax.config import from_dict, reconstructs
 from segnet_jax.data import pipeline
 from segnet_jax.errors import InputError
-from segnet_jax.trained import TrainedModel, load_trained, reconstructs
+from segnet_jax.trained import TrainedModel, load_trained
 
 _log = logging.getLogger("segnet_jax")
 

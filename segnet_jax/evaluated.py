@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 
 from segnet_jax.checkpoint_record import DamagedError, find_steps, read_record
-from segnet_jax.config import differences, flatten, from_dict
+from segnet_jax.config import differences, flatten, from_dict, reconstructs
 from segnet_jax.errors import InputError
 from segnet_jax.models import MODELS
 from segnet_jax.origin import source_of, trained_part_of
@@ -185,7 +185,7 @@ def read_runs(path: Path, split: str = "", step: int | None = None) -> list[Eval
         config = from_dict(stored)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path / 'config.json'} is none of this program's ({error}); leave this run out.") from error
-    if config.train.procedure == "layerwise" and config.layerwise.target == "input":
+    if reconstructs(config):
         raise InputError(
             f"{path} holds a network that reconstructs its input, which has no scores to compare; train labels from it "
             f"with --config.transfer.source={path}, and name the work directory of that run."

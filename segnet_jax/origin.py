@@ -8,7 +8,7 @@ from pathlib import Path
 
 import ml_collections
 
-from segnet_jax.config import flatten, from_dict
+from segnet_jax.config import flatten, from_dict, reconstructs
 from segnet_jax.models.flat import SegNetFlat, pair_layers
 
 EVERYTHING, DEEPEST_PAIR, CLASSIFIER = "everything", "the deepest pair", "the classifier"
@@ -23,7 +23,7 @@ def source_of(config: ml_collections.ConfigDict) -> str:
         source = from_dict(json.loads(text))
     except (OSError, TypeError, ValueError, AttributeError):
         return "a network that is no longer there"
-    if source.train.procedure == "layerwise" and source.layerwise.target == "input":
+    if reconstructs(source):
         return f"a network trained to reconstruct its input, on {source.data.name}"
     return f"a network trained on {source.data.name}"
 

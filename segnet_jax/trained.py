@@ -13,7 +13,7 @@ import optax
 
 from segnet_jax import agreement, checkpoint, experiment
 from segnet_jax.checks import check_values
-from segnet_jax.config import apply_overrides, from_dict
+from segnet_jax.config import apply_overrides, from_dict, reconstructs
 from segnet_jax.data.classes import ClassTable
 from segnet_jax.errors import InputError
 from segnet_jax.models.flat import SegNetFlat, pair_layers
@@ -93,8 +93,3 @@ def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> T
         variables["params"] = {name: layer for name, layer in variables["params"].items() if name not in to_come}
         _log.info("Step %d of %s has trained %d of %d pairs.", step, workdir, model.pairs, configured.pairs)
     return TrainedModel(config, class_table, model, variables, step, use_exact, modalities)
-
-
-def reconstructs(config: ml_collections.ConfigDict) -> bool:
-    """Whether the network of a run reconstructs its input, and knows no classes."""
-    return config.train.procedure == "layerwise" and config.layerwise.target == "input"
