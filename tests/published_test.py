@@ -143,3 +143,9 @@ def test_names_compare_in_any_spelling():
 def test_the_numbers_travel_with_the_package():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
     assert "published.json" in project["tool"]["setuptools"]["package-data"]["segnet_jax"]
+
+
+def test_the_benchmark_has_dropout_in_all_networks():
+    rows = [row for row in published_rows() if row.model and row.id.startswith(("2/", "3/", "4/", "5/"))]
+    assert len(rows) == 32
+    assert all(row.conditions["dropout_rate"] == 0.5 for row in rows)
