@@ -90,16 +90,19 @@ def compare(arguments: Sequence[str], split: str = "") -> tuple[list[Comparison]
 
 def _expand(arguments: Sequence[str]) -> Iterator[tuple[Path, int | None, PublishedRow | None]]:
     for argument in arguments:
-        name, separator, row_id = argument.rpartition("=")
-        # A directory's own name may hold an equals sign, or end as a step does.
-        if not separator or _matches(argument) or _matches(_split_step(argument)[0]):
-            name, row_id = argument, ""
+        readings = list(_readings(argument))
+        name, step, row_id = next((reading for reading in readings if _matches(reading[0])), readings[-1])
         row = find_row(row_id) if row_id else None
-        step = None
-        if not _matches(name):
-            name, step = _split_step(name)
         for path in _matches(name) or [Path(name)]:
             yield path, step, row
+
+
+def _readings(argument: str) -> Iterator[tuple[str, int | None, str]]:
+    """Directory, step and row; a directory's own name may hold an equals sign, or end as a step does."""
+    directory, separator, row_id = argument.rpartition("=")
+    for name, row in ((argument, ""), (directory, row_id)) if separator else ((argument, ""),):
+        yield name, None, row
+        yield *_split_step(name), row
 
 
 def _split_step(name: str) -> tuple[str, int | None]:

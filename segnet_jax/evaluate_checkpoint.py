@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
 
 from segnet_jax import agreement, distributed, experiment, metrics
-from segnet_jax.checkpoint_record import read_record
-from segnet_jax.config import from_dict, reconstructs
+from segnet_jax.config import reconstructs
 from segnet_jax.data import pipeline
 from segnet_jax.errors import InputError
 from segnet_jax.trained import TrainedModel, load_trained
@@ -45,17 +43,11 @@ def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = Non
     evaluation = evaluator(variables, dataset, boundary_f1=True, num_pictures=config.eval.pictures)
     if not distributed.is_first():
         return evaluation.report
-    run_config = run_config_of(trained, workdir)
-    path = evaluation.write(workdir, config, dataset.split, trained.step, dataset.class_table, run_config)
+    path = evaluation.write(workdir, config, dataset.split, trained.step, dataset.class_table, trained.run_config)
     _log.info("Step %d on %s (%s):", trained.step, dataset.name, dataset.split)
     _log.info("%s", metrics.format_table(evaluation.report))
     _log.info("Written: %s and the sheet beside it.", path)
     return evaluation.report
-
-
-def run_config_of(trained: TrainedModel, workdir: Path) -> ml_collections.ConfigDict:
-    """The configuration of the training run, without the overrides that `trained` was read with."""
-    return from_dict(read_record(workdir / "checkpoints" / str(trained.step))["metadata"]["config"])
 
 
 def eval_dataset_of(trained: TrainedModel, workdir: Path) -> pipeline.Dataset:

@@ -14,7 +14,7 @@ from segnet_jax import distributed, experiment, visualize
 from segnet_jax.data.classes import ClassTable
 from segnet_jax.errors import InputError
 from segnet_jax.evaluate import Picture
-from segnet_jax.evaluate_checkpoint import eval_dataset_of, eval_variables_of, run_config_of
+from segnet_jax.evaluate_checkpoint import eval_dataset_of, eval_variables_of
 from segnet_jax.masking import Missing
 from segnet_jax.preprocessing import RGBD
 from segnet_jax.report_file import report_path
@@ -64,7 +64,7 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
         _log.info("%-20s %s", _name(share, modality, modalities), evaluation.line())
     if not distributed.is_first():
         return rows
-    path = report_path(workdir, config, dataset.split, trained.step, run_config_of(trained, workdir))
+    path = report_path(workdir, config, dataset.split, trained.step, trained.run_config)
     path = path.with_stem(f"{path.stem}-missing")
     about = {"split": dataset.split, "step": trained.step, "missing_block": config.eval.missing_block}
     try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import ml_collections
 
+from segnet_jax import transfer
 from segnet_jax.config import flatten, from_dict, reconstructs
 from segnet_jax.models.flat import SegNetFlat, pair_layers
 
@@ -37,7 +37,9 @@ def trained_part_of(config: ml_collections.ConfigDict) -> str:
         pairs, head = _pairs(config), SegNetFlat.head
         layers = {layer for number in range(1, pairs + 1) for layer in pair_layers(number)}
         classifier = {head, f"{head}_hidden"} if flatten(config).get("model.hidden_features") else {head}
-        trained = {layer for layer in layers | classifier if _is_trained(f"{layer}/kernel", fields)}
+        kernels = {layer: {"kernel": None} for layer in layers | classifier}
+        chosen = transfer.is_trained(kernels, fields.trained, fields.frozen)
+        trained = {layer for layer, is_trained in chosen.items() if is_trained["kernel"]}
         named = {
             EVERYTHING: layers | classifier,
             DEEPEST_PAIR: set(pair_layers(pairs)),
@@ -66,8 +68,3 @@ def _layerwise_part(config: ml_collections.ConfigDict) -> str:
 
 def _pairs(config: ml_collections.ConfigDict) -> int:
     return flatten(config).get("model.pairs") or SegNetFlat.pairs
-
-
-def _is_trained(name: str, fields: ml_collections.ConfigDict) -> bool:
-    frozen = bool(fields.frozen) and re.fullmatch(fields.frozen, name) is not None
-    return re.fullmatch(fields.trained, name) is not None and not frozen

@@ -29,6 +29,7 @@ class TrainedModel:
 
     Attributes:
       config: the run's, with overrides.
+      run_config: the run's, without them.
       class_table: of the data that it was trained on.
       model: the network.
       variables: `params` and `batch_stats`, NumPy; for evaluation.
@@ -38,6 +39,7 @@ class TrainedModel:
     """
 
     config: ml_collections.ConfigDict
+    run_config: ml_collections.ConfigDict
     class_table: ClassTable
     model: SegmentationModel
     variables: dict[str, Any]
@@ -92,4 +94,5 @@ def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> T
         to_come = {name for pair in range(model.pairs, configured.pairs) for name in pair_layers(pair + 1)}
         variables["params"] = {name: layer for name, layer in variables["params"].items() if name not in to_come}
         _log.info("Step %d of %s has trained %d of %d pairs.", step, workdir, model.pairs, configured.pairs)
-    return TrainedModel(config, class_table, model, variables, step, use_exact, modalities)
+    run_config = from_dict(metadata["config"])
+    return TrainedModel(config, run_config, class_table, model, variables, step, use_exact, modalities)

@@ -120,7 +120,7 @@ def test_a_study_writes_figure_and_numbers(tmp_path):
 
 def test_another_network_is_refused(tmp_path, monkeypatch):
     config, model = make_tiny_config(), create_model("segnet_basic", 3)
-    trained = TrainedModel(config, TABLE, model, {}, 1, False)
+    trained = TrainedModel(config, config, TABLE, model, {}, 1, False)
     monkeypatch.setattr(ablation, "load_trained", lambda workdir, overrides: trained)
     with pytest.raises(InputError, match="holds a segnet_basic; the study of features is of a segnet_flat"):
         study_features(tmp_path)

@@ -65,11 +65,11 @@ def create_dataset(
         raise InputError(f"data.name={name!r} is not known; choose one of {', '.join(DATASETS)}.")
     if not root:
         raise InputError(f"data.name={name} needs data.root, the folder that holds it.")
-    if name == "camvid" and depth:
-        raise InputError(
-            "data.depth=True needs depth maps, which camvid has not; set it to False or use data.name=folder."
-        )
     if name == "camvid":
+        if depth:
+            raise InputError(
+                "data.depth=True needs depth maps, which camvid has not; set it to False or use data.name=folder."
+            )
         return Camvid(root, split)
     class_table = ClassTable.from_config("folder", classes) if classes else None
     if name == "records":

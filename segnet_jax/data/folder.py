@@ -102,11 +102,9 @@ class Folder:
         if class_table is None:
             raise InputError(_propose_classes([mask for _, mask in self._paths]))
         self.class_table = class_table
+        columns = [*zip(*self._paths, strict=True), *([self._depths] if depth else [])]
         with ThreadPoolExecutor() as pool:
-            self._shapes = list(pool.map(image_files.common_shape, self._paths))
-            images = (image for image, _ in self._paths)
-            # Without depth there is nothing to go through.
-            list(pool.map(image_files.common_shape, zip(images, self._depths, strict=False)))
+            self._shapes = list(pool.map(image_files.common_shape, zip(*columns, strict=True)))
 
     def __len__(self) -> int:
         """The number of images."""

@@ -7,7 +7,7 @@ pixels as they are stored, and turning only one of the two would tear the pair a
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -120,22 +120,25 @@ def image_shape(path: StrPath) -> tuple[int, int]:
         return image.height, image.width
 
 
-def common_shape(pair: tuple[StrPath, StrPath]) -> tuple[int, int]:
-    """The (height, width) of an image and its mask or depth map, from their headers.
+def common_shape(paths: Sequence[StrPath]) -> tuple[int, int]:
+    """The (height, width) of an image and what belongs to it, its mask and its depth map, from their headers.
 
     Raises:
       InputError: they differ, or a file is missing or damaged.
     """
-    image, mask = (image_shape(path) for path in pair)
-    if image == mask:
-        return image
-    advice = "bring both to one size"
-    if image == mask[::-1]:
-        advice = "the image may be stored turned, its EXIF data saying so; save it upright"
-    raise InputError(
-        f"{pair[1]} is {mask[0]}x{mask[1]} pixels (height x width) but its image {pair[0]} is "
-        f"{image[0]}x{image[1]}; {advice}."
-    )
+    image = image_shape(paths[0])
+    for path in paths[1:]:
+        other = image_shape(path)
+        if image == other:
+            continue
+        advice = "bring both to one size"
+        if image == other[::-1]:
+            advice = "the image may be stored turned, its EXIF data saying so; save it upright"
+        raise InputError(
+            f"{path} is {other[0]}x{other[1]} pixels (height x width) but its image {paths[0]} is "
+            f"{image[0]}x{image[1]}; {advice}."
+        )
+    return image
 
 
 def read_list(path: StrPath) -> list[tuple[int, str]]:
