@@ -18,10 +18,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from segnet_jax import optimizers, preprocessing
+from benchmarks.timing import interleaved
+from segnet_jax.data import preprocessing
 from segnet_jax.models import create_model
-from segnet_jax.timing import interleaved
-from segnet_jax.train_step import AXIS, TrainState, create_train_state, train_step
+from segnet_jax.runtime.sharding import AXIS
+from segnet_jax.training import optimizers
+from segnet_jax.training.step import TrainState, create_train_state, train_step
 
 NUM_CLASSES = 11
 # BatchNorm's reductions of a step: `segnet` has 25 of these layers, each with one in the forward pass and one in the

@@ -16,7 +16,7 @@ DEVICES = (8, 64, 512)
 PARAMETERS = 29_441_419
 BATCH_NORMS = 25
 BATCH_NORM_CHANNELS = 7_936
-# Forward and backward pass, as `segnet_jax.workload.Workload.flops("gradient")` counts them, of which a third is
+# Forward and backward pass, as `benchmarks.workload.Workload.flops("gradient")` counts them, of which a third is
 # forward.
 FLOPS_PER_IMAGE = 630.07e9
 BACKWARD_SHARE = 2 / 3

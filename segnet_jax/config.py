@@ -13,6 +13,8 @@ import ml_collections
 
 from segnet_jax.errors import InputError
 
+pass
+
 # Keys that a resumed run may change: none of them alters what is learnt.
 _FREE_TO_CHANGE = (
     *("data.root", "data.num_workers", "data.num_threads", "train.log_every", "pretrained.path"),
@@ -125,3 +127,9 @@ def _to_tuple(value: Any) -> Any:
 def reconstructs(config: ml_collections.ConfigDict) -> bool:
     """Whether the network of a run reconstructs its input, and knows no classes."""
     return config.train.procedure == "layerwise" and config.layerwise.target == "input"
+
+
+def shared_keys(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """What all processes of a run must have in common of its configuration: all but where and how each reads."""
+    own = ("data.root", "data.num_workers", "data.num_threads", "pretrained.path")
+    return {key: value for key, value in flatten(config).items() if key not in own}

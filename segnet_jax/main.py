@@ -5,25 +5,24 @@ python -m segnet_jax.main --config=FILE --workdir=DIR [--mode=train|eval|missing
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 from tqdm import tqdm
 
-from segnet_jax import distributed
-from segnet_jax.cache import enable_compilation_cache
-from segnet_jax.config import default_config, default_file, flatten
 from segnet_jax.errors import InputError
-from segnet_jax.interruption import leave_at_once
+from segnet_jax.flags import parse_flags
+from segnet_jax.runtime import distributed
+from segnet_jax.runtime.compilation import enable_compilation_cache
+from segnet_jax.runtime.preemption import exit_at_once
+from segnet_jax.runtime.processes import is_first
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -91,27 +90,30 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         print("error: interrupted at once; what was saved before is intact.", file=sys.stderr)
-        leave_at_once(128 + signal.SIGINT)
+        exit_at_once(128 + signal.SIGINT)
 
 
 def _run() -> None:
     # Imported here, so that --help and mistakes on the command line are answered at once.
-    from segnet_jax import ablation, evaluate_checkpoint, evaluate_missing, train
+    from segnet_jax.evaluation import feature_ablation
+    from segnet_jax.evaluation.eval_only import evaluate_checkpoint
+    from segnet_jax.evaluation.missing_input import evaluate_missing
+    from segnet_jax.training.loop import train_and_evaluate
 
     _log.addHandler(_LogHandler())
-    _log.setLevel(logging.INFO if distributed.is_first() else logging.CRITICAL)
+    _log.setLevel(logging.INFO if is_first() else logging.CRITICAL)
     _log.propagate = False
     workdir = Path(_WORKDIR.value).expanduser()
     if _MODE.value == "train":
-        train.train_and_evaluate(_CONFIG.value, workdir)
+        train_and_evaluate(_CONFIG.value, workdir)
         return
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     if _MODE.value == "eval":
-        evaluate_checkpoint.evaluate_checkpoint(workdir, overrides)
+        evaluate_checkpoint(workdir, overrides)
     elif _MODE.value == "missing":
-        evaluate_missing.evaluate_missing(workdir, overrides)
+        evaluate_missing(workdir, overrides)
     else:
-        ablation.study_features(workdir, overrides)
+        feature_ablation.study_features(workdir, overrides)
 
 
 class _LogHandler(logging.Handler):
@@ -121,45 +123,6 @@ class _LogHandler(logging.Handler):
         """Writes the message."""
         tqdm.write(record.getMessage(), file=sys.stdout)
         sys.stdout.flush()
-
-
-def parse_flags(arguments: list[str], flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Parses the command line into `flag_values`; what is wrong with it is said in a line, not in a traceback.
-
-    Without --config the defaults hold. They are not the flag's default value, because that would be read, and
-    overrides be applied to it, before anything here could answer for them.
-    """
-    files = [text.partition("=")[2] for text in arguments if text.startswith("--config=")]
-    for path in files:
-        # After a colon stands the argument of the file's get_config.
-        if not Path(path.partition(":")[0]).is_file():
-            _leave(f"--config={path} is not a file; those that come along lie in configs/.")
-    for text in arguments:
-        if text.startswith("--config."):
-            _refuse_unknown_key(text.removeprefix("--config.").partition("=")[0])
-    if not files and "--config" not in arguments:
-        arguments = [arguments[0], f"--config={default_file()}", *arguments[1:]]
-    try:
-        return flag_values(arguments)
-    except (AttributeError, KeyError) as error:
-        _leave(f"a configuration sets a key that configs/default.py does not declare: {error}")
-    except (flags.Error, TypeError, ValueError, OSError) as error:
-        # What a file's get_config raises comes with its traceback; the last line has the message.
-        text = str(error) if "Traceback" not in str(error) else str(error).strip().splitlines()[-1]
-        _leave(f"{' '.join(text.split())} (--help tells more)")
-
-
-def _refuse_unknown_key(key: str) -> None:
-    declared = flatten(default_config())
-    if key.partition("[")[0] not in declared:
-        close = difflib.get_close_matches(key, declared, 1)
-        advice = f"did you mean {close[0]}?" if close else "configs/default.py declares those that there are."
-        _leave(f"--config.{key}: the configuration has no key {key}; {advice}")
-
-
-def _leave(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from segnet_jax.data.classes import VOID, ClassTable
+from segnet_jax.data.class_table import VOID, ClassTable
 from segnet_jax.errors import InputError
 
 _TILE_SIZE = 480

@@ -2,22 +2,32 @@
 
 import importlib.util
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from segnet_jax import config as configs
-from segnet_jax import experiment
-from segnet_jax.checks import check_batch_size, check_values
-from segnet_jax.crf import DenseCRF
-from segnet_jax.data.classes import CAMVID11, SYNTHETIC
+from segnet_jax.config_checks import check_batch_size, check_values
+from segnet_jax.data.datasets.camvid import CAMVID11
+from segnet_jax.data.datasets.synthetic import SYNTHETIC
+from segnet_jax.data.from_config import build_normalization
 from segnet_jax.errors import InputError
-from segnet_jax.published import find_row, published_rows
+from segnet_jax.evaluation.from_config import build_crf
+from segnet_jax.inference.crf import DenseCRF
+from segnet_jax.models.from_config import build_model
+from segnet_jax.report.published import find_row, published_rows
+from segnet_jax.training.from_config import (
+    build_checkpoint_template,
+    build_is_trained,
+    build_learning_rate,
+    build_optimizer,
+    build_plan,
+)
+from tests.helpers.paths import ROOT
 
-CONFIG_FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
-BENCHMARK = Path(__file__).parents[1] / "configs" / "benchmark.py"
+CONFIG_FILES = sorted((ROOT / "configs").glob("*.py"))
+BENCHMARK = ROOT / "configs" / "benchmark.py"
 
 # By the names of configs/benchmark.py: the row's name in published.json, and the network's class and its own fields.
 BENCHMARK_ROWS = {
@@ -64,13 +74,13 @@ def test_every_config_initialises_its_model_and_plans_its_run(path):
     declared = dict(configs._leaves(configs.default_config().to_dict()))
     assert keys.keys() == declared.keys(), "every key is declared in configs/default.py"
     table = SYNTHETIC if config.data.name == "synthetic" else CAMVID11
-    model = experiment.model_of(config, table.num_classes)
-    plan = experiment.plan_of(config, num_examples=367)
-    optimizer = experiment.optimizer_of(config, experiment.schedule_of(config, plan))
-    state = experiment.checkpoint_template(model, optimizer)["train_state"]
+    model = build_model(config, table.num_classes)
+    plan = build_plan(config, num_examples=367)
+    optimizer = build_optimizer(config, build_learning_rate(config, plan))
+    state = build_checkpoint_template(model, optimizer)["train_state"]
     size = tuple(config.data.image_size) or (90, 120)
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)
-    normalized = jax.eval_shape(experiment.normalization_of(config), images)
+    normalized = jax.eval_shape(build_normalization(config), images)
     logits = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), state.variables, normalized)
     assert logits.shape == (1, *size, table.num_classes)
     assert plan.total_steps > plan.log_every > 0
@@ -90,9 +100,9 @@ def test_the_transfer_config_trains_what_table_3_says(variant, trained):
     (path,) = (path for path in CONFIG_FILES if path.stem == "folder_transfer")
     config = load(path, variant)
     check_values(config)
-    model = experiment.model_of(config, 11)
+    model = build_model(config, 11)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
-    is_trained = experiment.is_trained_of(config)
+    is_trained = build_is_trained(config)
     chosen = jax.tree.map(lambda _: True, params) if is_trained is None else is_trained(params)
     decoders = {name.replace("conv", "conv_decode") for name in trained if name[-1].isdigit()}
     assert {name for name, layer in chosen.items() if layer["kernel"]} == trained | decoders
@@ -104,21 +114,21 @@ def test_the_benchmark_has_the_networks_and_the_protocol_of_tables_3_and_4(name)
     config = load(BENCHMARK, name)
     sun = name.startswith("sun_")
     row, network, fields = BENCHMARK_ROWS[name.removeprefix("sun_")]
-    model = experiment.model_of(config, 37 if sun else 11)
+    model = build_model(config, 37 if sun else 11)
     assert (type(model).__name__, model.width_multiplier, model.dropout_rate) == (network, 1.0, 0.5)
     assert {field: getattr(model, field) for field in fields} == fields
-    crf = experiment.crf_of(config)
+    crf = build_crf(config)
     assert crf == (DenseCRF() if name.endswith("crf") else None)
 
     conditions = find_row(f"{4 if sun else 3}/{row}/best").conditions
-    plan = experiment.plan_of(config, num_examples=367)
+    plan = build_plan(config, num_examples=367)
     assert plan.total_steps == conditions["iterations"]
     assert all(plan.evaluates(column) for column in (40_000, 80_000, 140_000))
     assert config.train.batch_size == conditions["batch_size"] == (4 if sun else 5)
     assert tuple(config.data.image_size) == tuple(conditions["image_size"]) == (360, 480)
     assert config.optimizer.learning_rate == conditions["learning_rate"] == 0.001
     assert (config.optimizer.schedule, config.optimizer.momentum, config.optimizer.nesterov) == ("constant", 0.9, False)
-    schedule = experiment.schedule_of(config, plan)
+    schedule = build_learning_rate(config, plan)
     assert [float(schedule(step)) for step in (0, 1, plan.total_steps)] == pytest.approx([0.001] * 3)
     assert config.loss.class_weights == conditions["class_weights"] == "none"
     assert config.pretrained.weights == conditions["pretrained"] == "vgg16"

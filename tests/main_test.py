@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.faults.program import ROOT, make_environment
+from tests.faults.program import make_environment
+from tests.helpers.paths import ROOT
 
 
 def command(*arguments):

@@ -1,4 +1,4 @@
-"""Tests for segnet_jax/data/prepare.py: the command line of preparations."""
+"""Tests for segnet_jax/prepare.py: the command line of preparations."""
 
 import io
 import json
@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from segnet_jax.data.prepare import Progress, main
-from segnet_jax.data.records import Records
-from segnet_jax.data.synthetic import SyntheticScenes
-from tests.camvid_test import write_tutorial
+from segnet_jax.data.datasets.synthetic import SyntheticScenes
+from segnet_jax.data.records.reader import Records
+from segnet_jax.prepare import Progress, main
+from tests.helpers.camvid_files import write_tutorial
 
 TINY = ["--config.data.train_scenes=5", "--config.data.eval_scenes=3", "--config.data.scene_size=(9, 12)"]
 

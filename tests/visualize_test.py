@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet_jax.data.classes import VOID, ClassTable, SegmentationClass
+from segnet_jax.data.class_table import VOID, ClassTable, SegmentationClass
 from segnet_jax.errors import InputError
 from segnet_jax.visualize import colorize, heat_map, overlay, picture_grid, prediction_sheet, save_label_png
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segnet_jax.data.classes import VOID
+from segnet_jax.data.class_table import VOID
 from segnet_jax.errors import InputError
 
 # ITU-R BT.601: the grey that saturation fades to, and the axis that hue turns around.

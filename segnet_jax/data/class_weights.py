@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from segnet_jax.data.classes import CAMVID11, VOID, ClassTable
-from segnet_jax.data.pipeline import Dataset
+from segnet_jax.data.class_table import VOID, ClassTable
+from segnet_jax.data.dataset import Dataset
+from segnet_jax.data.datasets.camvid import CAMVID11
 from segnet_jax.errors import InputError
 
 METHODS = ("none", "median_frequency", "inverse_frequency", "published_camvid")

@@ -6,53 +6,19 @@ processes. A run that resumes at step s asks for batch s, and needs no saved ite
 
 from __future__ import annotations
 
-import collections
 import functools
-import itertools
-from collections.abc import Generator, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator
 
 import grain
-import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from segnet_jax import distributed
 from segnet_jax.data.augment import Augmentation, Example, resize
-from segnet_jax.data.classes import VOID, ClassTable
+from segnet_jax.data.class_table import VOID
+from segnet_jax.data.dataset import Dataset, modalities_of
 from segnet_jax.errors import InputError
-from segnet_jax.preprocessing import RGB
 
 Batch = dict[str, np.ndarray]
-
-
-class Dataset(Protocol):
-    """One split of a data set: examples by random access. Picklable, so that worker processes can have it.
-
-    A data set whose images have more than RGB says so in an attribute `modalities`, see `modalities_of`.
-    """
-
-    name: str
-    split: str
-    class_table: ClassTable
-
-    def __len__(self) -> int:
-        """The number of examples."""
-
-    def __getitem__(self, index: int) -> Example:
-        """`image` uint8 [H, W, 3] RGB (or more), `label` uint8 [H, W] (class index, or VOID), `name` str."""
-
-    def shape(self, index: int) -> tuple[int, int]:
-        """(H, W) of an example, without decoding it."""
-
-
-def modalities_of(dataset: Dataset) -> tuple[int, ...]:
-    """The number of channels of each modality of the images: (3,) unless `dataset.modalities` says, such as (3, 1).
-
-    The first three channels are always RGB.
-    """
-    return tuple(getattr(dataset, "modalities", RGB))
 
 
 def train_batches(
@@ -148,58 +114,6 @@ def eval_batches(
 def num_eval_batches(dataset: Dataset, batch_size: int) -> int:
     """How many batches `eval_batches` yields in every process."""
     return -(-len(dataset) // batch_size)
-
-
-def to_devices(
-    batches: Iterator[Batch], devices: Sequence[jax.Device], depth: int = 2
-) -> Generator[dict[str, jax.Array], None, None]:
-    """Batches split over the devices, [devices, b / devices, ...], sent `depth` ahead of use.
-
-    Args:
-      batches: this process's parts.
-      devices: of all processes.
-      depth: how many are sent before they are asked for.
-    """
-    sharding = _sharding(devices, "batch")
-    share = distributed.share_of(devices)
-
-    def put(batch: Batch) -> dict[str, jax.Array]:
-        rows = len(devices) // share.count
-        split = {key: array.reshape(rows, -1, *array.shape[1:]) for key, array in batch.items()}
-        if share.count == 1:
-            return jax.device_put(split, sharding)
-        return {
-            key: jax.make_array_from_process_local_data(sharding, array, (len(devices), *array.shape[1:]))
-            for key, array in split.items()
-        }
-
-    # Sending is asynchronous, so a short queue of sent batches hides it.
-    queue = collections.deque(put(batch) for batch in itertools.islice(batches, depth))
-    while queue:
-        yield queue.popleft()
-        queue.extend(put(batch) for batch in itertools.islice(batches, 1))
-
-
-def from_devices(array: jax.Array) -> np.ndarray:
-    """This process's part of what a mapped function gives for a batch: [devices, b, ...] as [devices * b, ...]."""
-    if array.is_fully_addressable:
-        parts = np.asarray(array)
-    else:
-        shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start)
-        parts = np.concatenate([np.asarray(shard.data) for shard in shards])
-    return parts.reshape(-1, *parts.shape[2:])
-
-
-def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """A copy of `tree` on each of the devices, in memory that is theirs to use again."""
-    # A program's outputs are always new memory, unlike what `device_put` gives.
-    copy = jax.jit(lambda leaves: jax.tree.map(jnp.copy, leaves), out_shardings=_sharding(devices))
-    return copy(jax.device_get(tree))
-
-
-def _sharding(devices: Sequence[jax.Device], *axes: str) -> jax.sharding.NamedSharding:
-    mesh = jax.sharding.Mesh(np.asarray(devices), ("batch",))
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
 
 
 def _iterate(batches: grain.MapDataset, num_workers: int, num_threads: int) -> Iterator[Batch]:

@@ -6,13 +6,8 @@ import dataclasses
 from typing import Any
 
 from segnet_jax.errors import InputError
-from segnet_jax.models.deconvnet import DeconvNet
-from segnet_jax.models.deeplab import DeepLabLargeFOV
-from segnet_jax.models.fcn import FCN8s, FCN16s, FCN32s
-from segnet_jax.models.flat import SegNetFlat
-from segnet_jax.models.layers import REMAT_POLICIES, SegmentationModel
-from segnet_jax.models.segnet import SegNet, SegNetBasic
-from segnet_jax.models.variants import (
+from segnet_jax.models.base import REMAT_POLICIES, SegmentationModel
+from segnet_jax.models.decoder_variants import (
     BilinearInterpolation,
     FCNBasic,
     FCNBasicNoAddition,
@@ -21,6 +16,11 @@ from segnet_jax.models.variants import (
     SegNetBasicEncoderAddition,
     SegNetBasicSingleChannelDecoder,
 )
+from segnet_jax.models.deconvnet import DeconvNet
+from segnet_jax.models.deeplab import DeepLabLargeFOV
+from segnet_jax.models.fcn import FCN8s, FCN16s, FCN32s
+from segnet_jax.models.segnet import SegNet, SegNetBasic
+from segnet_jax.models.segnet_flat import SegNetFlat
 
 MODELS: dict[str, type[SegmentationModel]] = {
     "segnet": SegNet,

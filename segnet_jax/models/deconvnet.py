@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from segnet_jax.models.layers import he_init, pool_with_indices
+from segnet_jax.models.base import pool_with_indices
+from segnet_jax.models.modules import ConvTranspose, he_init
 from segnet_jax.models.segnet import Stage
-from segnet_jax.models.upsampling import ConvTranspose
 from segnet_jax.models.vgg import VGGModel
-from segnet_jax.pooling import max_unpool
+from segnet_jax.ops.pooling import max_unpool
 
 # Side of fc6's kernel: VGG16's pool5 of a 224x224 image.
 _FC6_SIZE = 7

@@ -7,9 +7,9 @@ import functools
 import jax
 from flax import linen as nn
 
-from segnet_jax.models.overlapping_pool import overlapping_max_pool
-from segnet_jax.models.upsampling import bilinear_resize
 from segnet_jax.models.vgg import VGGModel
+from segnet_jax.ops.overlapping_pool import overlapping_max_pool
+from segnet_jax.ops.upsampling import bilinear_resize
 
 
 class DeepLabLargeFOV(VGGModel):

@@ -11,9 +11,10 @@ from typing import ClassVar
 import jax
 from flax import linen as nn
 
-from segnet_jax.models.upsampling import ConvTranspose, bilinear_conv_transpose
+from segnet_jax.models.modules import ConvTranspose
 from segnet_jax.models.vgg import VGGModel
-from segnet_jax.pooling import max_pool_argmax
+from segnet_jax.ops.pooling import max_pool_argmax
+from segnet_jax.ops.upsampling import bilinear_conv_transpose
 
 
 class FCN(VGGModel):

@@ -8,8 +8,8 @@ from typing import ClassVar
 import jax
 from flax import linen as nn
 
-from segnet_jax.models.layers import SegmentationModel, pool_with_indices
-from segnet_jax.pooling import max_unpool
+from segnet_jax.models.base import SegmentationModel, pool_with_indices
+from segnet_jax.ops.pooling import max_unpool
 
 # The convolutions of a stage in the order of computation: name, and features at full width.
 Stage = tuple[tuple[str, int], ...]

@@ -13,7 +13,7 @@ from typing import ClassVar, TypeVar
 import jax
 from flax import linen as nn
 
-from segnet_jax.models.layers import SegmentationModel
+from segnet_jax.models.base import SegmentationModel
 from segnet_jax.models.segnet import SegNet
 
 _Pooled = TypeVar("_Pooled")

@@ -13,28 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from segnet_jax import checkpoint
-from segnet_jax.checkpoint import Checkpoints
+from segnet_jax.checkpoint.manager import Checkpoints, exists
 from segnet_jax.errors import InputError
-from tests.checkpoint_test import TEMPLATE, assert_same, make_state, save_steps
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def flip_bit(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0x10
-    path.write_bytes(data)
-
-
-def truncate(path: Path) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-
-
-def array_file(step_directory: Path) -> Path:
-    return max((path for path in step_directory.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-
+from tests.helpers.checkpoints import TEMPLATE, assert_same, make_state, save_steps
+from tests.helpers.damage import array_file, flip_bit, truncate
+from tests.helpers.paths import ROOT
 
 # Damage.
 
@@ -123,7 +106,7 @@ def test_all_damaged(tmp_path: Path) -> None:
     save_steps(tmp_path, [1, 2], {1: 0.5})
     flip_bit(array_file(tmp_path / "1"))
     (tmp_path / "2" / "commit_success.txt").unlink()
-    assert checkpoint.exists(tmp_path)
+    assert exists(tmp_path)
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
         with pytest.raises(InputError, match=r"every checkpoint is damaged \(step 1: .*checksum; step 2: .*marker"):
             checkpoints.restore(TEMPLATE)

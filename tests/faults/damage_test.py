@@ -3,8 +3,8 @@
 import contextlib
 import shutil
 
-from tests.faults.checkpoint_faults_test import array_file, flip_bit, truncate
 from tests.faults.program import TINY, TOTAL_STEPS, Program, differences, resumed_step, steps_in
+from tests.helpers.damage import array_file, flip_bit, truncate
 
 DAMAGES = {"truncated": truncate, "missing": lambda path: path.unlink(), "flipped": flip_bit}
 

@@ -15,12 +15,13 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from segnet_jax.checkpoint import Checkpoints
-from segnet_jax.checkpoint_record import find_steps
+from segnet_jax.checkpoint.manager import Checkpoints
+from segnet_jax.checkpoint.manifest import find_steps
 from segnet_jax.config import from_dict
-from segnet_jax.experiment import checkpoint_template, model_of, optimizer_of
+from segnet_jax.models.from_config import build_model
+from segnet_jax.training.from_config import build_checkpoint_template, build_optimizer
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TOTAL_STEPS = 40
 
 # The run of `tiny_config`, as overrides of the shipped configuration.
@@ -170,8 +171,8 @@ def final_state(workdir: Path) -> tuple[int, Any]:
         assert step is not None, f"{workdir} holds no checkpoint"
         metadata = checkpoints.read_metadata(step)
         config = from_dict(metadata["config"])
-        model = model_of(config, sum(not entry["ignored"] for entry in metadata["class_table"]["classes"]))
-        template = checkpoint_template(model, optimizer_of(config, lambda step: 0.0))
+        model = build_model(config, sum(not entry["ignored"] for entry in metadata["class_table"]["classes"]))
+        template = build_checkpoint_template(model, build_optimizer(config, lambda step: 0.0))
         return step, checkpoints.restore(template, step)[1]
 
 

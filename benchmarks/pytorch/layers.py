@@ -1,0 +1,108 @@
+"""What the networks in PyTorch share. A layer has the name that it has in `segnet_jax.models`."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from segnet_jax.models.segnet import Stage
+from segnet_jax.models.vgg import VGGModel
+from segnet_jax.ops.upsampling import bilinear_kernel
+
+
+def scaled(features: int, width_multiplier: float) -> int:
+    """So many `features` at full width are how many at this one: at least 1."""
+    return max(1, round(features * width_multiplier))
+
+
+def stage(
+    channels: int,
+    layers: Stage,
+    width_multiplier: float,
+    kernel_size: int = 3,
+    *,
+    padding: int | None = None,
+    dilation: int = 1,
+    groups: int = 1,
+    relu: bool = True,
+) -> nn.Sequential:
+    """Convolutions without bias, each with BatchNorm and, if asked, ReLU after it.
+
+    Args:
+      channels: of the input.
+      layers: name and features at full width of each convolution.
+      width_multiplier: of the features.
+      kernel_size: side of the square kernels.
+      padding: zeros on every side; None keeps the size.
+      dilation: distance of a kernel's taps, in pixels.
+      groups: of channels that are convolved by themselves.
+      relu: whether ReLU follows each BatchNorm.
+    """
+    if padding is None:
+        padding = dilation * (kernel_size // 2)
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
+    for name, features in layers:
+        features = scaled(features, width_multiplier)
+        modules[name] = nn.Conv2d(
+            channels, features, kernel_size, padding=padding, dilation=dilation, groups=groups, bias=False
+        )
+        # Its epsilon of 1e-5 and its momentum of 0.1 are those of `segnet_jax`.
+        modules[f"{name}_bn"] = nn.BatchNorm2d(features)
+        if relu:
+            modules[f"{name}_relu"] = nn.ReLU(inplace=True)
+        channels = features
+    return nn.Sequential(modules)
+
+
+def stages(
+    channels: int, layers: Iterable[Stage], width_multiplier: float, kernel_size: int = 3, *, relu: bool = True
+) -> nn.ModuleList:
+    """A `stage` for each of `layers`, one after the other; `channels` are those of the first one's input."""
+    modules = nn.ModuleList()
+    for layers_of_stage in layers:
+        modules.append(stage(channels, layers_of_stage, width_multiplier, kernel_size, relu=relu))
+        channels = scaled(layers_of_stage[-1][1], width_multiplier)
+    return modules
+
+
+def fully_connected(
+    architecture: type[VGGModel],
+    channels: int,
+    width_multiplier: float,
+    kernel_size: int,
+    *,
+    padding: int | None = None,
+    dilation: int = 1,
+) -> nn.Sequential:
+    """VGG16's fully connected layers as convolutions, each with dropout after it; the arguments are those of fc6."""
+    features = architecture.fc_features
+    fc6 = stage(channels, (("fc6", features),), width_multiplier, kernel_size, padding=padding, dilation=dilation)
+    fc7 = stage(scaled(features, width_multiplier), (("fc7", features),), width_multiplier, kernel_size=1)
+    return nn.Sequential(fc6, nn.Dropout(architecture.dropout_rate), fc7, nn.Dropout(architecture.dropout_rate))
+
+
+def bilinear_conv_transpose(channels: int, kernel_size: int, stride: int) -> nn.ConvTranspose2d:
+    """A learnt deconvolution from n to stride * n pixels that starts as bilinear interpolation."""
+    padding = (kernel_size - stride) // 2
+    module = nn.ConvTranspose2d(channels, channels, kernel_size, stride, padding, bias=False)
+    kernel = torch.tensor(bilinear_kernel(kernel_size, stride))
+    with torch.no_grad():
+        module.weight.copy_(torch.eye(channels)[:, :, None, None] * kernel)
+    return module
+
+
+def crop(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    """The first rows and columns: [N, C, h, w] to [N, C, *size], which is not a copy."""
+    return x[..., : size[0], : size[1]]
+
+
+def he_init(module: nn.Module) -> None:
+    """Initialises every convolution by He's rule, and its bias, if it has one, by 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,123 @@
+"""The same measurements as `benchmarks.workload`, of the same networks in PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.pytorch.models import create_torch_model
+from benchmarks.workload import NUM_CLASSES
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class TorchWorkload:
+    """One network in PyTorch, with images and labels of random values; the methods are those of `Workload`.
+
+    Args:
+      name: of the network.
+      image_size: (height, width) in pixels.
+      train_batch: images of a training step.
+      dtype: "float32", or "bfloat16" for automatic mixed precision.
+      channels_last: the memory format NHWC instead of NCHW.
+      compiled: whether `torch.compile` makes the functions.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        image_size: tuple[int, int],
+        train_batch: int,
+        dtype: str = "float32",
+        channels_last: bool = False,
+        compiled: bool = False,
+    ) -> None:
+        """Initialises the network."""
+        torch.manual_seed(0)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        # PyTorch's annotations know no memory format of a module.
+        module: Any = create_torch_model(name, NUM_CLASSES)
+        self.module = module.to(self.device, memory_format=memory_format)
+        self._call: Any = torch.compile(self.module) if compiled else self.module
+        self._mixed = torch.autocast(self.device.type, DTYPES[dtype], enabled=dtype != "float32")
+        self._loss = nn.CrossEntropyLoss(weight=torch.ones(NUM_CLASSES, device=self.device), ignore_index=255)
+        self._optimizer = torch.optim.SGD(self.module.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
+
+        def images(number: int) -> torch.Tensor:
+            return torch.randn(number, 3, *image_size, device=self.device).contiguous(memory_format=memory_format)
+
+        def labels(number: int) -> torch.Tensor:
+            return torch.randint(0, NUM_CLASSES, (number, *image_size), device=self.device)
+
+        self._image, self._label = images(1), labels(1)
+        self._images, self._labels = images(train_batch), labels(train_batch)
+
+    def forward(self) -> None:
+        """Inference on one image."""
+        self.module.eval()
+        with torch.inference_mode(), self._mixed:
+            self._call(self._image)
+        self._synchronize()
+
+    def train_forward(self) -> None:
+        """The loss of one image in training mode."""
+        self.module.train()
+        with self._mixed:
+            self._loss(self._call(self._image), self._label)
+        self._synchronize()
+
+    def gradient(self) -> None:
+        """The loss of one image and its gradient."""
+        self.module.train()
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._mixed:
+            loss = self._loss(self._call(self._image), self._label)
+        loss.backward()
+        self._synchronize()
+
+    def train_step(self) -> None:
+        """A whole training step on a batch."""
+        self.module.train()
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._mixed:
+            loss = self._loss(self._call(self._images), self._labels)
+        loss.backward()
+        self._optimizer.step()
+        self._synchronize()
+
+    def peak_memory_bytes(self, what: str) -> int:
+        """The most memory that PyTorch's allocator holds at once while the method runs, parameters included."""
+        run = getattr(self, what)
+        run()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            run()
+            return torch.cuda.max_memory_allocated()
+        # The profiler does not see that gradients of the step before are freed.
+        self._optimizer.zero_grad(set_to_none=True)
+        held = self._held_bytes()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+            run()
+        balance = peak = 0
+        events = profile.profiler.kineto_results.events()
+        for event in sorted(events, key=lambda event: event.start_ns()):
+            if event.name() == "[memory]":
+                balance += event.nbytes()
+                peak = max(peak, balance)
+        return held + peak
+
+    def _held_bytes(self) -> int:
+        """Parameters, statistics, the optimizer's state and the inputs."""
+        tensors = [*self.module.parameters(), *self.module.buffers()]
+        for state in self._optimizer.state.values():
+            tensors += [value for value in state.values() if torch.is_tensor(value)]
+        tensors += [self._image, self._label, self._images, self._labels]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()

@@ -1,0 +1,394 @@
+"""Checkpoints of a run: atomic, asynchronous, checked bit by bit when read.
+
+This file and checkpoint_arrays.py are the only ones that know Orbax. The checkpoint of step n is the directory `<n>`
+with two Orbax items: `state`, the arrays as a nested dict, and `record`, a JSON file (checkpoint_record.py).
+"""
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import traverse_util
+from orbax.checkpoint import checkpoint_managers as ocp_managers
+
+from segnet_jax.checkpoint.manifest import (
+    METRIC,
+    CheckpointScore,
+    DamagedError,
+    Leaves,
+    Manifest,
+    Metrics,
+    add_checksum,
+    as_array,
+    best_of,
+    check_arrays,
+    checkpoint_score,
+    find_differences,
+    find_steps,
+    flatten,
+    last_steps_of_stages,
+    make_manifest,
+    read_manifest,
+)
+from segnet_jax.checkpoint.numpy_handler import NumpyHandler
+from segnet_jax.errors import InputError
+from segnet_jax.runtime import collectives
+
+_log = logging.getLogger("segnet_jax")
+
+_REPLACED = ".replaced"
+
+
+def exists(directory: Path) -> bool:
+    """Whether `directory` holds a checkpoint, damaged or not; creates nothing."""
+    return bool(find_steps(Path(directory)))
+
+
+class Checkpoints:
+    """The checkpoints in one directory, as a context manager.
+
+    Keeps the newest `keep_latest` checkpoints (two, so that a damaged newest one leaves the one
+    before) and the one with the highest `mean_iou`; where metadata has a `stage`, also the last one
+    of each stage, and the best one is of the last stage that was scored. In a run of several
+    processes each of them opens the same directory and makes the same calls of `save`, `wait`,
+    `restore` and `close`; process 0 alone writes.
+
+    Args:
+      directory: a directory on a local or mounted file system; made if it is missing.
+      keep_latest: number of newest checkpoints to keep, at least 1.
+      read_only: make, clean and change nothing, e.g. to evaluate what another process trains.
+
+    Raises:
+      InputError: the directory cannot be made.
+    """
+
+    def __init__(self, directory: Path, *, keep_latest: int = 2, read_only: bool = False) -> None:
+        if keep_latest < 1:
+            raise ValueError(f"keep_latest must be at least 1, not {keep_latest}")
+        self._directory = Path(directory).absolute()
+        self._keep_latest = keep_latest
+        self._read_only = read_only
+        self._damaged: dict[int, str] = {}
+        self._standings: dict[int, CheckpointScore] = {}
+        self._save_failed = False
+        if not read_only:
+            self._settle_replacements()
+        self._manager = self._open_manager()
+        self._standings.update(self._read_standings())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        try:
+            self.close()
+        except InputError as close_error:
+            if error is None:
+                raise
+            _log.warning("%s", close_error)  # the error that is on its way up says more
+
+    def steps(self) -> list[int]:
+        """The steps of the finished checkpoints that are not known to be damaged, ascending."""
+        return list(self._read_records())
+
+    def latest_step(self) -> int | None:
+        """The last of `steps()`, or None."""
+        return max(self.steps(), default=None)
+
+    def best_step(self) -> int | None:
+        """The step with the highest `mean_iou` of the last stage (the later one of equals), or None without any."""
+        return best_of(self._read_standings())
+
+    def read_metadata(self, step: int) -> dict[str, Any]:
+        """The metadata saved with `step`, read without its arrays.
+
+        Raises:
+          InputError: there is no such checkpoint, or it is damaged.
+        """
+        return self._require_record(step)["metadata"]
+
+    def read_metrics(self, step: int) -> dict[str, float | None] | None:
+        """The metrics saved with `step`, or None; raises as `read_metadata` does."""
+        return self._require_record(step)["metrics"]
+
+    def restore(self, template: Any, step: int | str = "latest") -> tuple[int, Any, dict[str, Any]]:
+        """Reads a checkpoint and checks every array against its checksum.
+
+        Args:
+          template: pytree of arrays or `jax.ShapeDtypeStruct`s with the structure, shapes and
+            dtypes that are expected; the values are not read.
+          step: a step, "latest" or "best". For "latest" a damaged checkpoint is reported in one
+            warning line and the one before it is used.
+
+        Returns:
+          The step, the state as a pytree like `template` with NumPy arrays as leaves, and the
+          metadata that was saved with it.
+
+        Raises:
+          InputError: there is no such checkpoint, it is damaged, or it does not fit `template`.
+        """
+        self.wait()
+        if step == "latest":
+            return self._restore_latest(template)
+        if step == "best":
+            best = collectives.from_first(self.best_step())
+            if best is None:
+                raise InputError(
+                    f"{self._directory}: no checkpoint has a {METRIC} to choose the best by; ask for the latest one,"
+                    f" or for one of the steps {_listed(self.steps())}"
+                )
+            step = best
+        if not isinstance(step, int):
+            raise InputError(f'checkpoint "{step}" is none of "latest", "best" or a step number')
+        record = self._require_record(step)
+        try:
+            return step, self._load(step, template, record), record["metadata"]
+        except DamagedError as error:
+            self._damaged[step] = str(error)
+            raise self._damaged_error(step, error) from error
+
+    def save(self, step: int, state: Any, metadata: dict[str, Any], metrics: Metrics | None = None) -> bool:
+        """Starts to write a checkpoint, and returns once the arrays are copied.
+
+        Waits for the save before it. A checkpoint of the same step is given up only once the new
+        one is whole; where its arrays are the same, its metrics stay unless there are new ones.
+        Checkpoints of later steps belong to a course that the run has left by resuming from an
+        earlier one: they are removed, with a warning.
+
+        Args:
+          step: the number of training steps behind this state.
+          state: pytree of NumPy arrays (`jax.device_get` of one replica); no typed random keys.
+          metadata: anything that JSON can hold; tuples come back as lists.
+          metrics: numbers by name; without a finite `mean_iou` it can never be the best one.
+
+        Returns:
+          True, or False where this very checkpoint was there already.
+
+        Raises:
+          InputError: this save could not be started, or the one before it could not be written;
+            the finished checkpoints are intact.
+        """
+        if self._read_only:
+            raise ValueError(f"{self._directory} was opened for reading only")
+        self.wait()
+        leaves = flatten(jax.tree.map(as_array, state))
+        record = make_manifest(leaves, metadata, metrics)
+        intact = self._read_records()
+        # All processes go by what one of them has seen.
+        replaces, is_there, record["metrics"] = collectives.from_first(self._compare(step, record, intact.get(step)))
+        if is_there:
+            return False
+        if later := [other for other in intact if other > step]:
+            message = "%s: saving step %d removes the later checkpoints %s, which this run has left"
+            _log.warning(message, self._directory, step, _listed(later))
+        with self._write_errors():
+            if collectives.from_first(replaces or self._save_failed):
+                self._prepare_again(step)
+            self._damaged.pop(step, None)
+            self._standings[step] = checkpoint_score(record)
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.PyTreeSave(traverse_util.unflatten_dict(leaves)),
+                    record=ocp.args.JsonSave(add_checksum(record)),
+                ),
+                force=True,  # whether to save is the caller's decision, not Orbax's schedule's
+            )
+            if replaces:
+                self._manager.wait_until_finished()
+        if replaces:
+            self._settle_replacements()
+        return True
+
+    def wait(self) -> None:
+        """Waits until the save in progress is finished.
+
+        Raises:
+          InputError: it could not be written; the finished checkpoints are intact.
+        """
+        with self._write_errors():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits for the save in progress and ends Orbax's threads; raises as `wait` does."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    def _open_manager(self) -> ocp.CheckpointManager:
+        registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
+        arrays = ocp.type_handlers.create_type_handler_registry((np.ndarray, NumpyHandler()))
+        handler = ocp.PyTreeCheckpointHandler(type_handler_registry=arrays)
+        registry.add("state", ocp.args.PyTreeSave, handler)
+        registry.add("state", ocp.args.PyTreeRestore, handler)
+        options = ocp.CheckpointManagerOptions(
+            read_only=self._read_only,  # overrules the next line, and that the directory is made
+            cleanup_tmp_directories=True,
+            # Otherwise one damaged file keeps Orbax from opening the directory at all.
+            lightweight_initialize=True,
+            preservation_policy=_NewestAndBest(self._keep_latest, self._standings, self._damaged),
+        )
+        try:
+            return ocp.CheckpointManager(self._directory, options=options, handler_registry=registry)
+        except OSError as error:
+            raise InputError(
+                f"{self._directory}: cannot keep checkpoints there ({_reason(error)}); name another directory"
+            ) from error
+
+    def _compare(self, step: int, record: Manifest, present: Manifest | None) -> tuple[bool, bool, Metrics | None]:
+        """Whether something must be replaced, whether this very checkpoint is there, and the metrics to save."""
+        metrics = record["metrics"]
+        if present and metrics is None and present["leaves"] == record["leaves"]:
+            metrics = present["metrics"]
+        return step in find_steps(self._directory), present == record | {"metrics": metrics}, metrics
+
+    def _prepare_again(self, step: int) -> None:
+        """Sets aside what `step` replaces, and lets Orbax look at the directory anew."""
+        self._manager.close()
+        # No other process may still be deciding by what lies there.
+        ocp.multihost.sync_global_processes("segnet_jax_checkpoint_replaces")
+        path = self._directory / str(step)
+        if path.exists() and ocp.multihost.is_primary_host(0):
+            path.rename(path.with_name(path.name + _REPLACED))
+        self._manager = self._open_manager()
+        self._save_failed = False
+
+    def _settle_replacements(self) -> None:
+        """Drops the checkpoints that were set aside and replaced, and puts back the others."""
+        if not ocp.multihost.is_primary_host(0):
+            return
+        for path in self._directory.glob(f"[0-9]*{_REPLACED}"):
+            step_path = path.with_name(path.name.removesuffix(_REPLACED))
+            if step_path.exists():
+                shutil.rmtree(path)
+            else:
+                path.rename(step_path)
+
+    def _read_records(self) -> dict[int, Manifest]:
+        """The records of the checkpoints that are not known to be damaged, by ascending step."""
+        records = {}
+        for step in find_steps(self._directory):
+            if step not in self._damaged:
+                with contextlib.suppress(DamagedError):
+                    records[step] = read_manifest(self._directory / str(step))
+        return records
+
+    def _read_standings(self) -> dict[int, CheckpointScore]:
+        return {step: checkpoint_score(record) for step, record in self._read_records().items()}
+
+    def _require_record(self, step: int) -> Manifest:
+        if step not in find_steps(self._directory):
+            raise InputError(
+                f"{self._directory}: there is no checkpoint of step {step}; the steps there are {_listed(self.steps())}"
+            )
+        try:
+            return read_manifest(self._directory / str(step))
+        except DamagedError as error:
+            raise self._damaged_error(step, error) from error
+
+    def _restore_latest(self, template: Any) -> tuple[int, Any, dict[str, Any]]:
+        for step in reversed(find_steps(self._directory)):
+            try:
+                record = read_manifest(self._directory / str(step))
+                return step, self._load(step, template, record), record["metadata"]
+            except DamagedError as error:
+                if not (self._directory / str(step)).exists():
+                    continue  # the process that trains has just removed it
+                self._damaged[step] = str(error)
+                message = "%s: the checkpoint of step %d is damaged (%s); trying the one before it"
+                _log.warning(message, self._directory, step, error)
+        if not self._damaged:
+            raise InputError(
+                f"{self._directory}: there is no checkpoint; train first, or name the directory of a run that has one"
+            )
+        reasons = "; ".join(f"step {step}: {self._damaged[step]}" for step in sorted(self._damaged))
+        raise InputError(
+            f"{self._directory}: every checkpoint is damaged ({reasons}); bring back a copy of one,"
+            " or train in another directory"
+        )
+
+    def _load(self, step: int, template: Any, record: Manifest) -> Any:
+        expected = flatten(template)
+        differences = find_differences(record, expected)
+        if differences:
+            shown = differences[:4] + [f"{len(differences) - 4} more"] * (len(differences) > 4)
+            raise InputError(
+                f"{self._directory}: the checkpoint of step {step} does not fit the model in {len(differences)} of its"
+                f" arrays ({'; '.join(shown)}); use the config that it was trained with, or another directory"
+            )
+        restore_args = dict.fromkeys(expected, ocp.RestoreArgs(restore_type=np.ndarray))
+        tree = ocp.args.PyTreeRestore(restore_args=traverse_util.unflatten_dict(restore_args))
+        try:
+            restored = self._manager.restore(step, args=ocp.args.Composite(state=tree))
+            found = traverse_util.flatten_dict(restored.state)
+            leaves: Leaves = {path: np.asarray(found[path]) for path in expected}
+        except Exception as error:
+            raise DamagedError(f"its arrays cannot be read, {_reason(error)}") from error
+        check_arrays(record, leaves)
+        return jax.tree.unflatten(jax.tree.structure(template), leaves.values())
+
+    def _damaged_error(self, step: int, error: DamagedError) -> InputError:
+        others = _listed([other for other in self.steps() if other != step])
+        return InputError(
+            f"{self._directory}: the checkpoint of step {step} is damaged ({error}); the other steps are {others}"
+        )
+
+    @contextlib.contextmanager
+    def _write_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._save_failed = True
+            self._settle_replacements()
+            raise InputError(
+                f"{self._directory}: a checkpoint could not be written ({_reason(error)}); free"
+                " space there or make it writable, and resume: the finished checkpoints are intact"
+            ) from error
+
+
+class _NewestAndBest(ocp_managers.PreservationPolicy):
+    """Keeps the newest intact checkpoints, and the best one and the last ones of stages, of the course that it is on.
+
+    Orbax's LatestN and BestN would count damaged checkpoints and those of a course that was left,
+    and Orbax's metrics files are not protected against damage.
+    """
+
+    def __init__(self, keep_latest: int, standings: Mapping[int, CheckpointScore], damaged: Mapping[int, str]) -> None:
+        self._keep_latest = keep_latest
+        self._standings = standings
+        self._damaged = damaged
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        steps = [info.step for info in checkpoints]
+        current = steps[-1]  # the one that is being saved
+        intact = sorted(step for step in self._standings.keys() & set(steps) - self._damaged.keys() if step <= current)
+        standings = {step: self._standings[step] for step in intact}
+        best, last = best_of(standings), last_steps_of_stages(standings)
+        keep = {*intact[-self._keep_latest :], best, *last}
+        return [step in keep for step in steps]
+
+
+def _listed(steps: Sequence[int]) -> str:
+    return ", ".join(map(str, steps)) or "none"
+
+
+def _reason(error: BaseException) -> str:
+    # TensorStore says everything that it was doing, ends with the cause, and appends its settings.
+    text = " ".join(str(error).split()).split(" [tensorstore_spec=")[0]
+    return f"{type(error).__name__}: {'...' if len(text) > 160 else ''}{text[-160:]}"
+
+
+def _is_not_from_orbax(record: logging.LogRecord) -> bool:
+    return "/orbax/" not in record.pathname.replace("\\", "/")
+
+
+# Orbax tells every step it takes in absl's one logger, which others use too, and adds a traceback
+# to every error that it raises anyway.
+logging.getLogger("absl").addFilter(_is_not_from_orbax)

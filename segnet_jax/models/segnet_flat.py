@@ -1,0 +1,143 @@
+"""The flat SegNet of 2015 (arXiv 1505.07293, section 3 and figure 1)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from segnet_jax.models.base import SegmentationModel, pool_with_indices
+from segnet_jax.ops.pooling import max_unpool, pooled_size
+
+
+def unit_norm_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """The 2015 paper's initialisation (section 3.1): N(0, 1), then each kernel to unit L2 norm.
+
+    A kernel is what makes one feature: `shape` is [height, width, C, features], and the norm of [..., f] is 1. The
+    paper leaves open whether it means this or each of the C planes; the latter would multiply the values by 8 in every
+    layer of 64 features.
+    """
+    values = jax.random.normal(key, shape, dtype)
+    return values / jnp.sqrt(jnp.sum(values * values, axis=tuple(range(len(shape) - 1)), keepdims=True))
+
+
+class SegNetFlat(SegmentationModel):
+    """The 2015 SegNet: pairs of an encoder and a decoder, 64 features everywhere, and a soft-max.
+
+    An encoder is a 7x7 convolution, ReLU and 2x2 max pooling; its decoder unpools by the encoder's indices and
+    convolves 7x7, without ReLU. There is no bias and no BatchNorm, so there are no `batch_stats`. Pair 1 is the
+    outermost; a network with fewer pairs has the parameters of the outer ones, under the same names. Any number of
+    input channels.
+
+    `dropout_rate`, `batch_norm_momentum` and `axis_name` mean nothing here.
+
+    Attributes:
+      pairs: how many; the paper has 4.
+      hidden_features: of a 1x1 convolution with ReLU before the classifier, the hidden layer of the paper's SegNet(SM)
+        (section 4); 0 leaves it out. The width multiplier does not apply.
+      head: the classifier's name. Its hidden layer has that name with `_hidden` after it.
+    """
+
+    pairs: int = 4
+    hidden_features: int = 0
+    head: str = "conv_classifier"
+
+    features: ClassVar[int] = 64
+
+    @property
+    def num_stages(self) -> int:
+        """As many as pairs."""
+        return self.pairs
+
+    def setup(self) -> None:
+        """Makes the layers."""
+        features = max(1, round(self.features * self.width_multiplier))
+        for number in range(1, self.pairs + 1):
+            for name in pair_layers(number):
+                setattr(self, name, self.conv(features, 7, unit_norm_init))
+        if self.hidden_features:
+            setattr(self, f"{self.head}_hidden", self.conv(self.hidden_features, 1, unit_norm_init))
+        setattr(self, self.head, self.conv(self.num_classes, 1, unit_norm_init))
+
+    def __call__(self, x: jax.Array, train: bool = False, active: jax.Array | None = None) -> jax.Array:
+        """Logits [N, H, W, num_classes].
+
+        Args:
+          x: normalised images, float [N, H, W, channels].
+          train: changes nothing; other networks have it.
+          active: float [features], what the features of the deepest encoder are multiplied by before they are decoded
+            (section 3.2: 1 keeps a feature, 0 removes it); None keeps all.
+
+        Raises:
+          InputError: if the images lack an axis, or have another number of channels than those that the network was
+            made for.
+        """
+        pooled, indices = self.encode(x)
+        deepest = pooled[-1] if active is None else pooled[-1] * active.astype(self.dtype)
+        return self.classify(self.decode(deepest, indices, (x.shape[-3], x.shape[-2])))
+
+    def encode(
+        self, x: jax.Array, first: int = 1, last: int | None = None
+    ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        """The encoders `first` to `last` (all by default), one after the other.
+
+        Args:
+          x: what encoder `first` takes: the normalised images, or the pooled features of the encoder before.
+          first: number of the first encoder.
+          last: number of the last one.
+
+        Returns:
+          Of each encoder the pooled features, [N, h, w, features], and their indices, uint8, as `max_pool_argmax`
+          gives them.
+        """
+        if first == 1:
+            self.check_axes(x, batch=False)
+            self.check_channels(x, pair_layers(1)[0])
+        pooled, indices = [], []
+        x = x.astype(self.dtype)
+        for number in range(first, (self.pairs if last is None else last) + 1):
+            x, places = self.stage(number, functools.partial(_encode, number=number), x)
+            self.sow("intermediates", f"pool{number}", x)
+            pooled.append(x)
+            indices.append(places)
+        return tuple(pooled), tuple(indices)
+
+    def decode(self, x: jax.Array, indices: Sequence[jax.Array], size: tuple[int, int]) -> jax.Array:
+        """The decoders from number `len(indices)` to 1: [N, h, w, features] to [N, H, W, features].
+
+        Args:
+          x: what the innermost of these decoders takes.
+          indices: of the encoders from 1 on.
+          size: (H, W) of the images.
+        """
+        sizes = [size]
+        for _ in indices[1:]:
+            height, width = sizes[-1]
+            sizes.append((pooled_size(height), pooled_size(width)))
+        for number in range(len(indices), 0, -1):
+            body = functools.partial(_decode, number=number, size=sizes[number - 1])
+            x = self.stage(number, body, x, indices[number - 1])
+        return x
+
+    def classify(self, x: jax.Array) -> jax.Array:
+        """Logits [N, H, W, num_classes] of the outermost decoder's features, [N, H, W, features]."""
+        if self.hidden_features:
+            x = nn.relu(getattr(self, f"{self.head}_hidden")(x))
+        return getattr(self, self.head)(x)
+
+
+def pair_layers(number: int) -> tuple[str, str]:
+    """The names of the encoder's and the decoder's convolution of pair `number`."""
+    return f"conv{number}", f"conv_decode{number}"
+
+
+def _encode(model: SegNetFlat, x: jax.Array, *, number: int) -> tuple[jax.Array, jax.Array]:
+    return pool_with_indices(nn.relu(model.kept(getattr(model, f"conv{number}")(x))))
+
+
+def _decode(model: SegNetFlat, x: jax.Array, indices: jax.Array, *, number: int, size: tuple[int, int]) -> jax.Array:
+    return model.kept(getattr(model, f"conv_decode{number}")(max_unpool(x, indices, size)))

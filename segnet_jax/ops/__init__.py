@@ -1,0 +1,1 @@
+"""Parameter-free functions on arrays: pooling with indices, convolutions, upsampling."""

@@ -1,0 +1,1 @@
+"""Evaluated runs beside the papers' tables."""

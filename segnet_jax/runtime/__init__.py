@@ -1,0 +1,1 @@
+"""Devices, processes, signals, files: what a run needs of the machine."""

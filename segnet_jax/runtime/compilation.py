@@ -1,0 +1,57 @@
+"""Options of the XLA compiler that are worth their place, by platform."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from segnet_jax.runtime.files import user_cache_dir
+
+# XLA's CPU compiler drops optimization barriers early and then merges what they kept apart: the backward pass's second
+# computation with the first (so rematerialisation saves nothing), and the passes of Winograd's transforms.
+_OPTIONS: dict[str, dict[str, Any]] = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
+
+
+def compiler_options(platform: str) -> dict[str, Any]:
+    """The options for `jax.jit(..., compiler_options=...)` or `Lowered.compile` on "cpu", "gpu" or "tpu"."""
+    return dict(_OPTIONS.get(platform, {}))
+
+
+class Compiled:
+    """A jitted or pmapped function, compiled with `compiler_options(platform)` for the shapes and types it is given.
+
+    `jax.pmap` takes no compiler options itself. With several processes, arrays come and go as they lie on the
+    devices of all of them, where `jax.pmap` itself would give each process its part.
+
+    Args:
+      mapped: the function.
+      platform: "cpu", "gpu" or "tpu"; by default there are no options.
+    """
+
+    def __init__(self, mapped: Any, platform: str = "") -> None:
+        self._mapped = mapped
+        self._options = compiler_options(platform)
+        self._executables: dict[Any, Any] = {}
+
+    def executable(self, *args: Any) -> Any:
+        """The `jax.stages.Compiled` for these arguments, made if there is none yet; it tells its use of memory."""
+        leaves, structure = jax.tree.flatten(args)
+        key = (structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
+        if key not in self._executables:
+            self._executables[key] = self._mapped.lower(*args).compile(compiler_options=self._options)
+        return self._executables[key]
+
+    def __call__(self, *args: Any) -> Any:
+        """What the function gives."""
+        return self.executable(*args)(*args)
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache directory, unless JAX has been given another place.
+
+    A second run of the same program on the same machine then starts without compiling.
+    """
+    if not jax.config.values["jax_compilation_cache_dir"]:
+        jax.config.update("jax_compilation_cache_dir", str(user_cache_dir() / "compiled"))

@@ -1,0 +1,298 @@
+"""Modular training of the 2015 paper (arXiv 1505.07293, section 3.1 and figure 2).
+
+Pair 1, the outermost, is trained with the classifier; then it stays as it is, pair 2 is inserted inside it and trained
+on the same loss, and so on. Each mini-batch is given some iterations of L-BFGS.
+
+A pair that is inserted has random kernels of unit norm, like all others: the paper gives it no special initialisation.
+Where the decoder outside took the pooled features of its encoder, it now takes what the new pair makes of them, so the
+loss jumps up first and has to be won back. The pairs to come lie in the checkpoint as they were initialised.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from clu import metrics as clu_metrics
+
+from segnet_jax.data.dataset import Dataset, modalities_of
+from segnet_jax.data.from_config import build_class_weights, build_masking, build_normalization
+from segnet_jax.data.masking import Masking
+from segnet_jax.data.preprocessing import Normalize
+from segnet_jax.errors import InputError
+from segnet_jax.evaluation.evaluator import Evaluator
+from segnet_jax.evaluation.from_config import build_evaluator
+from segnet_jax.evaluation.reconstruction import ReconstructionEvaluator
+from segnet_jax.models.from_config import build_model
+from segnet_jax.models.segnet_flat import SegNetFlat, pair_layers
+from segnet_jax.runtime.compilation import Compiled
+from segnet_jax.runtime.sharding import AXIS
+from segnet_jax.training import lbfgs, losses
+from segnet_jax.training.from_config import build_optimizer, build_plan
+from segnet_jax.training.step import TrainState
+
+_log = logging.getLogger("segnet_jax")
+
+RECONSTRUCTION_HEAD = "conv_reconstruct"
+
+# Means over mini-batches of what one gives.
+MinibatchMetrics = clu_metrics.Collection.create(
+    loss=clu_metrics.Average.from_output("loss"),
+    initial_loss=clu_metrics.Average.from_output("initial_loss"),
+    gradient_norm=clu_metrics.Average.from_output("gradient_norm"),
+    iterations=clu_metrics.Average.from_output("iterations"),
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is trained for a while: a network of `pairs` pairs, of which the innermost, the classifier, or both."""
+
+    pairs: int
+    trains_pair: bool
+    trains_classifier: bool
+
+    def layers(self, head: str) -> set[str]:
+        """The names of the layers that are trained, if the classifier is called `head`."""
+        pair = pair_layers(self.pairs) if self.trains_pair else ()
+        classifier = (head, f"{head}_hidden") if self.trains_classifier else ()
+        return {*pair, *classifier}
+
+    def __str__(self) -> str:
+        pair = [f"pair {self.pairs}"] if self.trains_pair else []
+        return " and ".join(pair + ["the classifier"] * self.trains_classifier)
+
+
+def stages_of(pairs: int, classifier: str, first_pair: int = 1) -> tuple[Stage, ...]:
+    """The stages of layer-wise training, in order.
+
+    Args:
+      pairs: of the whole network.
+      classifier: "joint" trains the classifier together with the first pair, "first" by itself before it, "every"
+        together with every pair, "last" by itself after all, "never" leaves it as it is.
+      first_pair: where training begins.
+
+    Raises:
+      InputError: if there is nothing to train.
+    """
+    stages = [
+        Stage(pair, True, classifier == "every" or (classifier == "joint" and pair == first_pair))
+        for pair in range(first_pair, pairs + 1)
+    ]
+    if classifier == "first":
+        stages.insert(0, Stage(max(1, first_pair - 1), False, True))
+    if classifier == "last":
+        stages.append(Stage(pairs, False, True))
+    if not stages:
+        raise InputError(
+            f"layerwise.first_pair={first_pair} is beyond the {pairs} pairs of the network, and "
+            f"layerwise.classifier={classifier} trains nothing either; lower the former."
+        )
+    return tuple(stages)
+
+
+class Layerwise:
+    """The procedure `layerwise`: how `train` takes steps and evaluates. `end_to_end.EndToEnd` is the other one.
+
+    Attributes:
+      model: the whole network.
+      plan: the rhythm of the run.
+      optimizer: keeps nothing, for L-BFGS begins anew with every mini-batch.
+      classes: what the network's outputs mean, if they are classes.
+      advice: what to do about a loss that is not finite.
+    """
+
+    advice = "Look at the images and labels, or choose another seed."
+
+    def __init__(self, config: ml_collections.ConfigDict, dataset: Dataset, devices: Sequence[jax.Device]) -> None:
+        """Plans a run.
+
+        Args:
+          config: the configuration.
+          dataset: the training split.
+          devices: to map over.
+        """
+        self._config, self._dataset, self._devices = config, dataset, devices
+        self._modalities = modalities_of(dataset)
+        model = build_model(config, dataset.class_table.num_classes)
+        assert isinstance(model, SegNetFlat)
+        self.classes = tuple(dataset.class_table.names)
+        self._fields: dict[str, Any] = {}
+        if config.layerwise.target == "input":
+            self._fields = {"num_classes": sum(self._modalities), "head": RECONSTRUCTION_HEAD}
+            self.classes = ()
+        self.model = model.clone(**self._fields)
+        self._stages = stages_of(model.pairs, config.layerwise.classifier, config.layerwise.first_pair)
+        self.plan = build_plan(config, len(dataset), len(self._stages))
+        self.optimizer = build_optimizer(config, optax.constant_schedule(0.0))
+        self._normalize = build_normalization(config, self._modalities)
+        self._masking = build_masking(config, self._modalities)
+        self._current: tuple[Stage, Any] | None = None
+        self._evaluators: dict[int, Evaluator] = {}
+
+    def step_function(self, step: int) -> Callable[..., Any]:
+        """The function that takes step number `step`, from 1 on."""
+        stage = self._stage(step)
+        if self._current is None or self._current[0] != stage:
+            _log.info("From step %d on %s of a network of %d is trained.", step, stage, stage.pairs)
+            self._current = stage, self._create_step(stage)
+        return self._current[1]
+
+    def evaluator(self, step: int) -> Evaluator:
+        """The evaluation of the network as it is after `step`: of the pairs so far."""
+        pairs = self._stage(step).pairs
+        if pairs not in self._evaluators:
+            kind: type[Evaluator] = Evaluator if self.classes else ReconstructionEvaluator
+            model = self.model.clone(pairs=pairs)
+            self._evaluators[pairs] = build_evaluator(self._config, model, self._devices, self._modalities, kind=kind)
+        return self._evaluators[pairs]
+
+    def model_fields(self, step: int) -> dict[str, Any]:
+        """What tells the network after `step` from the configured one; saved with a checkpoint."""
+        return {**self._fields, "pairs": self._stage(step).pairs}
+
+    def stage(self, step: int) -> int:
+        """The number of the stage that step number `step` belongs to, from 0 on."""
+        return max(0, step - 1) // (self.plan.total_steps // len(self._stages))
+
+    def learning_rate(self, step: int) -> None:
+        """None: a line search finds the length of each step."""
+
+    def _stage(self, step: int) -> Stage:
+        return self._stages[self.stage(step)]
+
+    def _create_step(self, stage: Stage) -> Callable[..., Any]:
+        config = self._config
+        weights = jnp.asarray(build_class_weights(config, self._dataset)) if self.classes else None
+        step = functools.partial(
+            minibatch_step,
+            model=self.model,
+            stage=stage,
+            normalize=self._normalize,
+            class_weights=weights,
+            loss_normalization=config.loss.normalization,
+            iterations=config.layerwise.iterations,
+            memory=config.layerwise.memory,
+            accumulation_steps=config.train.accumulation_steps,
+            seed=config.seed,
+            masking=self._masking,
+        )
+        mapped = jax.pmap(
+            step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=self._devices, donate_argnums=(0,)
+        )
+        return Compiled(mapped)
+
+
+def minibatch_step(
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    *,
+    model: SegNetFlat,
+    stage: Stage,
+    normalize: Normalize,
+    class_weights: jax.Array | None,
+    loss_normalization: str = "pixels",
+    iterations: int = 20,
+    memory: int = 10,
+    accumulation_steps: int = 1,
+    seed: int = 0,
+    masking: Masking | None = None,
+) -> tuple[TrainState, clu_metrics.Collection]:
+    """L-BFGS on one device's share of a mini-batch, as part of all devices that are mapped over `AXIS`.
+
+    Loss and gradient are those of all devices together, so each of them goes the same way. What does not change is
+    computed once: the encoders outside the trained pair, or all but the classifier.
+
+    Args:
+      state: alike on all devices.
+      batch: `image` uint8 [b, h, w, channels] and `label` uint8 [b, h, w].
+      model: the whole network.
+      stage: what is trained.
+      normalize: from uint8 images to the network's input.
+      class_weights: float32 [K]; None trains the network to reconstruct its input, by the mean squared error, and not
+        to label it.
+      loss_normalization: "pixels" or "weights", see `losses.normalizer`.
+      iterations: of L-BFGS.
+      memory: of L-BFGS.
+      accumulation_steps: so many equal parts of the share are computed one after the other.
+      seed: of masking.
+      masking: which input values are missing; None: none are.
+
+    Returns:
+      The next state and the metrics of this step, both alike on all devices.
+    """
+    model = model.clone(pairs=stage.pairs)
+    layers = stage.layers(model.head)
+    trained = {name: layer for name, layer in state.params.items() if name in layers}
+    fixed = {name: layer for name, layer in state.params.items() if name not in layers}
+
+    images = batch["image"]
+    known = None
+    if masking is not None:
+        rng = jax.random.fold_in(jax.random.key(seed), state.step)
+        known = masking(jax.random.fold_in(rng, jax.lax.axis_index(AXIS)), images)
+    target = batch["label"] if class_weights is not None else normalize(images)
+    if class_weights is not None:
+        total = losses.normalizer(target, class_weights, loss_normalization)
+    else:
+        total = jnp.asarray(target.size, jnp.float32)
+    total = jax.lax.psum(total, AXIS)
+    # A batch without a labelled pixel has a loss of zero, not 0 / 0.
+    total = jnp.where(total > 0, total, 1.0)
+
+    def split(x: jax.Array) -> jax.Array:
+        return x.reshape(accumulation_steps, -1, *x.shape[1:])
+
+    before = functools.partial(model.apply, {"params": state.params}, method=functools.partial(_before, stage=stage))
+    inputs = jax.lax.map(before, split(normalize(images, known)))
+    parts = (inputs, split(target))
+    size = (images.shape[1], images.shape[2])
+
+    def loss_of(trained: Any, inputs: Any, target: jax.Array) -> jax.Array:
+        outputs: Any = model.apply(
+            {"params": fixed | trained}, inputs, method=functools.partial(_after, stage=stage, size=size)
+        )
+        if class_weights is not None:
+            return losses.cross_entropy(outputs, target, class_weights) / total
+        return jnp.sum(jnp.square(outputs.astype(jnp.float32) - target)) / total
+
+    def value_and_grad(trained: Any) -> tuple[jax.Array, Any]:
+        def add(sums: Any, part: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss_of)(trained, *part)), None
+
+        zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, trained))
+        return jax.lax.psum(jax.lax.scan(add, zeros, parts)[0], AXIS)
+
+    minimum = lbfgs.minimize(value_and_grad, trained, iterations=iterations, memory=memory)
+    metrics = MinibatchMetrics.single_from_model_output(
+        loss=minimum.value,
+        initial_loss=minimum.initial_value,
+        gradient_norm=optax.tree.norm(minimum.grads),
+        iterations=minimum.iterations,
+    )
+    return state.replace(step=state.step + 1, params={**state.params, **minimum.params}), metrics
+
+
+def _before(model: SegNetFlat, x: jax.Array, *, stage: Stage) -> Any:
+    """What does not depend on what is trained: input, pooled features and indices for `_after`."""
+    size = (x.shape[-3], x.shape[-2])
+    if not stage.trains_pair:
+        pooled, indices = model.encode(x)
+        return model.decode(pooled[-1], indices, size), ()
+    pooled, indices = model.encode(x, last=stage.pairs - 1)
+    return (x, *pooled)[-1], indices
+
+
+def _after(model: SegNetFlat, inputs: Any, *, stage: Stage, size: tuple[int, int]) -> jax.Array:
+    x, outer = inputs
+    if stage.trains_pair:
+        (x,), inner = model.encode(x, first=stage.pairs)
+        x = model.decode(x, (*outer, *inner), size)
+    return model.classify(x)

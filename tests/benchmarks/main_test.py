@@ -1,0 +1,119 @@
+"""Tests for benchmarks.py, and for the costs that it must not lose track of."""
+
+import json
+from pathlib import Path
+
+import jax
+import pytest
+
+from benchmarks.__main__ import MEASURES, SETTINGS, _workers, main
+from benchmarks.workload import Workload
+
+_BASELINE = Path(__file__).parent / "baseline.json"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models=segnet,unet"], "--models: there is no model 'unet'; the known ones are segnet, segnet_basic"),
+        (["--size=360"], "--size=360 must be HEIGHTxWIDTH in pixels, such as 360x480"),
+        (["--size=0x480"], "--size=0x480 must be HEIGHTxWIDTH"),
+        (["--settings=fat"], "--settings: there is no setting 'fat'; the known ones are fast, lean, leanest"),
+        (["--rounds=0"], "--rounds=0 must be at least 1"),
+        (["--train_batch=0"], "--train_batch=0 must be at least 1"),
+        (["--input_workers=1,x"], "--input_workers=1,x must be whole numbers, such as 0,1,4,16"),
+    ],
+)
+def test_bad_options_are_answered_in_a_sentence(capsys, arguments, message):
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_run_leaves_its_numbers_and_a_table(tmp_path, capsys):
+    arguments = ["--models=segnet_basic", "--size=16x24", "--train_batch=2", "--rounds=1", "--settings=fast"]
+    assert main([*arguments, f"--output={tmp_path / 'out'}"]) == 0
+    results = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    model = results["models"]["segnet_basic"]
+    # Kernels of 7x7 to 64 features in eight layers, of 1x1 to 11 classes, and two numbers for each BatchNorm channel.
+    assert model["parameters"] == 49 * 64 * (3 + 7 * 64) + 64 * 11 + 11 + 8 * 2 * 64
+    assert set(model["seconds"]) == set(MEASURES)
+    assert all(times["fast"] > 0 for times in model["seconds"].values())
+    assert "| segnet_basic |" in (tmp_path / "out" / "benchmark.md").read_text()
+    assert "| segnet_basic |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("cores", "expected"), [(1, [0, 1]), (2, [0, 1, 2]), (6, [0, 1, 2, 4, 6]), (16, [0, 1, 2, 4, 8, 16])]
+)
+def test_numbers_of_workers_go_up_to_the_cores(monkeypatch, cores, expected):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)))
+    assert _workers("") == expected
+    assert _workers("0,3") == [0, 3]
+
+
+def test_a_run_against_pytorch_leaves_its_numbers_too(tmp_path, capsys):
+    pytest.importorskip("torch", reason="PyTorch comes with requirements-bench.txt")
+    arguments = ["--models=bilinear_interpolation", "--against=torch", "--size=24x40", "--train_batch=2", "--rounds=1"]
+    assert main([*arguments, "--settings=fast", f"--output={tmp_path}"]) == 0
+    model = json.loads((tmp_path / "benchmark.json").read_text())["models"]["bilinear_interpolation"]
+    variants = {"torch", "torch channels_last"}
+    assert all(set(times) == {"fast", *variants} for times in model["seconds"].values())
+    assert all(times[variant] > 0 for times in model["seconds"].values() for variant in variants)
+    # In training PyTorch holds at least parameters, gradients and momenta.
+    assert all(memory["train_step"] > 3 * 4 * model["parameters"] for memory in model["torch_memory_bytes"].values())
+    assert "| bilinear_interpolation/training step/fast | ms |" in capsys.readouterr().out
+
+
+def test_what_pytorch_cannot_run_is_answered_in_a_sentence(capsys, monkeypatch):
+    pytest.importorskip("torch", reason="PyTorch comes with requirements-bench.txt")
+    from benchmarks.pytorch.models import TORCH_MODELS
+
+    assert main(["--models=segnet,deconvnet", "--against=torch", "--size=224x224"]) == 1
+    assert "--size=224x224 leaves a BatchNorm of deconvnet one value" in capsys.readouterr().err
+    monkeypatch.delitem(TORCH_MODELS, "deconvnet")
+    assert main(["--models=segnet,deconvnet", "--against=torch"]) == 1
+    error = capsys.readouterr().err
+    assert "deconvnet has no PyTorch counterpart in benchmarks/; --against=torch takes segnet, segnet_basic" in error
+    assert error.count("\n") == 1
+
+
+def costs(name, setting):
+    """What XLA says of a network at 90x120, trained on 2 images; none of it depends on the machine's speed."""
+    device = jax.devices("cpu")[0]
+    workload = Workload(name, image_size=(90, 120), train_batch=2, device=device, remat=SETTINGS[setting])
+    return {
+        "forward_flops": workload.flops("forward"),
+        "gradient_flops": workload.flops("gradient"),
+        "training_temporary_bytes": workload.temporary_bytes("train_step"),
+    }
+
+
+def baseline():
+    return json.loads(_BASELINE.read_text())
+
+
+@pytest.mark.parametrize("key", sorted(baseline()["costs"]))
+def test_costs_are_those_of_the_baseline(key):
+    """After a change that is meant to alter them, write the new ones with `python -m tests.benchmark_test`."""
+    known = baseline()
+    # Releases of XLA differ by some temporaries; one and the same gives the same numbers every time.
+    tolerance = 0.0 if known["jax"] == jax.__version__ else 0.15
+    for what, value in costs(*key.split("/")).items():
+        assert value == pytest.approx(known["costs"][key][what], rel=tolerance), what
+
+
+def test_the_lean_settings_are_worth_their_names():
+    known = baseline()["costs"]
+    for name in ("segnet_basic",):
+        fast, lean, leanest = (known[f"{name}/{s}"]["training_temporary_bytes"] for s in SETTINGS)
+        assert leanest < lean < 0.85 * fast
+        assert known[f"{name}/leanest"]["gradient_flops"] > 1.2 * known[f"{name}/fast"]["gradient_flops"]
+
+
+if __name__ == "__main__":
+    keys = ["segnet/fast", *(f"segnet_basic/{setting}" for setting in SETTINGS)]
+    known = {"jax": jax.__version__, "costs": {key: costs(*key.split("/")) for key in keys}}
+    _BASELINE.write_text(json.dumps(known, indent=2) + "\n")

@@ -1,0 +1,314 @@
+"""Tests for segnet_jax/checkpoint.py."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import absl.logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax.training import train_state
+
+from segnet_jax.checkpoint.manager import Checkpoints, exists
+from segnet_jax.errors import InputError
+from tests.helpers.checkpoints import TEMPLATE, assert_same, make_state, save_steps
+
+# Reading back what was written.
+
+
+def test_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3), optax.trace(0.9))
+    params = {
+        "conv1_1": {"kernel": np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype(np.float32)},
+        "special": np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45], np.float32),
+        "half": jnp.array([1.5, -2.0, 3e38, float("nan")], jnp.bfloat16),
+    }
+    state = {
+        "params": params,
+        "opt_state": optimizer.init(params),
+        "step": np.array(2**31 - 1, np.int32),
+        "bytes": np.arange(256, dtype=np.uint8),
+        "mask": np.array([[True, False]]),
+        "double": np.array([1e300]),
+        "long": np.array([2**62]),
+        "transposed": np.arange(6, dtype=np.int16).reshape(2, 3).T,
+        "nothing": None,
+        "empty": ((), {}, []),
+    }
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(7, state, {})
+        step, restored, _ = checkpoints.restore(state)
+        assert step == 7
+        assert_same(restored, state)
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        assert_same(checkpoints.restore(abstract, 7)[1], state)
+
+
+def test_train_state_with_its_first_python_int_step_fits_a_later_checkpoint(tmp_path: Path) -> None:
+    params = {"w": np.ones((2, 2), np.float32)}
+    fresh = train_state.TrainState.create(apply_fn=lambda x: x, params=params, tx=optax.sgd(0.1, momentum=0.9))
+    assert type(fresh.step) is int
+    trained = jax.device_get(fresh.apply_gradients(grads={"w": jnp.ones((2, 2))}).replace(step=jnp.array(1)))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(0, fresh, {})
+        checkpoints.save(1, trained, {})
+        assert_same(checkpoints.restore(fresh, 0)[1].step, np.array(0, np.int32))
+        step, restored, _ = checkpoints.restore(fresh)
+    assert step == 1
+    assert isinstance(restored, train_state.TrainState)
+    assert_same(restored, trained)
+    np.testing.assert_array_equal(restored.params["w"], np.full((2, 2), 0.9, np.float32))
+
+
+def test_arrays_may_change_as_soon_as_save_returns(tmp_path: Path) -> None:
+    state = make_state(1, size=100_000)
+    expected = jax.tree.map(np.copy, state)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state, {})
+        for leaf in jax.tree.leaves(state):
+            leaf[...] = 0
+        assert_same(checkpoints.restore(state)[1], expected)
+
+
+def test_metadata_and_metrics_come_back(tmp_path: Path) -> None:
+    metadata = {"config": {"lr": 0.1, "sizes": (360, 480), "name": "Ünï"}, "classes": [{"id": np.int64(3)}], "n": None}
+    metrics: dict[str, Any] = {"mean_iou": np.float32(0.5), "boundary_f1": None}
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(3, make_state(3), metadata, metrics)
+        checkpoints.wait()
+        expected = {"config": {"lr": 0.1, "sizes": [360, 480], "name": "Ünï"}, "classes": [{"id": 3}], "n": None}
+        assert checkpoints.read_metadata(3) == expected
+        assert checkpoints.read_metrics(3) == {"mean_iou": 0.5, "boundary_f1": None}
+        assert checkpoints.restore(TEMPLATE)[2] == expected
+        with pytest.raises(TypeError, match="cannot hold"):
+            checkpoints.save(4, make_state(4), {"path": Path("x")})
+        assert checkpoints.steps() == [3]
+
+
+def test_restore_by_step_and_best(tmp_path: Path) -> None:
+    save_steps(tmp_path, [1, 2, 3], {1: 0.3, 2: 0.7, 3: 0.6})
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        for asked, step in ((2, 2), (3, 3), ("best", 2), ("latest", 3)):
+            got, state, metadata = checkpoints.restore(TEMPLATE, asked)
+            assert (got, metadata) == (step, {"step": step})
+            assert_same(state, make_state(step))
+
+
+# Which checkpoints are kept.
+
+
+@pytest.mark.parametrize(
+    ("scores", "keep_latest", "kept", "best"),
+    [
+        ({1: 0.1, 2: 0.9, 3: 0.2, 4: 0.3, 5: 0.4}, 2, [2, 4, 5], 2),
+        ({1: 0.1, 2: 0.9, 3: 0.2, 4: 0.3, 5: 0.4}, 1, [2, 5], 2),
+        ({1: 0.1, 5: 0.4}, 2, [4, 5], 5),
+        ({}, 2, [4, 5], None),
+        ({2: 0.0}, 2, [2, 4, 5], 2),  # the only one with a metric, however bad
+        ({1: float("nan"), 2: float("inf"), 3: 0.1}, 2, [3, 4, 5], 3),
+        ({1: 0.5, 2: 0.5, 3: 0.4}, 2, [2, 4, 5], 2),  # the later one of equals
+        ({1: -1.0, 2: -2.0}, 2, [1, 4, 5], 1),
+    ],
+)
+def test_newest_and_best_are_kept(
+    tmp_path: Path, scores: dict[int, float], keep_latest: int, kept: list[int], best: int | None
+) -> None:
+    save_steps(tmp_path, [1, 2, 3, 4, 5], scores, keep_latest=keep_latest)
+    with Checkpoints(tmp_path, keep_latest=keep_latest, read_only=True) as checkpoints:
+        assert checkpoints.steps() == kept
+        assert checkpoints.latest_step() == 5
+        assert checkpoints.best_step() == best
+    assert sorted(os.listdir(tmp_path)) == sorted(map(str, kept))
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_the_last_of_each_stage_and_the_best_of_the_last_one_are_kept(tmp_path: Path, reopened: bool) -> None:
+    stages = {1: 0, 2: 0, 3: 1, 4: 1, 5: 2, 6: 2, 7: 2, 8: 2}
+    scores = {1: 0.9, 2: 0.8, 3: 0.3, 4: 0.2, 5: 0.5, 6: 0.1, 7: 0.4, 8: 0.3}
+    for steps in [[step] for step in stages] if reopened else [list(stages)]:
+        with Checkpoints(tmp_path) as checkpoints:
+            for step in steps:
+                checkpoints.save(step, make_state(step), {"stage": stages[step]}, {"mean_iou": scores[step]})
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert (checkpoints.steps(), checkpoints.best_step()) == ([2, 4, 5, 7, 8], 5)
+
+
+def test_a_resumed_run_remembers_the_best(tmp_path: Path) -> None:
+    for step in range(1, 6):  # each save a run of its own
+        save_steps(tmp_path, [step], {1: 0.1, 2: 0.9, 3: 0.2})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert (checkpoints.steps(), checkpoints.best_step()) == ([2, 4, 5], 2)
+
+
+def test_step_zero_can_be_the_best(tmp_path: Path) -> None:
+    save_steps(tmp_path, [0, 1, 2, 3], {0: 0.9, 1: 0.1})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert (checkpoints.steps(), checkpoints.best_step()) == ([0, 2, 3], 0)
+
+
+def test_metrics_without_mean_iou_are_not_a_score(tmp_path: Path) -> None:
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, make_state(1), {}, {"loss": 9.0})
+        checkpoints.save(2, make_state(2), {}, {"mean_iou": None})
+        checkpoints.wait()
+        assert checkpoints.best_step() is None
+        assert checkpoints.read_metrics(1) == {"loss": 9.0}
+
+
+def test_keep_latest_is_at_least_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="keep_latest must be at least 1, not 0"):
+        Checkpoints(tmp_path, keep_latest=0)
+
+
+# Saving a step again, and going back.
+
+
+def test_saving_a_step_again(tmp_path: Path) -> None:
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.save(4, make_state(4), {"run": 1})
+        assert not checkpoints.save(4, make_state(4), {"run": 1})
+        assert checkpoints.save(4, make_state(4), {"run": 1}, {"mean_iou": 0.5})
+        assert checkpoints.best_step() == 4
+        # The same arrays without metrics, as at the end of a run, do not cost it its metrics.
+        assert not checkpoints.save(4, make_state(4), {"run": 1})
+        assert checkpoints.save(4, make_state(4), {"run": 2})
+        assert checkpoints.read_metrics(4) == {"mean_iou": 0.5}
+        assert checkpoints.read_metadata(4) == {"run": 2}
+        # Other arrays are another checkpoint.
+        assert checkpoints.save(4, make_state(99), {"run": 2})
+        assert checkpoints.best_step() is None
+        assert_same(checkpoints.restore(TEMPLATE)[1], make_state(99))
+        checkpoints.save(5, make_state(5), {})
+        checkpoints.wait()
+        assert checkpoints.steps() == [4, 5]
+    assert sorted(os.listdir(tmp_path)) == ["4", "5"]
+
+
+def test_later_checkpoints_of_a_course_that_was_left_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_steps(tmp_path, [10, 20, 30], {10: 0.2, 20: 0.3, 30: 0.9})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore(TEMPLATE, 20)[0] == 20
+        checkpoints.save(25, make_state(25), {})
+        checkpoints.wait()
+        assert checkpoints.steps() == [20, 25]
+        assert checkpoints.best_step() == 20
+    assert [record.getMessage() for record in caplog.records if record.name == "segnet_jax"] == [
+        f"{tmp_path}: saving step 25 removes the later checkpoints 30, which this run has left"
+    ]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_killed_replacement_is_settled(tmp_path: Path, replaced: bool) -> None:
+    save_steps(tmp_path, [5])
+    (tmp_path / "5").rename(tmp_path / "5.replaced")
+    if replaced:
+        save_steps(tmp_path / "new", [6])
+        (tmp_path / "new" / "6").rename(tmp_path / "5")
+        (tmp_path / "new").rmdir()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert_same(checkpoints.restore(TEMPLATE, 5)[1], make_state(6 if replaced else 5))
+    assert os.listdir(tmp_path) == ["5"]
+
+
+# What does not fit or is not there.
+
+
+def test_a_template_that_does_not_fit(tmp_path: Path) -> None:
+    save_steps(tmp_path, [1, 2])
+    other: dict[str, Any] = make_state(0, size=7)
+    other["step"] = np.array(0, np.int64)
+    other["opt_state"] = ({"nu": np.zeros(40, np.float32)}, ())
+    with Checkpoints(tmp_path) as checkpoints:
+        with pytest.raises(InputError) as caught:
+            checkpoints.restore(other)  # not damage: the one before would fit as little
+        message = str(caught.value)
+        assert "step 2 does not fit the model in 4 of its arrays" in message
+        assert "params/conv1_1/kernel: expected float32 [7, 3], found float32 [3000, 3]" in message
+        assert "step: expected int64 [], found int32 []" in message
+        assert "opt_state/0/nu: expected float32 [40], found none" in message
+        assert "opt_state/0/mu: expected none, found float32 [40]" in message
+        many = {str(index): np.zeros(1) for index in range(10)}
+        with pytest.raises(InputError, match="in 13 of its arrays .*; 9 more"):
+            checkpoints.restore(many, 1)
+        assert checkpoints.restore(TEMPLATE)[0] == 2
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    save_steps(tmp_path, [10, 20])
+    with Checkpoints(tmp_path) as checkpoints:
+        with pytest.raises(InputError, match="no checkpoint of step 15; the steps there are 10, 20"):
+            checkpoints.restore(TEMPLATE, 15)
+        with pytest.raises(InputError, match="no checkpoint of step 15"):
+            checkpoints.read_metadata(15)
+        with pytest.raises(InputError, match="no checkpoint has a mean_iou .*one of the steps 10, 20"):
+            checkpoints.restore(TEMPLATE, "best")
+        with pytest.raises(InputError, match='"newest" is none of "latest", "best" or a step'):
+            checkpoints.restore(TEMPLATE, "newest")
+
+
+def test_reading_makes_nothing(tmp_path: Path) -> None:
+    missing = tmp_path / "work" / "checkpoints"
+    assert not exists(missing)
+    with Checkpoints(missing, read_only=True) as checkpoints:
+        assert checkpoints.steps() == []
+        with pytest.raises(InputError, match="there is no checkpoint; train first"):
+            checkpoints.restore(TEMPLATE)
+        with pytest.raises(ValueError, match="opened for reading only"):
+            checkpoints.save(1, TEMPLATE, {})
+    assert not (tmp_path / "work").exists()
+
+
+def test_reading_leaves_the_save_of_another_process_alone(tmp_path: Path) -> None:
+    save_steps(tmp_path, [1])
+    (tmp_path / "2.orbax-checkpoint-tmp").mkdir()
+    (tmp_path / "1.replaced").mkdir()
+    with Checkpoints(tmp_path, read_only=True) as reader:
+        with Checkpoints(tmp_path / "other") as writer:  # what a training process does meanwhile
+            writer.save(3, make_state(3), {})
+        (tmp_path / "other" / "3").rename(tmp_path / "3")
+        assert reader.steps() == [1, 3]
+        assert reader.restore(TEMPLATE)[0] == 3
+    assert sorted(os.listdir(tmp_path)) == ["1", "1.replaced", "2.orbax-checkpoint-tmp", "3", "other"]
+
+
+def test_leftovers_of_a_killed_save_are_removed(tmp_path: Path) -> None:
+    save_steps(tmp_path, [1])
+    (tmp_path / "2.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps() == [1]
+        checkpoints.save(2, make_state(2), {})
+        checkpoints.wait()
+        assert checkpoints.restore(TEMPLATE)[0] == 2
+    assert sorted(os.listdir(tmp_path)) == ["1", "2"]
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file/checkpoints: cannot keep checkpoints there"):
+        Checkpoints(tmp_path / "file" / "checkpoints")
+
+
+# Logging.
+
+
+def test_only_orbax_is_quiet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="absl"):
+        save_steps(tmp_path, [1, 2, 3])
+        absl.logging.info("from elsewhere")
+    assert [record.getMessage() for record in caplog.records] == ["from elsewhere"]
+
+
+def test_orbax_can_read_the_arrays_without_this_module(tmp_path: Path) -> None:
+    import orbax.checkpoint as ocp
+
+    save_steps(tmp_path, [1])
+    with ocp.PyTreeCheckpointer() as reader:
+        tree = reader.restore(tmp_path / "1" / "state")
+    assert tree["params"]["conv1_1"]["kernel"].tobytes() == make_state(1)["params"]["conv1_1"]["kernel"].tobytes()
+    record = json.loads((tmp_path / "1" / "record" / "metadata").read_text())
+    assert record["leaves"]["step"]["shape"] == []

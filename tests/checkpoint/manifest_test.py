@@ -1,0 +1,229 @@
+"""Tests for segnet_jax/checkpoint/manifest.py."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segnet_jax.checkpoint.manifest import (
+    CheckpointScore,
+    DamagedError,
+    Leaves,
+    add_checksum,
+    as_array,
+    best_of,
+    check_arrays,
+    checkpoint_score,
+    find_differences,
+    find_steps,
+    finite_score,
+    flatten,
+    last_steps_of_stages,
+    make_manifest,
+    read_manifest,
+    verify,
+)
+
+LEAVES = {
+    ("params", "kernel"): np.array([[1.0, -2.0]], np.float32),
+    ("opt_state", "0", "count"): np.array(3, np.int32),
+}
+
+
+def test_leaves_carry_the_names_on_the_way_to_them() -> None:
+    tree = {"params": {"conv1_1": {"kernel": 1}}, "opt_state": ([2, 3], (), None), "empty": {}}
+    assert flatten(tree) == {
+        ("params", "conv1_1", "kernel"): 1,
+        ("opt_state", "0", "0"): 2,
+        ("opt_state", "0", "1"): 3,
+    }
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class _Clash:
+    """A node whose two children have the same name."""
+
+    def tree_flatten_with_keys(self) -> tuple[Any, None]:
+        key = jax.tree_util.DictKey("same")
+        return ((key, 1), (key, 2)), None
+
+    @classmethod
+    def tree_unflatten(cls, aux: None, children: Any) -> "_Clash":
+        return cls()
+
+
+@pytest.mark.parametrize("tree", [np.zeros(3), _Clash()], ids=["one leaf", "same name"])
+def test_leaves_without_a_name_of_their_own(tree: Any) -> None:
+    with pytest.raises(ValueError, match="has no name of its own"):
+        flatten(tree)
+
+
+def test_python_numbers_take_the_dtypes_of_jax() -> None:
+    for number in (3, 2.5, True):
+        array = as_array(number)
+        assert (array.dtype, array.shape) == (jnp.asarray(number).dtype, ())
+        assert array == number
+    # NumPy numbers keep theirs, although np.float64 is a Python float too.
+    for dtype in (np.float64, np.int64, np.float16):
+        assert as_array(dtype(2)).dtype == dtype
+
+
+def test_record_holds_dtype_shape_and_crc() -> None:
+    record = make_manifest(LEAVES, {"size": (3, np.int64(4))}, {"mean_iou": np.float64(0.5)})
+    assert record["metadata"] == {"size": [3, 4]}
+    assert record["metrics"] == {"mean_iou": 0.5}
+    assert record["leaves"] == {
+        "params/kernel": {
+            "dtype": "float32",
+            "shape": [1, 2],
+            "crc32": zlib.crc32(bytes.fromhex("0000803f000000c0")),
+        },
+        "opt_state/0/count": {"dtype": "int32", "shape": [], "crc32": zlib.crc32(b"\x03\0\0\0")},
+    }
+
+
+def test_record_does_not_depend_on_the_memory_layout() -> None:
+    array = np.arange(12, dtype=np.int16).reshape(3, 4)
+    records = [make_manifest({("a",): a}, {}, None) for a in (array, np.asfortranarray(array))]
+    assert records[0] == records[1]
+    assert records[0] != make_manifest({("a",): array.reshape(4, 3)}, {}, None)
+    assert records[0] != make_manifest({("a",): array.view(np.uint16)}, {}, None)
+
+
+def test_record_of_arrays_without_buffers_of_their_own() -> None:
+    for array in (np.zeros((0, 3), np.float32), np.array([1.5, 2.5], jnp.bfloat16), np.arange(9)[::2]):
+        record = make_manifest({("a",): array}, {}, None)
+        assert record["leaves"]["a"]["crc32"] == zlib.crc32(array.tobytes())
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 7))
+def test_any_flipped_bit_breaks_the_seal(position: int, bit: int) -> None:
+    record = make_manifest(LEAVES, {"name": "ü", "rate": 0.1}, None)
+    data = bytearray(json.dumps(add_checksum(record)).encode())
+    assert verify(data.decode()) == record
+    data[position % len(data)] ^= 1 << bit
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return  # read_record finds it
+    try:
+        same = json.loads(text) == add_checksum(record)
+    except ValueError:
+        same = False
+    if not same:  # e.g. a capital letter in an escape sequence says the same
+        with pytest.raises(DamagedError):
+            verify(text)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"crc32": 1}', '{"format": 1}', "\ud800"])
+def test_what_is_not_a_record(text: str) -> None:
+    with pytest.raises(DamagedError, match="record"):
+        verify(text)
+
+
+def test_a_record_of_another_format_is_not_read() -> None:
+    record = make_manifest(LEAVES, {}, None) | {"format": 2}
+    with pytest.raises(DamagedError):
+        verify(json.dumps(add_checksum(record)))
+
+
+def test_read_record(tmp_path: Path) -> None:
+    record = make_manifest(LEAVES, {"a": 1}, None)
+    with pytest.raises(DamagedError, match="commit marker commit_success.txt is missing"):
+        read_manifest(tmp_path)
+    (tmp_path / "commit_success.txt").write_text("")
+    with pytest.raises(DamagedError, match="record is missing or not readable"):
+        read_manifest(tmp_path)
+    (tmp_path / "record").mkdir()
+    (tmp_path / "record" / "metadata").write_bytes(b"\xff")
+    with pytest.raises(DamagedError, match="record is missing or not readable"):
+        read_manifest(tmp_path)
+    (tmp_path / "record" / "metadata").write_text(json.dumps(add_checksum(record)))
+    assert read_manifest(tmp_path) == record
+
+
+def test_find_steps(tmp_path: Path) -> None:
+    for name in ("0", "10", "9", "07", "-1", "3.orbax-checkpoint-tmp", "4.replaced", "x", "1e3"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "11").write_text("a file")
+    assert find_steps(tmp_path) == [0, 9, 10]
+    assert find_steps(tmp_path / "missing") == []
+
+
+def test_check_arrays() -> None:
+    record = make_manifest(LEAVES, {}, None)
+    check_arrays(record, {path: leaf.copy() for path, leaf in LEAVES.items()})
+    negated = -LEAVES["params", "kernel"]
+    for wrong in (negated, LEAVES["params", "kernel"].astype(np.float64), LEAVES["params", "kernel"].T):
+        with pytest.raises(DamagedError, match="params/kernel does not match its checksum"):
+            check_arrays(record, LEAVES | {("params", "kernel"): wrong})
+
+
+def test_find_differences() -> None:
+    record = make_manifest(LEAVES, {}, None)
+    fits: Leaves = {
+        ("params", "kernel"): jax.ShapeDtypeStruct((1, 2), jnp.float32),
+        ("opt_state", "0", "count"): 0,
+    }
+    assert find_differences(record, fits) == []
+    other: Leaves = {
+        ("params", "kernel"): jnp.zeros((1, 3), jnp.bfloat16),
+        ("params", "bias"): np.zeros(2),
+    }
+    assert find_differences(record, other) == [
+        "opt_state/0/count: expected none, found int32 []",
+        "params/bias: expected float64 [2], found none",
+        "params/kernel: expected bfloat16 [1, 3], found float32 [1, 2]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        (None, None),
+        ({}, None),
+        ({"loss": 1.0}, None),
+        ({"mean_iou": None}, None),
+        ({"mean_iou": float("nan")}, None),
+        ({"mean_iou": float("inf")}, None),
+        ({"mean_iou": 0.0, "loss": 2.0}, 0.0),
+        ({"mean_iou": 0.25}, 0.25),
+    ],
+)
+def test_score(metrics: dict[str, float | None] | None, expected: float | None) -> None:
+    assert finite_score(metrics) == expected
+
+
+def test_best_of() -> None:
+    def best(scores: dict[int, float | None]) -> int | None:
+        return best_of({step: CheckpointScore(0, score) for step, score in scores.items()})
+
+    assert best({}) is None
+    assert best({3: None}) is None
+    assert best({0: 0.5, 1: 0.2, 2: None}) == 0
+    assert best({9: 0.5, 10: 0.5, 2: 0.5}) == 10
+
+
+def test_the_best_is_of_the_last_stage_that_has_a_score() -> None:
+    standings = {
+        2: CheckpointScore(0, 0.9),
+        4: CheckpointScore(1, 0.4),
+        6: CheckpointScore(1, 0.3),
+        8: CheckpointScore(2, None),
+    }
+    assert best_of(standings) == 4
+    assert last_steps_of_stages(standings) == {2, 6, 8}
+
+
+def test_standing() -> None:
+    record = make_manifest({}, {"stage": 3}, {"mean_iou": 0.25})
+    assert checkpoint_score(record) == (3, 0.25)
+    assert checkpoint_score(make_manifest({}, {}, None)) == (0, None)

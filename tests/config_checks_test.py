@@ -1,0 +1,76 @@
+"""Tests for segnet_jax/config_checks.py."""
+
+import pytest
+
+from segnet_jax.config import default_config
+from segnet_jax.config_checks import check_batch_size, check_values
+from segnet_jax.errors import InputError
+
+
+def config_with(**values):
+    config = default_config()
+    config.update_from_flattened_dict({key.replace("__", "."): value for key, value in values.items()})
+    return config
+
+
+def test_the_defaults_make_sense():
+    check_values(default_config())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("seed", -1, "seed=-1 must be at least 0"),
+        ("eval.batch_size", 0, "eval.batch_size=0 must be at least 1"),
+        ("eval.pictures", -1, "eval.pictures=-1"),
+        ("crf.bilateral_color_std", 0.0, "crf.bilateral_color_std=0.0 must be at least 0.01"),
+        ("crf.position_weight", -1.0, "crf.position_weight=-1.0"),
+        ("crf.iterations", 0, "crf.iterations=0 must be at least 1"),
+        ("eval.samples", -1, "eval.samples=-1 must be at least 0"),
+        ("data.num_threads", -1, "data.num_threads=-1"),
+        ("optimizer.learning_rate", -1.0, "optimizer.learning_rate=-1.0"),
+        ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate=nan"),
+        ("optimizer.momentum", 1.0, "optimizer.momentum=1.0 must be at least 0 and below 1"),
+        ("model.batch_norm_momentum", 1.5, "model.batch_norm_momentum=1.5"),
+        ("data.val_fraction", 1.5, "data.val_fraction=1.5 must be at least 0 and at most 1"),
+        ("loss.normalization", "foo", "loss.normalization='foo' is not known; choose pixels or weights"),
+        ("eval.batch_norm", "foo", "eval.batch_norm='foo'"),
+        ("eval.checkpoint", "newest", "eval.checkpoint='newest' must be best, latest or a step"),
+        ("data.depth_max", 0, "data.depth_max=0 must be at least 1 and at most 65535"),
+        ("data.image_size", (5,), "data.image_size=.* must be .height, width."),
+        ("augment.hue", 0.9, "augment.hue=0.9"),
+        ("pretrained.weights", "resnet", "pretrained.weights='resnet'"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_by_its_key(key, value, message):
+    with pytest.raises(InputError, match=message):
+        check_values(config_with(**{key.replace(".", "__"): value}))
+
+
+@pytest.mark.parametrize("fields", [{"model__name": "segnet_basic"}, {"model__width_multiplier": 0.5}])
+def test_vgg16_for_another_network_is_refused_before_it_is_fetched(fields):
+    for name in ("segnet", "fcn8s", "deconvnet"):
+        check_values(config_with(pretrained__weights="vgg16", model__name=name))
+    with pytest.raises(InputError, match="fits only model.name=segnet, fcn32s.* or deconvnet, at"):
+        check_values(config_with(pretrained__weights="vgg16", **fields))
+
+
+def test_vgg16_for_images_with_depth_is_refused_before_it_is_fetched():
+    check_values(config_with(data__depth=True))
+    with pytest.raises(
+        InputError, match=r"vgg16 takes .* three channels.*weights=none with --config\.preprocessing=lcn"
+    ):
+        check_values(config_with(pretrained__weights="vgg16", data__depth=True))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "parts", "devices", "fitting"),
+    [(12, 1, 8, "8 or 16"), (4, 1, 8, "take 8,"), (12, 2, 4, "8 or 16"), (7, 7, 1, None), (16, 2, 8, None)],
+)
+def test_a_batch_must_divide_by_devices_and_parts(batch_size, parts, devices, fitting):
+    config = config_with(train__batch_size=batch_size, train__accumulation_steps=parts)
+    if fitting is None:
+        check_batch_size(config, devices)
+    else:
+        with pytest.raises(InputError, match=fitting):
+            check_batch_size(config, devices)

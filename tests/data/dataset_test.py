@@ -1,0 +1,49 @@
+"""Tests for segnet_jax/data/dataset.py."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from segnet_jax.data.class_weights import label_statistics
+from segnet_jax.data.dataset import Subset
+from segnet_jax.data.from_config import create_dataset
+
+
+@pytest.fixture
+def scenes():
+    return create_dataset("synthetic", "train", scene_size=(24, 32), train_scenes=5)
+
+
+def test_the_first_examples_are_those_of_the_whole(scenes):
+    subset = pickle.loads(pickle.dumps(Subset(scenes, 3)))
+    assert (len(subset), subset.name, subset.split) == (3, "synthetic", "train")
+    for index in range(3):
+        assert subset[index]["name"] == scenes[index]["name"]
+        np.testing.assert_array_equal(subset[index]["image"], scenes[index]["image"])
+        np.testing.assert_array_equal(subset.label(index), scenes[index]["label"])
+        assert subset.shape(index) == (24, 32)
+
+
+@pytest.mark.parametrize("index", [3, -1])
+@pytest.mark.parametrize("get", [Subset.__getitem__, Subset.label, Subset.shape])
+def test_there_are_no_others(scenes, get, index):
+    with pytest.raises(IndexError):
+        get(Subset(scenes, 3), index)
+
+
+def test_more_than_there_are(scenes):
+    assert len(Subset(scenes, 9)) == 5
+
+
+def test_class_weights_count_only_these(scenes):
+    counted = label_statistics(Subset(scenes, 2)).pixels
+    expected = sum(np.bincount(scenes[index]["label"].ravel(), minlength=256) for index in range(2))
+    np.testing.assert_array_equal(counted, [*expected[:10], expected[255]])
+    assert counted.sum() == 2 * 24 * 32
+
+
+def test_files_are_told_from_others_by_the_whole(scenes):
+    assert not hasattr(Subset(scenes, 2), "fingerprint")
+    scenes.fingerprint = lambda: "abc"
+    assert Subset(scenes, 2).fingerprint() == "abc"

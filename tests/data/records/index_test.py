@@ -1,0 +1,110 @@
+"""Tests for segnet_jax/data/records/index.py."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from etils import epath
+
+from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.datasets.camvid import CAMVID11
+from segnet_jax.data.records.index import RecordIndex, RecordSplit, Shard, read_index
+from segnet_jax.errors import InputError
+
+SHARDS = (
+    Shard("train-00000-of-00002.array_record", 3, 70_000, "ab" * 32, ((2, 4, 6), (1, 5, 6))),
+    Shard("train-00001-of-00002.array_record", 2, 65_536, "cd" * 32, ((2, 5, 6),)),
+)
+SOURCE = {"data.name": "folder", "data.val_fraction": 0.1, "data.scene_size": [90, 120]}
+TRAIN = RecordSplit(5, 3, "f" * 8, SOURCE, SHARDS)
+VAL = RecordSplit(2, 64, "", {}, (Shard("val-00000-of-00001.array_record", 2, 9, "ef" * 32, ((2, 4, 6),)),))
+INDEX = RecordIndex("street", CAMVID11, (3, 1), "zstd", {"train": TRAIN, "val": VAL})
+
+
+def message(values):
+    text = values if isinstance(values, str) else json.dumps(values)
+    with pytest.raises(InputError) as error:
+        RecordIndex.from_json(text, "F/index.json")
+    return str(error.value)
+
+
+def test_an_index_survives_its_file():
+    assert RecordIndex.from_json(INDEX.to_json(), "") == INDEX
+    table = ClassTable.from_config("own", [{"name": "a b", "id": 7}, {"name": "void", "id": 1, "ignored": True}])
+    other = replace(INDEX, class_table=table)
+    assert RecordIndex.from_json(other.to_json(), "").class_table == table
+
+
+def test_the_file_is_for_reading():
+    lines = INDEX.to_json().splitlines()
+    assert lines[1:3] == ['  "format": "segnet_jax records",', '  "version": 1,']
+    # Arrays of numbers take a line each.
+    assert [line.strip() for line in lines if "[2, 4, 6]" in line] == ["[2, 4, 6],", "[2, 4, 6]"]
+    assert not [line for line in lines if line.strip().rstrip(",").isdecimal()]
+
+
+def test_the_order_of_the_splits_does_not_matter():
+    turned = replace(INDEX, splits={"val": VAL, "train": TRAIN})
+    assert turned.to_json() == INDEX.to_json()
+    assert list(RecordIndex.from_json(turned.to_json(), "").splits) == ["train", "val"]
+
+
+def test_shards_of_a_split():
+    assert (TRAIN.num_shards, TRAIN.bytes, TRAIN.is_finished) == (2, 135_536, True)
+    assert [list(TRAIN.range_of(number)) for number in range(2)] == [[0, 1, 2], [3, 4]]
+    assert TRAIN.file_of("train", 1) == SHARDS[1].file
+    part = INDEX.with_shards("train", SHARDS[1:])
+    assert not part.splits["train"].is_finished
+    assert list(part.finished().splits) == ["val"]
+    assert part.with_shards("train", SHARDS[::-1]) == INDEX
+    assert part.splits["train"].digest != TRAIN.digest != replace(TRAIN, shards=SHARDS[::-1]).digest
+
+
+def test_an_index_of_another_version_is_refused():
+    values = json.loads(INDEX.to_json())
+    text = message({"format": values["format"], "version": 2, "whatever": 1})
+    assert text.startswith("F/index.json is of version 2 and this program reads version 1; prepare the records anew")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda v: v.pop("class_table"), "'class_table' is missing"),
+        (lambda v: v.update(format="other"), "its format is 'other'"),
+        (lambda v: v["splits"]["train"].pop("fingerprint"), "'fingerprint' is missing"),
+        (lambda v: v["splits"]["train"].update(examples=6), "the shards of train do not make up its 6 examples"),
+        (lambda v: v["splits"]["train"].update(examples_per_shard=0), "train has no examples"),
+        (lambda v: v["splits"]["val"]["shards"][0].update(file="train-00000-of-00001.array_record"), "shards of val"),
+        (lambda v: v["splits"]["val"]["shards"][0].update(file="../x"), "contradicts itself"),
+        (lambda v: v["splits"]["val"]["shards"][0].update(shapes=[[1, 4, 6]]), "contradicts itself"),
+        (lambda v: v["splits"]["val"]["shards"][0].update(shapes=[[2, 4]]), "not enough values"),
+        (lambda v: v.update(splits=[1]), "items"),
+        (lambda v: v["class_table"].update(classes=[]), "0 classes"),
+        (lambda v: v.update(modalities=3), "not iterable"),
+    ],
+)
+def test_damage_is_told_in_a_sentence(change, reason):
+    values = json.loads(INDEX.to_json())
+    change(values)
+    text = message(values)
+    assert text.startswith("F/index.json is no index of records or damaged (")
+    assert reason in text
+    assert text.endswith("copy it again, or delete the folder and prepare the records anew.")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", INDEX.to_json()[:-20]])
+def test_other_files_are_no_index(text):
+    assert message(text).startswith("F/index.json is no index of records or damaged (")
+
+
+def test_a_folder_without_an_index(tmp_path):
+    folder = epath.Path(tmp_path)
+    for path in (folder, folder / "nowhere"):
+        with pytest.raises(InputError, match=r"holds no records, as it has no index\.json; correct the path, or prep"):
+            read_index(path)
+    part = replace(INDEX, splits={"train": replace(TRAIN, shards=SHARDS[:1]), "val": replace(VAL, shards=())})
+    (tmp_path / "unfinished.json").write_text(part.to_json())
+    with pytest.raises(InputError, match=r"half-finished preparation \(shards: 1 of 2 of train, 0 of 1 of val\); run"):
+        read_index(folder)
+    (tmp_path / "index.json").write_text(INDEX.to_json())
+    assert read_index(folder) == INDEX

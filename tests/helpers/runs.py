@@ -1,0 +1,27 @@
+"""Compares and stops runs."""
+
+import jax
+import numpy as np
+
+from segnet_jax.data.from_config import build_train_batches
+from segnet_jax.training import from_config as experiment
+
+
+def assert_identical(first, second):
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(first), jax.tree.leaves(second), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), path
+
+
+def stop_at(monkeypatch, step, act):
+    """Calls `act` when the run asks for the batch of `step`."""
+    original = build_train_batches
+
+    def batches(config, dataset, devices, first_step):
+        number = first_step
+        for batch in original(config, dataset, devices, first_step):
+            number += 1
+            if number == step:
+                act()
+            yield batch
+
+    monkeypatch.setattr(experiment, "train_batches_of", batches)

@@ -1,0 +1,89 @@
+"""Tests for segnet_jax/models/modules.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from segnet_jax.models.modules import BatchNorm
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).normal(2.0, 3.0, size=shape).astype(np.float32)
+
+
+def variables(channels):
+    return {
+        "params": {"scale": draw(channels, seed=1), "bias": draw(channels, seed=2)},
+        "batch_stats": {"mean": draw(channels, seed=3), "var": np.square(draw(channels, seed=4))},
+    }
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_training_normalises_by_the_batch(relu):
+    x, given = draw(3, 5, 4, 6), variables(6)
+    y, updates = BatchNorm(False, momentum=0.75, relu=relu).apply(given, x, mutable=["batch_stats"])
+    x = x.astype(np.float64)
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    expected = (x - mean) / np.sqrt(var + 1e-5) * given["params"]["scale"] + given["params"]["bias"]
+    np.testing.assert_allclose(y, np.maximum(expected, 0) if relu else expected, rtol=1e-4, atol=1e-4)
+    averages = updates["batch_stats"]
+    np.testing.assert_allclose(averages["mean"], 0.75 * given["batch_stats"]["mean"] + 0.25 * mean, rtol=1e-5)
+    np.testing.assert_allclose(averages["var"], 0.75 * given["batch_stats"]["var"] + 0.25 * var, rtol=1e-5)
+
+
+def test_evaluation_normalises_by_the_running_averages():
+    x, given = draw(2, 3, 3, 4), variables(4)
+    y, updates = BatchNorm(True).apply(given, x, mutable=["batch_stats"])
+    averages, params = given["batch_stats"], given["params"]
+    expected = (x - averages["mean"]) / np.sqrt(averages["var"] + 1e-5) * params["scale"] + params["bias"]
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(updates["batch_stats"]["mean"], averages["mean"])
+
+
+def test_variables_and_gradients_are_those_of_flax():
+    x, given, weight = draw(3, 4, 5, 6), variables(6), draw(3, 4, 5, 6, seed=5)
+
+    def loss(module, params, x):
+        y, updates = module.apply({**given, "params": params}, x, mutable=["batch_stats"])
+        return jnp.sum(y * weight), updates
+
+    results = [
+        jax.jit(jax.value_and_grad(lambda params, x, m=module: loss(m, params, x), argnums=(0, 1), has_aux=True))(
+            given["params"], x
+        )
+        for module in (BatchNorm(False), nn.BatchNorm(False, momentum=0.9))
+    ]
+    assert jax.tree.structure(results[0]) == jax.tree.structure(results[1])
+    for actual, expected in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * max(1, np.abs(expected).max()))
+    initial = [m.init(jax.random.key(0), x) for m in (BatchNorm(False), nn.BatchNorm(False))]
+    jax.tree.map(np.testing.assert_array_equal, *initial)
+
+
+def test_statistics_over_devices_are_those_of_the_whole_batch():
+    x, given = draw(8, 3, 4, 5), variables(5)
+
+    def apply(x):
+        return BatchNorm(False, axis_name="batch").apply(given, x, mutable=["batch_stats"])
+
+    y, updates = jax.pmap(apply, axis_name="batch")(x.reshape(4, 2, 3, 4, 5))
+    expected, expected_updates = BatchNorm(False).apply(given, x, mutable=["batch_stats"])
+    np.testing.assert_allclose(y.reshape(x.shape), expected, rtol=1e-4, atol=1e-5)
+    for device in range(4):
+        np.testing.assert_allclose(
+            updates["batch_stats"]["var"][device], expected_updates["batch_stats"]["var"], rtol=1e-5
+        )
+
+
+def test_bfloat16_activations_have_float32_statistics():
+    # In bfloat16, 1000 + noise of 1 would have no variance left to speak of.
+    x = jnp.asarray(1000 + draw(4, 8, 8, 2), jnp.bfloat16)
+    y, updates = BatchNorm(False, dtype=jnp.bfloat16).apply(
+        BatchNorm(False).init(jax.random.key(0), x), x, mutable=["batch_stats"]
+    )
+    assert y.dtype == jnp.bfloat16
+    assert updates["batch_stats"]["mean"].dtype == jnp.float32
+    exact = np.asarray(x, np.float64)
+    np.testing.assert_allclose(updates["batch_stats"]["mean"], 0.1 * exact.mean((0, 1, 2)), rtol=1e-5)

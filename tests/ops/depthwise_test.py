@@ -1,0 +1,137 @@
+"""Tests for segnet_jax/ops/depthwise.py."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segnet_jax.models.modules import DepthwiseConv
+from segnet_jax.ops import depthwise
+from segnet_jax.ops.depthwise import depthwise_conv
+
+# Images [N, H, W, C] and the kernel's side: also images smaller than the kernel.
+_SIZES = pytest.mark.parametrize(
+    ("shape", "size"), [((2, 9, 11, 3), 7), ((1, 1, 1, 2), 7), ((2, 3, 8, 1), 5), ((1, 6, 5, 4), 1)]
+)
+
+
+def random(*shape, seed=0, dtype=jnp.float32):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def operands(shape, size, dtype=jnp.float32):
+    """Images, a kernel and the gradient of the output."""
+    return (
+        random(*shape, dtype=dtype),
+        random(size, size, 1, shape[-1], seed=1, dtype=dtype),
+        random(*shape, seed=2, dtype=dtype),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def output_and_gradients(conv, x, kernel, gradient):
+    output, vjp = jax.vjp(conv, x, kernel)
+    return output, *vjp(gradient)
+
+
+def reference(x, kernel, gradient):
+    """Straight from the definition, one pixel and one kernel value at a time."""
+    x, kernel, gradient = (np.asarray(array, np.float64) for array in (x, kernel, gradient))
+    output, by_x, by_kernel = np.zeros(x.shape), np.zeros(x.shape), np.zeros(kernel.shape)
+    half, (height, width) = kernel.shape[0] // 2, x.shape[1:3]
+    for i, j, a, b in np.ndindex(height, width, *kernel.shape[:2]):
+        row, column = i + a - half, j + b - half
+        if 0 <= row < height and 0 <= column < width:
+            output[:, i, j] += x[:, row, column] * kernel[a, b, 0]
+            by_x[:, row, column] += gradient[:, i, j] * kernel[a, b, 0]
+            by_kernel[a, b, 0] += (x[:, row, column] * gradient[:, i, j]).sum(0)
+    return output, by_x, by_kernel
+
+
+@_SIZES
+@pytest.mark.parametrize("conv", [depthwise_conv, depthwise._shifted, depthwise._grouped])
+def test_both_ways_equal_the_definition(conv, shape, size):
+    args = operands(shape, size)
+    for actual, expected in zip(output_and_gradients(conv, *args), reference(*args), strict=True):
+        assert actual.shape == expected.shape
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_both_ways_equal_pytorch():
+    torch = pytest.importorskip("torch")
+    x, kernel, gradient = operands((2, 9, 11, 3), 7)
+    inputs = [
+        torch.tensor(np.transpose(array, axes), requires_grad=True)
+        for array, axes in ((x, (0, 3, 1, 2)), (kernel, (3, 2, 0, 1)))
+    ]
+    output = torch.nn.functional.conv2d(*inputs, padding=3, groups=3)
+    output.backward(torch.tensor(np.transpose(gradient, (0, 3, 1, 2))))
+    expected = (
+        output.detach().numpy().transpose(0, 2, 3, 1),
+        inputs[0].grad.numpy().transpose(0, 2, 3, 1),
+        inputs[1].grad.numpy().transpose(2, 3, 1, 0),
+    )
+    for conv in (depthwise._shifted, depthwise._grouped):
+        for actual, want in zip(output_and_gradients(conv, x, kernel, gradient), expected, strict=True):
+            np.testing.assert_allclose(actual, want, rtol=1e-4, atol=1e-4)
+
+
+def test_second_derivatives_agree():
+    x, kernel, direction = operands((1, 6, 7, 2), 3)
+
+    def slope(conv, x, kernel):
+        gradient = jax.grad(lambda kernel: jnp.sum(conv(x, kernel) ** 2))(kernel)
+        return jnp.sum(gradient * direction[0, :3, :3, None])
+
+    actual, expected = (
+        jax.jit(jax.grad(functools.partial(slope, conv), argnums=(0, 1)))(x, kernel)
+        for conv in (depthwise._shifted, depthwise._grouped)
+    )
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3), actual, expected)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_sums_in_float32(dtype):
+    args = operands((2, 30, 31, 3), 7, dtype)
+    results = output_and_gradients(depthwise._shifted, *args)
+    for actual, expected in zip(results, reference(*args), strict=True):
+        assert actual.dtype == dtype
+        # One rounding at the end.
+        np.testing.assert_allclose(np.asarray(actual, np.float32), expected, rtol=0.01, atol=1e-3)
+
+
+@pytest.mark.parametrize(("platform", "number"), [("cpu", 0), ("cuda", 1), ("tpu", 1)])
+def test_only_cpus_avoid_the_grouped_convolution(platform, number):
+    x, kernel, _ = operands((1, 8, 8, 4), 7)
+    program = jax.jit(depthwise_conv).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+    assert program.count("stablehlo.convolution") == number
+    assert ("feature_group_count = 4" in program) == (number == 1)
+
+
+def test_the_gradient_keeps_few_images():
+    shape, size = (1, 60, 80, 16), 7
+    step = jax.jit(functools.partial(output_and_gradients, depthwise._shifted))
+    memory = step.lower(*operands(shape, size)).compile().memory_analysis().temp_size_in_bytes
+    # The image and the gradient with borders, and some rows; not the 49 shifted images.
+    assert memory < 5 * 4 * np.prod(shape)
+
+
+@pytest.mark.parametrize("kernel_shape", [(6, 6, 1, 3), (7, 5, 1, 3), (7, 7, 3, 3), (7, 7, 1, 4)])
+def test_a_kernel_of_another_shape_is_refused(kernel_shape):
+    with pytest.raises(ValueError, match="depthwise_conv takes a kernel"):
+        depthwise_conv(jnp.zeros((1, 8, 8, 3)), jnp.zeros(kernel_shape))
+
+
+def test_the_layer():
+    x = random(1, 9, 9, 400)
+    layer = DepthwiseConv(7, dtype=jnp.bfloat16)
+    output, variables = layer.init_with_output(jax.random.key(0), x)
+    assert output.dtype == jnp.bfloat16
+    (kernel,) = jax.tree.leaves(variables)
+    assert jax.tree.map(jnp.shape, variables) == {"params": {"kernel": (7, 7, 1, 400)}}
+    # He et al.: a normal distribution of variance 2 / fan-in, the fan-in being what one output is summed from.
+    assert float(kernel.var() * 49 / 2) == pytest.approx(1, abs=5 * np.sqrt(2 / kernel.size))
+    expected, _, _ = reference(x, kernel, x)
+    np.testing.assert_allclose(np.asarray(output, np.float32), expected, rtol=0.05, atol=0.05)

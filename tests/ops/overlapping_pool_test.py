@@ -1,0 +1,62 @@
+"""Tests for segnet_jax/ops/overlapping_pool.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from segnet_jax.ops.overlapping_pool import overlapping_max_pool
+
+CASES = pytest.mark.parametrize(
+    ("size", "window", "stride", "borders"),
+    [
+        ((9, 8), 3, 2, ((1, 1), (1, 2))),
+        ((9, 8), 3, 1, ((1, 1), (1, 1))),
+        ((10, 11), 3, 2, ((0, 0), (0, 0))),
+        ((10, 11), 4, 3, ((1, 0), (2, 1))),
+        ((7, 7), 2, 3, ((0, 0), (0, 0))),
+        ((1, 1), 3, 2, ((1, 1), (1, 1))),
+    ],
+)
+
+
+@CASES
+def test_values_and_gradients_are_xlas(size, window, stride, borders):
+    keys = jax.random.split(jax.random.key(0), 2)
+    # Few values, so that many are equal.
+    x = jnp.round(2 * jax.random.normal(keys[0], (2, *size, 3)))
+
+    def plain(x):
+        return nn.max_pool(x, (window, window), strides=(stride, stride), padding=borders)
+
+    expected, expected_gradient = jax.vjp(plain, x)
+    y, gradient = jax.vjp(lambda x: overlapping_max_pool(x, window, stride, borders), x)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(overlapping_max_pool(x, window, stride, borders), expected)
+    weights = jax.random.normal(keys[1], y.shape)
+    np.testing.assert_allclose(gradient(weights)[0], expected_gradient(weights)[0], rtol=1e-6, atol=1e-6)
+
+
+def test_by_hand():
+    x = jnp.array([[5.0, 1, 5], [0, 5, 0], [2, 0, 3]])[None, :, :, None]
+    y, gradient = jax.vjp(lambda x: overlapping_max_pool(x, 2, 1, ((0, 0), (0, 0))), x)
+    np.testing.assert_array_equal(y[0, :, :, 0], [[5, 5], [5, 5]])
+    (found,) = gradient(jnp.array([[1.0, 10], [100, 1000]])[None, :, :, None])
+    np.testing.assert_array_equal(found[0, :, :, 0], [[1, 0, 10], [0, 1100, 0], [0, 0, 0]])
+
+
+def test_a_nan_wins_and_is_what_the_gradient_goes_to():
+    x = jnp.array([[3.0, jnp.nan], [4.0, 5.0]])[None, :, :, None]
+    y, gradient = jax.vjp(lambda x: overlapping_max_pool(x, 2, 1, ((0, 0), (0, 0))), x)
+    assert np.isnan(y).all()
+    np.testing.assert_array_equal(gradient(jnp.ones_like(y))[0][0, :, :, 0], [[0, 1], [0, 0]])
+
+
+def test_the_program_for_cpus_scatters_nothing():
+    def loss(x):
+        return overlapping_max_pool(x, 3, 2, ((1, 1), (1, 1))).sum()
+
+    program = jax.jit(jax.grad(loss)).lower(jnp.zeros((1, 8, 8, 4))).compile().as_text()
+    assert "select-and-scatter" not in program
+    assert " scatter(" not in program

@@ -1,0 +1,233 @@
+"""Tests for segnet_jax/ops/upsampling.py."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import jaxprs_in_params
+
+from segnet_jax.models.modules import ConvTranspose, bilinear_init
+from segnet_jax.ops.upsampling import bilinear_conv_transpose, bilinear_kernel, bilinear_resize, conv_transpose
+
+# Input (H, W), kernel, stride, padding, output (H', W'): FCN-Basic's doubling, its odd crop, FCN's strides and crops,
+# fc6-deconv, kernels that the stride does not divide or exceeds, crops of whole strides, and beyond what is reached.
+_GEOMETRIES = [
+    ((3, 4), 8, 2, 3, (6, 8)),
+    ((3, 4), 8, 2, 3, (5, 7)),
+    ((3, 2), 4, 2, 0, (8, 6)),
+    ((2, 3), 4, 2, 1, (3, 6)),
+    ((2, 3), 16, 8, 4, (13, 20)),
+    ((4, 5), 16, 8, 31, (6, 15)),
+    ((2, 1), 7, 1, 0, (8, 7)),
+    ((4, 5), 3, 1, 1, (4, 5)),
+    ((3, 5), 5, 3, 2, (9, 11)),
+    ((3, 4), 2, 3, 0, (8, 11)),
+    ((2, 2), 3, 2, 1, (9, 12)),
+    ((1, 1), 4, 2, 1, (1, 1)),
+]
+_GEOMETRY = pytest.mark.parametrize(("size", "kernel_size", "stride", "padding", "output_size"), _GEOMETRIES)
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def operands(size, kernel_size, output_size):
+    """Images, a kernel and the gradient of the output."""
+    return random(2, *size, 3), random(kernel_size, kernel_size, 3, 2, seed=1), random(2, *output_size, 2, seed=2)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def output_and_gradients(x, kernel, gradient, stride, output_size, padding):
+    output, vjp = jax.vjp(lambda x, kernel: conv_transpose(x, kernel, stride, output_size, padding), x, kernel)
+    return output, *vjp(gradient)
+
+
+def reference(x, kernel, gradient, stride, output_size, padding):
+    """Straight from the definition, one input pixel and one kernel value at a time."""
+    x, kernel, gradient = (np.asarray(array, np.float64) for array in (x, kernel, gradient))
+    output, by_x, by_kernel = np.zeros(gradient.shape), np.zeros(x.shape), np.zeros(kernel.shape)
+    for row, column, a, b in np.ndindex(*x.shape[1:3], *kernel.shape[:2]):
+        i, j = stride * row + a - padding, stride * column + b - padding
+        if 0 <= i < output_size[0] and 0 <= j < output_size[1]:
+            output[:, i, j] += x[:, row, column] @ kernel[a, b]
+            by_x[:, row, column] += gradient[:, i, j] @ kernel[a, b].T
+            by_kernel[a, b] += x[:, row, column].T @ gradient[:, i, j]
+    return output, by_x, by_kernel
+
+
+@_GEOMETRY
+def test_transposed_convolution_equals_its_definition(size, kernel_size, stride, padding, output_size):
+    args = (*operands(size, kernel_size, output_size), stride, output_size, padding)
+    for actual, expected in zip(output_and_gradients(*args), reference(*args), strict=True):
+        assert actual.shape == expected.shape
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+@_GEOMETRY
+def test_transposed_convolution_equals_pytorchs(size, kernel_size, stride, padding, output_size):
+    torch = pytest.importorskip("torch")
+    x, kernel, gradient = operands(size, kernel_size, output_size)
+    inputs = [
+        torch.tensor(np.transpose(a, axes), requires_grad=True)
+        for a, axes in ((x, (0, 3, 1, 2)), (kernel, (2, 3, 0, 1)))
+    ]
+    full = torch.nn.functional.conv_transpose2d(*inputs, stride=stride)
+    kept = full[:, :, padding : padding + output_size[0], padding : padding + output_size[1]]
+    # Beyond what the kernels reach there is nothing to compare.
+    rows, columns = kept.shape[2:]
+    gradient[:, rows:] = gradient[:, :, columns:] = 0
+    kept.backward(torch.tensor(np.moveaxis(gradient[:, :rows, :columns], -1, 1)))
+    output, by_x, by_kernel = output_and_gradients(x, kernel, gradient, stride, output_size, padding)
+    np.testing.assert_allclose(output[:, :rows, :columns], np.moveaxis(kept.detach().numpy(), 1, -1), atol=1e-4)
+    assert not output[:, rows:].any()
+    assert not output[:, :, columns:].any()
+    np.testing.assert_allclose(by_x, np.moveaxis(inputs[0].grad.numpy(), 1, -1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(by_kernel, inputs[1].grad.numpy().transpose(2, 3, 0, 1), rtol=1e-4, atol=1e-4)
+
+
+def convolutions(jaxpr):
+    """The parameters of all convolutions in a program."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            yield equation.params
+        for inner in jaxprs_in_params(equation.params):
+            yield from convolutions(inner)
+
+
+def test_no_convolution_dilates_or_strides():
+    x, kernel, gradient = operands((4, 5), 8, (8, 10))
+    program = jax.make_jaxpr(output_and_gradients, static_argnums=(3, 4, 5))(x, kernel, gradient, 2, (8, 10), 3)
+    found = list(convolutions(program.jaxpr))
+    # Three of any platform, two on CPUs, where matrix products give the gradient of the kernel.
+    assert len(found) == 5
+    for params in found:
+        for key in ("lhs_dilation", "rhs_dilation", "window_strides"):
+            assert params[key] == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("kernel_shape", "stride", "output_size", "padding"),
+    [
+        ((4, 4, 2, 3), 2, (8, 8), 0),
+        ((4, 3, 3, 3), 2, (8, 8), 0),
+        ((4, 4, 3, 3), 0, (8, 8), 0),
+        ((4, 4, 3, 3), 2, (0, 8), 0),
+        ((4, 4, 3, 3), 2, (8, 8), -1),
+    ],
+)
+def test_operands_that_do_not_belong_together(kernel_shape, stride, output_size, padding):
+    with pytest.raises(ValueError, match="conv_transpose"):
+        conv_transpose(jnp.zeros((1, 4, 4, 3)), jnp.zeros(kernel_shape), stride, output_size, padding)
+
+
+def test_bilinear_kernels_are_the_papers():
+    quarter = np.array([1, 3, 3, 1]) / 4
+    np.testing.assert_allclose(bilinear_kernel(4, 2), np.outer(quarter, quarter))
+    thirds = np.array([1, 2, 3, 2, 1]) / 3
+    np.testing.assert_allclose(bilinear_kernel(5, 3), np.outer(thirds, thirds), rtol=1e-6)
+    for size in (4, 16, 32, 64):
+        # The bilinear filler of Caffe, as its documentation writes it.
+        factor = -(-size // 2)
+        centre = (2 * factor - 1 - factor % 2) / (2 * factor)
+        line = 1 - np.abs(np.arange(size) / factor - centre)
+        np.testing.assert_allclose(bilinear_kernel(size, size // 2), np.outer(line, line), rtol=1e-6)
+    # FCN-Basic's kernel, twice as wide as its stride asks for: what meets in a pixel still adds up to 1.
+    wide = bilinear_kernel(8, 2)
+    np.testing.assert_allclose(wide[0], np.array([1, 3, 5, 7, 7, 5, 3, 1]) / 16 / 16, rtol=1e-6)
+    for i, j in np.ndindex(2, 2):
+        assert wide[i::2, j::2].sum() == pytest.approx(1)
+
+
+def test_bilinear_initialisation_keeps_channels_apart():
+    kernel = bilinear_init(8)(jax.random.key(0), (16, 16, 3, 3))
+    assert kernel.dtype == jnp.float32
+    for channel, feature in np.ndindex(3, 3):
+        np.testing.assert_array_equal(kernel[:, :, channel, feature], (channel == feature) * bilinear_kernel(16, 8))
+    with pytest.raises(ValueError, match="bilinear kernel"):
+        bilinear_init(8)(jax.random.key(0), (16, 16, 3, 4))
+
+
+def test_fixed_bilinear_upsampling_is_the_transposed_convolution_at_its_start():
+    x = random(2, 3, 4, 5)
+    kernel = bilinear_init(4)(jax.random.key(0), (8, 8, 5, 5))
+    for padding, size in ((2, (12, 16)), (0, (16, 20)), (2, (11, 13))):
+        actual = bilinear_conv_transpose(jnp.asarray(x), 8, 4, size, padding)
+        np.testing.assert_allclose(actual, conv_transpose(x, kernel, 4, size, padding), rtol=1e-5, atol=1e-6)
+
+
+def test_fixed_bilinear_upsampling_interpolates_inside_and_fades_at_the_border():
+    rows, columns = np.mgrid[:4, :5]
+    plane = (2 * rows - columns + 7).astype(np.float32)
+    actual = np.asarray(bilinear_conv_transpose(jnp.asarray(plane[None, :, :, None]), 8, 4, (16, 20), 2))[0, :, :, 0]
+    # Pixel o lies at (o + 1/2) / 4 - 1/2 of the input.
+    i, j = (np.mgrid[:16, :20] + 0.5) / 4 - 0.5
+    np.testing.assert_allclose(actual[2:-2, 2:-2], (2 * i - j + 7)[2:-2, 2:-2], rtol=1e-5)
+    # The corner pixel is 3/8 of a pixel outside in both directions.
+    assert actual[0, 0] == pytest.approx((5 / 8) ** 2 * plane[0, 0])
+
+
+def interpolate(x, factor, size, align_corners):
+    """One axis after the other with NumPy, which goes on with the outermost values."""
+    for axis, length in ((1, size[0]), (2, size[1])):
+        places = np.arange(length) / factor if align_corners else (np.arange(length) + 0.5) / factor - 0.5
+        x = np.apply_along_axis(lambda line, places=places: np.interp(places, np.arange(line.size), line), axis, x)
+    return x
+
+
+@pytest.mark.parametrize(
+    ("size", "factor", "output_size", "align_corners"),
+    [
+        ((3, 4), 16, (48, 64), False),
+        ((3, 4), 16, (45, 50), False),
+        ((1, 2), 16, (1, 31), False),
+        ((3, 4), 8, (17, 25), True),
+        ((3, 4), 8, (15, 18), True),
+        ((1, 2), 8, (1, 9), True),
+    ],
+)
+def test_bilinear_interpolation(size, factor, output_size, align_corners):
+    x = random(2, *size, 3)
+    actual = bilinear_resize(jnp.asarray(x), factor, output_size, align_corners=align_corners)
+    np.testing.assert_allclose(actual, interpolate(x, factor, output_size, align_corners), rtol=1e-5, atol=1e-5)
+    too_large = (output_size[0], factor * size[1] + (-factor + 2 if align_corners else 1))
+    with pytest.raises(ValueError, match="bilinear_resize gives at most"):
+        bilinear_resize(jnp.asarray(x), factor, too_large, align_corners=align_corners)
+
+
+def test_with_aligned_corners_every_eighth_pixel_is_an_input():
+    x = random(1, 5, 7, 2)
+    actual = bilinear_resize(jnp.asarray(x), 8, (33, 49), align_corners=True)
+    np.testing.assert_allclose(actual[:, ::8, ::8], x, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision(dtype):
+    x = random(1, 3, 4, 2)
+    module = ConvTranspose(features=2, kernel_size=8, stride=2, padding=3, dtype=dtype)
+    output, variables = module.init_with_output(jax.random.key(0), jnp.asarray(x), (6, 8))
+    assert variables["params"]["kernel"].dtype == jnp.float32
+    exact = ConvTranspose(features=2, kernel_size=8, stride=2, padding=3).apply(variables, jnp.asarray(x), (6, 8))
+    half = jnp.asarray(x, dtype)
+    for actual, expected in (
+        (output, exact),
+        (bilinear_conv_transpose(half, 4, 2, (6, 8), 1), bilinear_conv_transpose(jnp.asarray(x), 4, 2, (6, 8), 1)),
+        (bilinear_resize(half, 2, (6, 8)), bilinear_resize(jnp.asarray(x), 2, (6, 8))),
+    ):
+        assert actual.dtype == dtype
+        np.testing.assert_allclose(np.asarray(actual, np.float32), expected, atol=0.05)
+
+
+def test_the_layers_parameters():
+    x = jnp.asarray(random(1, 3, 4, 2))
+    plain = ConvTranspose(features=2, kernel_size=4, stride=2, padding=1)
+    output, variables = plain.init_with_output(jax.random.key(0), x, (6, 8))
+    assert jax.tree.map(jnp.shape, variables) == {"params": {"kernel": (4, 4, 2, 2)}}
+    np.testing.assert_allclose(output, bilinear_conv_transpose(x, 4, 2, (6, 8), 1), rtol=1e-5, atol=1e-6)
+    biased = ConvTranspose(features=5, kernel_size=4, stride=2, use_bias=True, kernel_init=jax.nn.initializers.ones)
+    output, variables = biased.init_with_output(jax.random.key(0), x, (8, 10))
+    assert jax.tree.map(jnp.shape, variables) == {"params": {"kernel": (4, 4, 2, 5), "bias": (5,)}}
+    shifted = biased.apply({"params": {**variables["params"], "bias": jnp.arange(5.0)}}, x, (8, 10))
+    np.testing.assert_allclose(shifted - output, np.broadcast_to(np.arange(5.0), output.shape), atol=1e-5)

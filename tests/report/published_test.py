@@ -1,0 +1,151 @@
+"""Tests for segnet_jax/report/published.py and the numbers beside it."""
+
+import tomllib
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from segnet_jax.data.datasets.camvid import CAMVID11
+from segnet_jax.errors import InputError
+from segnet_jax.report.published import METRICS, find_row, match_row, plain_name, published_rows
+from tests.helpers.paths import ROOT
+
+ROWS = {row.id: row for row in published_rows()}
+
+
+def table(number, paper="1511.00561"):
+    return [row for row in published_rows() if (row.paper, row.table) == (paper, number)]
+
+
+def test_each_table_has_its_rows():
+    counts = Counter((row.paper, row.table) for row in published_rows())
+    paper = {1: 2 * 8, 2: 11, 3: 5 * 3 + 1, 4: 4 * 3 + 1 + 1, 5: 1, 6: 4}
+    assert counts == {("1511.00561", number): rows for number, rows in paper.items()} | {
+        ("1505.07293", 1): 11,
+        ("1505.07293", 2): 2,
+        ("1505.07293", 3): 4,
+    }
+    assert len(ROWS) == len(published_rows()), "an id names one row"
+    assert Counter(row.kind for row in table(2)) == {"classical": 7, "classical with CRF": 3, "network": 1}
+
+
+@pytest.mark.parametrize(
+    ("row_id", "split", "scores"),
+    [
+        ("1/segnet_basic/median", "test", (82.7, 62.0, 47.7, 35.78)),
+        ("1/segnet_basic/natural", "train", (96.1, 83.9, 73.3, None)),
+        ("1/fcn_basic_no_addition_no_dim_reduction/median", "test", (80.5, 61.6, 45.9, 30.47)),
+        ("2/boosting_detectors_crf", "test", (83.8, 62.5, None, None)),
+        ("3/segnet/40K", "test", (88.81, 59.93, 50.02, 35.78)),
+        ("3/deconvnet/best", "test", (89.58, 70.24, 59.77, 52.23)),
+        ("4/deeplab_largefov_densecrf/best", "test", (66.96, 33.06, 24.13, 9.41)),
+        ("4/segnet/median", "test", (71.75, 44.85, 32.08, 14.06)),
+        ("2015-1/segnet_4_layer", "test", (84.3, 62.9, None, None)),
+        ("2015-3/segnet_r", "test", (89.7, 60.0, None, None)),
+    ],
+)
+def test_scores_are_the_papers(row_id, split, scores):
+    assert tuple(ROWS[row_id].scores[split].get(metric) for metric in METRICS) == scores
+
+
+def test_accuracies_by_class_average_to_the_printed_class_average():
+    averaged = [row for row in published_rows() if row.class_accuracies and row.scores]
+    assert len(averaged) == 2 * 9
+    for row in averaged:
+        mean = np.mean(list(row.class_accuracies["test"].values()))
+        assert mean == pytest.approx(row.scores["test"]["class_accuracy"], abs=0.08), row.id
+    indoor = ROWS["5/segnet"].class_accuracies["test"]
+    assert len(indoor) == 37
+    assert np.mean(list(indoor.values())) == pytest.approx(
+        ROWS["4/segnet/best"].scores["test"]["class_accuracy"], abs=0.02
+    )
+    assert set(ROWS["2/segnet"].class_accuracies["test"]) == set(CAMVID11.names)
+
+
+def test_what_the_paper_concludes_holds_in_its_numbers():
+    balanced = {row.model: row.scores["test"] for row in table(1) if row.id.endswith("/median")}
+    natural = {row.model: row.scores["test"] for row in table(1) if row.id.endswith("/natural")}
+    for metric in ("mean_iou", "boundary_f1"):
+        assert min(balanced, key=lambda name: balanced[name][metric]) == "bilinear_interpolation"
+    assert {name for name, scores in balanced.items() if scores["mean_iou"] >= 48.5} == {
+        "segnet_basic_encoder_addition",
+        "fcn_basic_no_dim_reduction",
+    }
+    assert all(natural[name]["class_accuracy"] < balanced[name]["class_accuracy"] for name in balanced)
+    # Table 2 shows the network of table 3 beside the classical methods.
+    rounded = {metric: round(value, 2) for metric, value in ROWS["3/segnet/best"].scores["test"].items()}
+    assert ROWS["2/segnet"].scores["test"] == rounded
+
+
+def test_costs_are_the_papers():
+    assert ROWS["6/deconvnet"].costs == {
+        "forward_ms": 474.65,
+        "backward_ms": 602.15,
+        "training_memory_mb": 9731,
+        "inference_memory_mb": 1872,
+        "model_size_mb": 877,
+    }
+    row = ROWS["1/segnet_basic_encoder_addition/median"]
+    assert (row.parameters_million, row.storage_multiplier, row.inference_ms) == (1.425, 64, 53.0)
+
+
+def test_conditions_of_the_table_and_of_the_row_are_joined():
+    assert ROWS["1/fcn_basic/natural"].conditions["class_weights"] == "none"
+    assert ROWS["1/fcn_basic/median"].conditions["training_images"] == 367
+    assert ROWS["3/fcn_learnt_deconv/80K"].conditions["iterations"] == 80_000
+    assert ROWS["3/fcn_learnt_deconv/80K"].conditions["training_images"] == 3433
+    assert ROWS["4/segnet/median"].conditions["class_weights"] == "median_frequency"
+
+
+@pytest.mark.parametrize(
+    ("model", "conditions", "expected"),
+    [
+        ("segnet_basic", {"data": "camvid", "class_weights": "median_frequency"}, "1/segnet_basic/median"),
+        ("SegNet-Basic", {"data": "synthetic", "class_weights": "none"}, "1/segnet_basic/natural"),
+        ("segnet", {"data": "camvid", "class_weights": "none", "iterations": 1100}, "3/segnet/40K"),
+        ("segnet", {"data": "camvid", "class_weights": "none", "iterations": 70_000}, "3/segnet/80K"),
+        ("segnet", {"data": "camvid", "class_weights": "none", "iterations": 10**6}, "3/segnet/best"),
+        ("segnet", {"data": "sunrgbd", "class_weights": "none", "iterations": 150_000}, "4/segnet/140K"),
+        ("segnet", {"data": "sunrgbd", "class_weights": "median_frequency"}, "4/segnet/median"),
+        ("deeplab_largefov", {"data": "camvid", "iterations": 900, "crf": True}, "3/deeplab_largefov_densecrf/best"),
+        ("deeplab_largefov", {"data": "camvid", "iterations": 900, "crf": False}, "3/deeplab_largefov/40K"),
+        ("fcn8s", {"data": "camvid", "iterations": 900, "upsampling": "learnt"}, "3/fcn_learnt_deconv/40K"),
+        ("unheard_of", {"data": "camvid"}, None),
+    ],
+)
+def test_the_nearest_row_of_the_network_is_chosen(model, conditions, expected):
+    row = match_row(model, conditions)
+    assert (row and row.id) == expected
+
+
+def test_a_row_that_is_not_there_is_refused_with_the_nearest():
+    assert find_row("2/boosting").method == "Boosting"
+    with pytest.raises(
+        InputError, match="no published row '1/segnet_basic/medium'; did you mean 1/segnet_basic/median"
+    ):
+        find_row("1/segnet_basic/medium")
+    with pytest.raises(InputError, match="'6/segnet' holds no scores"):
+        find_row("6/segnet")
+
+
+def test_labels_tell_rows_apart():
+    labels = [row.label for row in published_rows()]
+    assert len(set(labels)) == len(labels)
+    assert ROWS["1/fcn_basic/natural"].label == "FCN-Basic, Table 1, natural frequency"
+    assert ROWS["2015-1/segnet_4_layer"].label == "SegNet - 4 layer, Table 1 of the 2015 paper"
+
+
+def test_names_compare_in_any_spelling():
+    assert plain_name("FCN-Basic_NoAddition") == plain_name("fcn basic no addition")
+
+
+def test_the_numbers_travel_with_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "published.json" in project["tool"]["setuptools"]["package-data"]["segnet_jax"]
+
+
+def test_the_benchmark_has_dropout_in_all_networks():
+    rows = [row for row in published_rows() if row.model and row.id.startswith(("2/", "3/", "4/", "5/"))]
+    assert len(rows) == 32
+    assert all(row.conditions["dropout_rate"] == 0.5 for row in rows)

@@ -1,0 +1,285 @@
+"""Tests for segnet_jax/weights/vgg16.py."""
+
+import functools
+from pathlib import Path
+
+import huggingface_hub
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+from jax import lax
+from safetensors.numpy import save_file
+
+from segnet_jax.errors import InputError
+from segnet_jax.models import create_model
+from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16
+
+# VGG16's convolutions: the prototxt's name, torchvision's number, features in and out.
+_LAYERS = [
+    ("conv1_1", 0, 3, 64),
+    ("conv1_2", 2, 64, 64),
+    ("conv2_1", 5, 64, 128),
+    ("conv2_2", 7, 128, 128),
+    ("conv3_1", 10, 128, 256),
+    ("conv3_2", 12, 256, 256),
+    ("conv3_3", 14, 256, 256),
+    ("conv4_1", 17, 256, 512),
+    ("conv4_2", 19, 512, 512),
+    ("conv4_3", 21, 512, 512),
+    ("conv5_1", 24, 512, 512),
+    ("conv5_2", 26, 512, 512),
+    ("conv5_3", 28, 512, 512),
+]
+_SOURCE = {"repository": "someone/vgg16", "file": "model.safetensors", "revision": "v1"}
+
+
+def random_layers(narrow=1):
+    """VGG16 with features divided by `narrow`, as torchvision stores it: OIHW kernels and biases, float16."""
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for _, number, fan_in, fan_out in _LAYERS:
+        fan_in, fan_out = max(3, fan_in // narrow), fan_out // narrow
+        kernel = rng.standard_normal((fan_out, fan_in, 3, 3), np.float32) * np.float32(np.sqrt(2 / (9 * fan_in)))
+        tensors[f"features.{number}.weight"] = kernel.astype(np.float16)
+        tensors[f"features.{number}.bias"] = (0.1 * rng.standard_normal(fan_out)).astype(np.float16)
+    return tensors
+
+
+def write(path, tensors):
+    save_file(tensors, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def full_layers(tmp_path_factory):
+    """Tensors of VGG16's true shapes, and the file that holds them."""
+    tensors = random_layers()
+    return tensors, write(tmp_path_factory.mktemp("vgg16") / "model.safetensors", tensors)
+
+
+def segnet_variables(name="segnet", channels=3, **fields):
+    """Variables of a network: kernels 0, scales and variances 1, as at the start of a training."""
+    model = create_model(name, 2, **fields)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, channels)))
+    return model, jax.tree_util.tree_map_with_path(
+        lambda path, leaf: np.full(leaf.shape, path[-1].key in ("scale", "var"), leaf.dtype), shapes
+    )
+
+
+def test_loading_transposes_and_names(tmp_path):
+    tensors = random_layers(narrow=32)
+    tensors["classifier.0.weight"] = np.zeros((2, 2), np.float32)
+    layers = load_vgg16(write(tmp_path / "vgg16.safetensors", tensors))
+    assert list(layers) == [name for name, *_ in _LAYERS]
+    for name, number, *_ in _LAYERS:
+        kernel, bias = layers[name]
+        assert kernel.dtype == bias.dtype == np.float32
+        stored = tensors[f"features.{number}.weight"]
+        for feature, channel in np.ndindex(stored.shape[:2]):
+            np.testing.assert_array_equal(kernel[:, :, channel, feature], stored[feature, channel])
+        np.testing.assert_array_equal(bias, tensors[f"features.{number}.bias"])
+
+
+@pytest.mark.parametrize("missing", ["features.0.weight", "features.0.bias", "features.28.bias"])
+def test_a_missing_tensor_is_named(tmp_path, missing):
+    tensors = random_layers(narrow=64)
+    del tensors[missing]
+    path = write(tmp_path / "vgg16.safetensors", tensors)
+    with pytest.raises(InputError, match="torchvision's names") as caught:
+        load_vgg16(path)
+    assert str(path) in str(caught.value)
+    assert f"'{missing}'" in str(caught.value)
+
+
+@pytest.mark.parametrize(("part", "shape"), [("weight", (8, 8)), ("bias", (9,))])
+def test_a_tensor_of_another_form_is_named(tmp_path, part, shape):
+    tensors = random_layers(narrow=64)
+    tensors[f"features.10.{part}"] = np.zeros(shape, np.float16)
+    with pytest.raises(InputError, match="features.10 has a weight of .* which is no convolution"):
+        load_vgg16(write(tmp_path / "vgg16.safetensors", tensors))
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    whole = write(tmp_path / "whole.safetensors", random_layers(narrow=64)).read_bytes()
+    for name, content in {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "header": whole[:20],
+        "page": b"<!DOCTYPE html><html>404</html>",
+        "garbled": whole[:8] + bytes(reversed(whole[8:])),
+    }.items():
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="not a readable .safetensors file") as caught:
+            load_vgg16(path)
+        assert str(path) in str(caught.value)
+    with pytest.raises(InputError, match="absent.safetensors"):
+        load_vgg16(tmp_path / "absent.safetensors")
+
+
+def test_the_encoder_computes_what_vgg16_does(full_layers):
+    tensors, path = full_layers
+    model, variables = segnet_variables()
+    variables = initialize_encoder(variables, load_vgg16(path))
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(1, 32, 32, 3)), jnp.float32)
+    _, state = jax.jit(functools.partial(model.apply, mutable=["intermediates"]))(variables, x)
+
+    @jax.jit
+    def vgg16(x, tensors):
+        pools = []
+        for name, number, *_ in _LAYERS:
+            kernel = tensors[f"features.{number}.weight"].astype(np.float32)
+            x = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "OIHW", "NHWC"))
+            x = jnp.maximum(x + tensors[f"features.{number}.bias"].astype(np.float32), 0)
+            if name in ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"):
+                x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+                pools.append(x)
+        return pools
+
+    for number, expected in enumerate(vgg16(x, tensors), start=1):
+        (actual,) = state["intermediates"][f"pool{number}"]
+        assert expected.std() > 0.1
+        # BatchNorm divides by the root of 1 + 1e-5.
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_only_the_encoder_changes(full_layers):
+    _, path = full_layers
+    layers = load_vgg16(path)
+    _, variables = segnet_variables()
+    before = jax.tree.map(np.array, variables)
+    after = initialize_encoder(variables, layers)
+    jax.tree.map(np.testing.assert_array_equal, variables, before)
+    changed = {
+        (path[1].key, path[2].key)
+        for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
+        if not np.array_equal(old, new)
+    }
+    names = [name for name, *_ in _LAYERS]
+    assert changed == {(name, "kernel") for name in names} | {(f"{name}_bn", "mean") for name in names}
+    for name in names:
+        np.testing.assert_array_equal(after["params"][name]["kernel"], layers[name][0])
+        np.testing.assert_array_equal(after["batch_stats"][f"{name}_bn"]["mean"], -layers[name][1])
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("name", ["fcn32s", "deeplab_largefov", "deconvnet"])
+def test_competitors_take_the_encoder_too(full_layers, name, batch_norm):
+    _, path = full_layers
+    layers = load_vgg16(path)
+    _, variables = segnet_variables(name, fc_features=4, batch_norm=batch_norm)
+    after = initialize_encoder(variables, layers)
+    for layer, (kernel, bias) in layers.items():
+        np.testing.assert_array_equal(after["params"][layer]["kernel"], kernel)
+        if batch_norm:
+            np.testing.assert_array_equal(after["batch_stats"][f"{layer}_bn"]["mean"], -bias)
+            np.testing.assert_array_equal(after["batch_stats"][f"{layer}_bn"]["var"], np.ones_like(bias))
+        else:
+            np.testing.assert_array_equal(after["params"][layer]["bias"], bias)
+    others = {layer for layer in after["params"] if layer not in layers}
+    for layer in others:
+        jax.tree.map(np.testing.assert_array_equal, after["params"][layer], variables["params"][layer])
+    assert {"fc6", "fc7"} <= others
+    assert not any(leaf.any() for leaf in jax.tree.leaves(variables["params"]["conv1_1"]))
+
+
+def test_biases_and_batch_norm_compute_the_same(full_layers):
+    _, path = full_layers
+    layers = load_vgg16(path)
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(1, 32, 32, 3)), jnp.float32)
+    pools = []
+    for batch_norm in (True, False):
+        model, variables = segnet_variables("fcn32s", fc_features=4, batch_norm=batch_norm)
+        apply = jax.jit(functools.partial(model.apply, mutable=["intermediates"]))
+        pools.append(apply(initialize_encoder(variables, layers), x)[1]["intermediates"]["pool5"][0])
+    assert pools[0].std() > 0.1
+    np.testing.assert_allclose(pools[0], pools[1], rtol=1e-3, atol=1e-3)
+
+
+def test_kernels_take_the_type_of_the_parameters(full_layers):
+    _, path = full_layers
+    _, variables = segnet_variables(param_dtype=jnp.bfloat16)
+    after = initialize_encoder(variables, load_vgg16(path))
+    assert after["params"]["conv1_1"]["kernel"].dtype == jnp.bfloat16
+    assert after["batch_stats"]["conv1_1_bn"]["mean"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"width_multiplier": 0.5}, r"conv1_1 has a kernel of \(3, 3, 3, 64\), the model's is \(3, 3, 3, 32\)"),
+        ({"channels": 1}, "takes images of 3 channels, and these have 1; set"),
+        ({"name": "segnet_basic"}, r"no layer conv1_1.*--config\.model\.name=segnet"),
+    ],
+)
+def test_a_network_of_other_shapes_is_refused(full_layers, fields, expected):
+    _, path = full_layers
+    _, variables = segnet_variables(**fields)
+    with pytest.raises(InputError, match=expected) as caught:
+        initialize_encoder(variables, load_vgg16(path))
+    assert "--config.pretrained.weights=none" in str(caught.value)
+
+
+def test_a_local_file_needs_no_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", None)
+    path = tmp_path / "vgg16.safetensors"
+    path.write_bytes(b"")
+    assert find_weights(str(path), **_SOURCE) == path
+
+
+def test_a_path_without_a_file_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "absent.safetensors"):
+        with pytest.raises(InputError, match="is not a file") as caught:
+            find_weights(str(path), **_SOURCE)
+        assert f"pretrained.path={path} " in str(caught.value)
+
+
+def test_the_hub_is_asked_for_the_configured_file(tmp_path, monkeypatch):
+    def download(repo_id, filename, *, revision):
+        assert (repo_id, filename, revision) == ("someone/vgg16", "model.safetensors", "v1")
+        return str(tmp_path / "cached")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert find_weights("", **_SOURCE) == Path(tmp_path / "cached")
+
+
+def test_without_a_network_the_way_out_is_named(tmp_path, monkeypatch):
+    # The hub's own answer: offline, and nothing in its cache.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match="could not be had from the Hugging Face hub") as caught:
+        find_weights("", **_SOURCE)
+    for part in ("model.safetensors of someone/vgg16 (revision v1)", "--config.pretrained.path=FILE"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LocalEntryNotFoundError("not in the cache"),
+        ConnectionError("refused"),
+        TimeoutError("slow"),
+        ValueError("no such name"),
+    ],
+)
+def test_every_failure_of_the_hub_is_an_input_error(monkeypatch, error):
+    def download(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(InputError, match=type(error).__name__):
+        find_weights("", **_SOURCE)
+
+
+def test_the_published_weights(vgg16_weights):
+    layers = load_vgg16(vgg16_weights)
+    assert {name: (kernel.shape, bias.shape) for name, (kernel, bias) in layers.items()} == {
+        name: ((3, 3, fan_in, fan_out), (fan_out,)) for name, _, fan_in, fan_out in _LAYERS
+    }
+    assert all(np.isfinite(kernel).all() and np.isfinite(bias).all() for kernel, bias in layers.values())
+    # The filters of a trained first layer: some sum up what they see, some only differences.
+    sums = layers["conv1_1"][0].sum((0, 1, 2))
+    assert np.abs(sums).max() > 1
+    assert np.abs(sums).min() < 0.05
