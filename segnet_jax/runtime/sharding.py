@@ -72,7 +72,7 @@ def to_devices(
 
 
 def from_devices(array: jax.Array) -> np.ndarray:
-    """Returns this process's part of what a mapped function gives for a batch: [devices, b, ...] as [devices * b, ...]."""
+    """Returns this process's part of a mapped function's result: [devices, b, ...] as [devices * b, ...]."""
     if array.is_fully_addressable:
         parts = np.asarray(array)
     else:

@@ -1,6 +1,5 @@
 """Tests for segnet_jax/report/published.py and the numbers beside it."""
 
-import tomllib
 from collections import Counter
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 from segnet_jax.data.datasets.camvid import CAMVID11
 from segnet_jax.errors import InputError
 from segnet_jax.report.published import METRICS, find_row, match_row, plain_name, published_rows
-from tests.helpers.paths import ROOT
 
 ROWS = {row.id: row for row in published_rows()}
 
@@ -138,11 +136,6 @@ def test_labels_tell_rows_apart():
 
 def test_names_compare_in_any_spelling():
     assert plain_name("FCN-Basic_NoAddition") == plain_name("fcn basic no addition")
-
-
-def test_the_numbers_travel_with_the_package():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert "published.json" in project["tool"]["setuptools"]["package-data"]["segnet_jax"]
 
 
 def test_the_benchmark_has_dropout_in_all_networks():
