@@ -115,8 +115,7 @@ class Progress:
 
 def _prepare(config: ml_collections.ConfigDict, output: str, options: argparse.Namespace) -> RecordIndex:
     # Imported here, so that --help and mistakes on the command line are answered at once.
-    from segnet_jax.config import flatten
-    from segnet_jax.config_checks import check_values
+    from segnet_jax.config import check_values, flatten
     from segnet_jax.data.from_config import build_dataset
 
     check_values(config)

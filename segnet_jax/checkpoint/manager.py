@@ -1,13 +1,13 @@
 """Checkpoints of a run: atomic, asynchronous, checked bit by bit when read.
 
-This file and checkpoint_arrays.py are the only ones that know Orbax. The checkpoint of step n is the directory `<n>`
-with two Orbax items: `state`, the arrays as a nested dict, and `record`, a JSON file (checkpoint_record.py).
+This package is the only one that knows Orbax. The checkpoint of step n is the directory `<n>` with two Orbax items:
+`state`, the arrays as a nested dict, and `record`, the manifest as JSON (manifest.py).
 """
 
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,6 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
-from orbax.checkpoint import checkpoint_managers as ocp_managers
 
 from segnet_jax.checkpoint.manifest import (
     METRIC,
@@ -32,11 +31,11 @@ from segnet_jax.checkpoint.manifest import (
     find_differences,
     find_steps,
     flatten,
-    last_steps_of_stages,
     make_manifest,
     read_manifest,
 )
 from segnet_jax.checkpoint.numpy_handler import NumpyHandler
+from segnet_jax.checkpoint.preservation import NewestAndBest
 from segnet_jax.errors import InputError
 from segnet_jax.runtime import collectives
 
@@ -44,18 +43,20 @@ _log = logging.getLogger("segnet_jax")
 
 _REPLACED = ".replaced"
 
+_Template = Callable[[dict[str, Any]], Any]
+
 
 def exists(directory: Path) -> bool:
-    """Whether `directory` holds a checkpoint, damaged or not; creates nothing."""
+    """Tells whether `directory` holds a checkpoint, damaged or not; creates nothing."""
     return bool(find_steps(Path(directory)))
 
 
 class Checkpoints:
-    """The checkpoints in one directory, as a context manager.
+    """Saves and restores the checkpoints of one directory; a context manager.
 
     Keeps the newest `keep_latest` checkpoints (two, so that a damaged newest one leaves the one
-    before) and the one with the highest `mean_iou`; where metadata has a `stage`, also the last one
-    of each stage, and the best one is of the last stage that was scored. In a run of several
+    before) and the one with the highest `mean_iou`; where the training has several phases (`stage` in
+    the metadata), also the last one of each, and the best one is of the last phase that was scored. In a run of several
     processes each of them opens the same directory and makes the same calls of `save`, `wait`,
     `restore` and `close`; process 0 alone writes.
 
@@ -75,12 +76,12 @@ class Checkpoints:
         self._keep_latest = keep_latest
         self._read_only = read_only
         self._damaged: dict[int, str] = {}
-        self._standings: dict[int, CheckpointScore] = {}
+        self._scores: dict[int, CheckpointScore] = {}
         self._save_failed = False
         if not read_only:
             self._settle_replacements()
         self._manager = self._open_manager()
-        self._standings.update(self._read_standings())
+        self._scores.update(self._read_scores())
 
     def __enter__(self) -> Self:
         return self
@@ -94,28 +95,28 @@ class Checkpoints:
             _log.warning("%s", close_error)  # the error that is on its way up says more
 
     def steps(self) -> list[int]:
-        """The steps of the finished checkpoints that are not known to be damaged, ascending."""
-        return list(self._read_records())
+        """Lists the steps of the finished checkpoints that are not known to be damaged, ascending."""
+        return list(self._read_manifests())
 
     def latest_step(self) -> int | None:
-        """The last of `steps()`, or None."""
+        """Returns the last of `steps()`, or None."""
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The step with the highest `mean_iou` of the last stage (the later one of equals), or None without any."""
-        return best_of(self._read_standings())
+        """Returns the step with the highest `mean_iou` of the last phase (the later of equals), or None without any."""
+        return best_of(self._read_scores())
 
     def read_metadata(self, step: int) -> dict[str, Any]:
-        """The metadata saved with `step`, read without its arrays.
+        """Reads the metadata saved with `step`, without its arrays.
 
         Raises:
           InputError: there is no such checkpoint, or it is damaged.
         """
-        return self._require_record(step)["metadata"]
+        return self._require_manifest(step)["metadata"]
 
     def read_metrics(self, step: int) -> dict[str, float | None] | None:
-        """The metrics saved with `step`, or None; raises as `read_metadata` does."""
-        return self._require_record(step)["metrics"]
+        """Reads the metrics saved with `step`, or None; raises as `read_metadata` does."""
+        return self._require_manifest(step)["metrics"]
 
     def restore(self, template: Any, step: int | str = "latest") -> tuple[int, Any, dict[str, Any]]:
         """Reads a checkpoint and checks every array against its checksum.
@@ -133,9 +134,23 @@ class Checkpoints:
         Raises:
           InputError: there is no such checkpoint, it is damaged, or it does not fit `template`.
         """
+        return self._restore(lambda metadata: template, step, partial=False)
+
+    def restore_part(
+        self, template_of: Callable[[dict[str, Any]], Any], step: int | str = "latest"
+    ) -> tuple[int, Any, dict[str, Any]]:
+        """Reads some of a checkpoint's arrays, such as those that evaluation needs; else as `restore`.
+
+        Args:
+          template_of: gives the template of these arrays from the checkpoint's metadata.
+          step: as of `restore`.
+        """
+        return self._restore(template_of, step, partial=True)
+
+    def _restore(self, template_of: _Template, step: int | str, *, partial: bool) -> tuple[int, Any, dict[str, Any]]:
         self.wait()
         if step == "latest":
-            return self._restore_latest(template)
+            return self._restore_latest(template_of, partial)
         if step == "best":
             best = collectives.from_first(self.best_step())
             if best is None:
@@ -146,9 +161,9 @@ class Checkpoints:
             step = best
         if not isinstance(step, int):
             raise InputError(f'checkpoint "{step}" is none of "latest", "best" or a step number')
-        record = self._require_record(step)
+        manifest = self._require_manifest(step)
         try:
-            return step, self._load(step, template, record), record["metadata"]
+            return step, self._load(step, template_of, manifest, partial), manifest["metadata"]
         except DamagedError as error:
             self._damaged[step] = str(error)
             raise self._damaged_error(step, error) from error
@@ -158,8 +173,8 @@ class Checkpoints:
 
         Waits for the save before it. A checkpoint of the same step is given up only once the new
         one is whole; where its arrays are the same, its metrics stay unless there are new ones.
-        Checkpoints of later steps belong to a course that the run has left by resuming from an
-        earlier one: they are removed, with a warning.
+        Checkpoints of later steps are given up by a run that resumed from an earlier one: they are
+        removed, with a warning.
 
         Args:
           step: the number of training steps behind this state.
@@ -178,10 +193,11 @@ class Checkpoints:
             raise ValueError(f"{self._directory} was opened for reading only")
         self.wait()
         leaves = flatten(jax.tree.map(as_array, state))
-        record = make_manifest(leaves, metadata, metrics)
-        intact = self._read_records()
+        manifest = make_manifest(leaves, metadata, metrics)
+        intact = self._read_manifests()
         # All processes go by what one of them has seen.
-        replaces, is_there, record["metrics"] = collectives.from_first(self._compare(step, record, intact.get(step)))
+        comparison = self._compare(step, manifest, intact.get(step))
+        replaces, is_there, manifest["metrics"] = collectives.from_first(comparison)
         if is_there:
             return False
         if later := [other for other in intact if other > step]:
@@ -191,12 +207,12 @@ class Checkpoints:
             if collectives.from_first(replaces or self._save_failed):
                 self._prepare_again(step)
             self._damaged.pop(step, None)
-            self._standings[step] = checkpoint_score(record)
+            self._scores[step] = checkpoint_score(manifest)
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.PyTreeSave(traverse_util.unflatten_dict(leaves)),
-                    record=ocp.args.JsonSave(add_checksum(record)),
+                    record=ocp.args.JsonSave(add_checksum(manifest)),
                 ),
                 force=True,  # whether to save is the caller's decision, not Orbax's schedule's
             )
@@ -233,7 +249,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             # Otherwise one damaged file keeps Orbax from opening the directory at all.
             lightweight_initialize=True,
-            preservation_policy=_NewestAndBest(self._keep_latest, self._standings, self._damaged),
+            preservation_policy=NewestAndBest(self._keep_latest, self._scores, self._damaged),
         )
         try:
             return ocp.CheckpointManager(self._directory, options=options, handler_registry=registry)
@@ -242,12 +258,12 @@ class Checkpoints:
                 f"{self._directory}: cannot keep checkpoints there ({_reason(error)}); name another directory"
             ) from error
 
-    def _compare(self, step: int, record: Manifest, present: Manifest | None) -> tuple[bool, bool, Metrics | None]:
-        """Whether something must be replaced, whether this very checkpoint is there, and the metrics to save."""
-        metrics = record["metrics"]
-        if present and metrics is None and present["leaves"] == record["leaves"]:
+    def _compare(self, step: int, manifest: Manifest, present: Manifest | None) -> tuple[bool, bool, Metrics | None]:
+        """Tells whether something is replaced and whether this very checkpoint is there; gives the metrics to save."""
+        metrics = manifest["metrics"]
+        if present and metrics is None and present["leaves"] == manifest["leaves"]:
             metrics = present["metrics"]
-        return step in find_steps(self._directory), present == record | {"metrics": metrics}, metrics
+        return step in find_steps(self._directory), present == manifest | {"metrics": metrics}, metrics
 
     def _prepare_again(self, step: int) -> None:
         """Sets aside what `step` replaces, and lets Orbax look at the directory anew."""
@@ -271,19 +287,19 @@ class Checkpoints:
             else:
                 path.rename(step_path)
 
-    def _read_records(self) -> dict[int, Manifest]:
-        """The records of the checkpoints that are not known to be damaged, by ascending step."""
-        records = {}
+    def _read_manifests(self) -> dict[int, Manifest]:
+        """Reads the manifests of the checkpoints that are not known to be damaged, by ascending step."""
+        manifests = {}
         for step in find_steps(self._directory):
             if step not in self._damaged:
                 with contextlib.suppress(DamagedError):
-                    records[step] = read_manifest(self._directory / str(step))
-        return records
+                    manifests[step] = read_manifest(self._directory / str(step))
+        return manifests
 
-    def _read_standings(self) -> dict[int, CheckpointScore]:
-        return {step: checkpoint_score(record) for step, record in self._read_records().items()}
+    def _read_scores(self) -> dict[int, CheckpointScore]:
+        return {step: checkpoint_score(manifest) for step, manifest in self._read_manifests().items()}
 
-    def _require_record(self, step: int) -> Manifest:
+    def _require_manifest(self, step: int) -> Manifest:
         if step not in find_steps(self._directory):
             raise InputError(
                 f"{self._directory}: there is no checkpoint of step {step}; the steps there are {_listed(self.steps())}"
@@ -293,11 +309,11 @@ class Checkpoints:
         except DamagedError as error:
             raise self._damaged_error(step, error) from error
 
-    def _restore_latest(self, template: Any) -> tuple[int, Any, dict[str, Any]]:
+    def _restore_latest(self, template_of: _Template, partial: bool) -> tuple[int, Any, dict[str, Any]]:
         for step in reversed(find_steps(self._directory)):
             try:
-                record = read_manifest(self._directory / str(step))
-                return step, self._load(step, template, record), record["metadata"]
+                manifest = read_manifest(self._directory / str(step))
+                return step, self._load(step, template_of, manifest, partial), manifest["metadata"]
             except DamagedError as error:
                 if not (self._directory / str(step)).exists():
                     continue  # the process that trains has just removed it
@@ -314,9 +330,10 @@ class Checkpoints:
             " or train in another directory"
         )
 
-    def _load(self, step: int, template: Any, record: Manifest) -> Any:
+    def _load(self, step: int, template_of: _Template, manifest: Manifest, partial: bool) -> Any:
+        template = template_of(manifest["metadata"])
         expected = flatten(template)
-        differences = find_differences(record, expected)
+        differences = find_differences(manifest, expected, partial=partial)
         if differences:
             shown = differences[:4] + [f"{len(differences) - 4} more"] * (len(differences) > 4)
             raise InputError(
@@ -324,14 +341,18 @@ class Checkpoints:
                 f" arrays ({'; '.join(shown)}); use the config that it was trained with, or another directory"
             )
         restore_args = dict.fromkeys(expected, ocp.RestoreArgs(restore_type=np.ndarray))
-        tree = ocp.args.PyTreeRestore(restore_args=traverse_util.unflatten_dict(restore_args))
+        tree = ocp.args.PyTreeRestore(
+            item=traverse_util.unflatten_dict(expected),
+            restore_args=traverse_util.unflatten_dict(restore_args),
+            partial_restore=True,
+        )
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(state=tree))
             found = traverse_util.flatten_dict(restored.state)
             leaves: Leaves = {path: np.asarray(found[path]) for path in expected}
         except Exception as error:
             raise DamagedError(f"its arrays cannot be read, {_reason(error)}") from error
-        check_arrays(record, leaves)
+        check_arrays(manifest, leaves)
         return jax.tree.unflatten(jax.tree.structure(template), leaves.values())
 
     def _damaged_error(self, step: int, error: DamagedError) -> InputError:
@@ -351,28 +372,6 @@ class Checkpoints:
                 f"{self._directory}: a checkpoint could not be written ({_reason(error)}); free"
                 " space there or make it writable, and resume: the finished checkpoints are intact"
             ) from error
-
-
-class _NewestAndBest(ocp_managers.PreservationPolicy):
-    """Keeps the newest intact checkpoints, and the best one and the last ones of stages, of the course that it is on.
-
-    Orbax's LatestN and BestN would count damaged checkpoints and those of a course that was left,
-    and Orbax's metrics files are not protected against damage.
-    """
-
-    def __init__(self, keep_latest: int, standings: Mapping[int, CheckpointScore], damaged: Mapping[int, str]) -> None:
-        self._keep_latest = keep_latest
-        self._standings = standings
-        self._damaged = damaged
-
-    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
-        steps = [info.step for info in checkpoints]
-        current = steps[-1]  # the one that is being saved
-        intact = sorted(step for step in self._standings.keys() & set(steps) - self._damaged.keys() if step <= current)
-        standings = {step: self._standings[step] for step in intact}
-        best, last = best_of(standings), last_steps_of_stages(standings)
-        keep = {*intact[-self._keep_latest :], best, *last}
-        return [step in keep for step in steps]
 
 
 def _listed(steps: Sequence[int]) -> str:

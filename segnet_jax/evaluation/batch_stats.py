@@ -10,7 +10,7 @@ import numpy as np
 
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.models.base import SegmentationModel
-from segnet_jax.runtime.sharding import AXIS
+from segnet_jax.runtime.sharding import AXIS, map_over_devices
 
 
 def exact_batch_stats(
@@ -18,9 +18,9 @@ def exact_batch_stats(
     normalize: Normalize,
     variables: Any,
     batches: Iterable[dict[str, jax.Array]],
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[jax.Device],
 ) -> Any:
-    """The mean of the statistics of `batches`: the paper's pass over the training set before each evaluation.
+    """Averages BatchNorm's statistics over `batches`: the paper's pass over the training set before each evaluation.
 
     As in the authors' compute_bn_statistics.py, each batch is normalised by its own statistics on the way, and means
     and variances are averaged over batches.
@@ -50,7 +50,7 @@ def exact_batch_stats(
         )
         return jax.lax.pmean(updates.get("batch_stats", {}), AXIS)
 
-    mapped = jax.pmap(statistics, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
+    mapped = map_over_devices(statistics, devices)
     total, count = None, 0
     for batch in batches:
         current = jax.device_get(mapped(variables, batch["image"]))

@@ -22,11 +22,9 @@ from segnet_jax.evaluation.result import Evaluation, Picture
 from segnet_jax.inference import bayesian
 from segnet_jax.inference.crf import DenseCRF
 from segnet_jax.models.base import SegmentationModel
-from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime import collectives
-from segnet_jax.runtime.compilation import Compiled
 from segnet_jax.runtime.processes import share_of
-from segnet_jax.runtime.sharding import AXIS, from_devices, to_devices
+from segnet_jax.runtime.sharding import AXIS, from_devices, map_over_devices, to_devices
 
 
 class Stopped(Exception):
@@ -117,12 +115,10 @@ class Evaluator:
             seed=seed,
             with_probabilities=crf is not None,
         )
-        mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, 0), devices=devices)
-        self._step = Compiled(mapped, devices[0].platform)
+        self._step = map_over_devices(step, devices, out_axes=(None, 0))
         self._sent: tuple[str, ...] = ("image", "label", "index")
         self._num_classes = model.num_classes
-        # Layer-wise training evaluates networks that grow.
-        self._pairs = {"pairs": model.pairs} if isinstance(model, SegNetFlat) else {}
+        self._size = model.size
         self._samples = samples
         self._crf = crf
         self._devices = devices
@@ -201,7 +197,7 @@ class Evaluator:
             "dataset": dataset.name,
             "samples": self._samples,
             "crf": self._crf and dataclasses.asdict(self._crf),
-            **self._pairs,
+            **self._size,
         }
         return Evaluation(report, list(union(part_pictures).values()))
 

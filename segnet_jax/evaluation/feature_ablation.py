@@ -25,15 +25,14 @@ from segnet_jax.data import pipeline
 from segnet_jax.data.augment import resize
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.dataset import Dataset
-from segnet_jax.data.from_config import build_dataset, build_normalization
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.errors import InputError
-from segnet_jax.evaluation.eval_only import eval_dataset_of
-from segnet_jax.inference.trained_model import load_trained
+from segnet_jax.evaluation.from_config import open_checkpoint
 from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime import collectives
-from segnet_jax.runtime.processes import all_devices, is_first, share_of
-from segnet_jax.runtime.sharding import from_devices, to_devices
+from segnet_jax.runtime.files import write_atomically, write_errors
+from segnet_jax.runtime.processes import is_first, share_of
+from segnet_jax.runtime.sharding import from_devices, map_over_devices, to_devices
 
 _log = logging.getLogger("segnet_jax")
 
@@ -103,7 +102,7 @@ def training_rms(
     def rms_of(variables: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, ...]:
         return feature_rms(model, variables, normalize(batch["image"]), batch["size"])
 
-    mapped = jax.pmap(rms_of, in_axes=(None, 0), devices=devices)
+    mapped = map_over_devices(rms_of, devices, out_axes=0)
     batch_size = -(-batch_size // len(devices)) * len(devices)
     parts: list[list[np.ndarray]] = [[] for _ in range(model.pairs)]
     share = share_of(devices)
@@ -141,46 +140,33 @@ def study_features(workdir: Path, overrides: Mapping[str, Any] | None = None) ->
     Raises:
       InputError: if the checkpoint or the data cannot be read, or are of another network.
     """
-    trained = load_trained(workdir, overrides)
-    config, model, modalities = trained.config, trained.model, trained.modalities
+    opened = open_checkpoint(workdir, overrides)
+    model, dataset, normalize = opened.trained.model, opened.dataset, opened.normalize
     if not isinstance(model, SegNetFlat):
-        raise InputError(f"{workdir} holds a {config.model.name}; the study of features is of a segnet_flat.")
-    dataset = eval_dataset_of(trained, workdir)
-    train_data = build_dataset(config, config.data.train_split)
-    collectives.require_same({"number of training images": len(train_data)})
-    variables = {"params": trained.variables["params"]}
-    normalize = build_normalization(config, modalities)
+        raise InputError(
+            f"{workdir} holds a {type(model).__name__}; the study of features is of a segnet_flat, name a run of one."
+        )
+    train_data = opened.train_data()
+    variables = {"params": opened.trained.variables["params"]}
     _log.info("Computing the features of %d training images.", len(train_data))
-    rms = training_rms(
-        model,
-        variables,
-        normalize,
-        train_data,
-        all_devices(),
-        batch_size=config.eval.batch_size,
-        image_size=tuple(config.data.image_size),
-        num_workers=config.data.num_workers,
-        num_threads=config.data.num_threads,
-    )
+    rms = training_rms(model, variables, normalize, train_data, opened.devices, **opened.reading)
     rows = []
     for depth, values in enumerate(rms, start=1):
-        for top in (*config.eval.top_features, None):
+        for top in (*opened.top_features, None):
             histogram = top_histogram(values, values.shape[1] if top is None else top)
             active = histogram > 0
             rows.append({"depth": depth, "top": top, "active": float(active.mean()), "histogram": histogram.tolist()})
             _log.info("depth %d, %s: %.0f %% of the features", depth, _heading(top), 100 * active.mean())
     if not is_first():
         return rows
-    path = workdir / "ablation" / f"{dataset.split}-{trained.step}.json"
-    try:
+    path = workdir / "ablation" / f"{dataset.split}-{opened.trained.step}.json"
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-        for index in np.linspace(0, len(dataset) - 1, config.eval.pictures).round().astype(int).tolist():
-            example = resize(dataset[index], tuple(config.data.image_size))
+        write_atomically(path, json.dumps(rows, indent=2) + "\n")
+        for index in np.linspace(0, len(dataset) - 1, opened.pictures).round().astype(int).tolist():
+            example = resize(dataset[index], opened.settings.image_size)
             sheet = _draw(model, variables, normalize, example, rows, dataset.class_table)
             sheet.save(path.with_name(f"{path.stem}-{index}.png"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); make room or choose another.") from error
     _log.info("Written: %s and the figures beside it.", path)
     return rows
 

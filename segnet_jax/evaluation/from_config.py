@@ -1,31 +1,31 @@
-"""Builds evaluators from a configuration."""
+"""Builds evaluations from a configuration."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
 
-from segnet_jax.data import preprocessing
+from segnet_jax.config import reconstructs, shared_keys
 from segnet_jax.data.dataset import Dataset, modalities_of
-from segnet_jax.data.from_config import build_normalization, build_train_batches
-from segnet_jax.data.preprocessing import RGB
+from segnet_jax.data.from_config import build_dataset, build_normalization, build_train_batches
+from segnet_jax.data.preprocessing import RGB, Normalize
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.batch_stats import exact_batch_stats
+from segnet_jax.evaluation.checkpoint_evaluation import CheckpointEvaluation
 from segnet_jax.evaluation.evaluator import Evaluator
-from segnet_jax.inference.crf import DenseCRF
+from segnet_jax.evaluation.result import Settings
+from segnet_jax.inference.from_config import build_crf
+from segnet_jax.inference.trained_model import load_trained
 from segnet_jax.models.base import SegmentationModel
-
-
-def build_crf(config: ml_collections.ConfigDict) -> DenseCRF | None:
-    """The configured CRF after the network, or None."""
-    fields = config.crf.to_dict()
-    return DenseCRF(**fields) if fields.pop("enabled") else None
+from segnet_jax.runtime.collectives import require_same
+from segnet_jax.runtime.processes import all_devices
 
 
 def build_evaluator(
@@ -34,10 +34,10 @@ def build_evaluator(
     devices: Sequence[jax.Device],
     modalities: Sequence[int] = RGB,
     *,
-    normalize: preprocessing.Normalize | None = None,
+    normalize: Normalize | None = None,
     kind: type[Evaluator] = Evaluator,
 ) -> Evaluator:
-    """The configured evaluation, on `devices`.
+    """Builds the configured evaluation, on `devices`.
 
     Args:
       config: the configuration.
@@ -46,6 +46,9 @@ def build_evaluator(
       modalities: of the images.
       normalize: in place of the configured normalisation.
       kind: the evaluation's class.
+
+    Raises:
+      InputError: if stochastic passes are asked of a network without dropout.
     """
     if config.eval.samples and not model.dropout_rate:
         raise InputError(
@@ -56,13 +59,37 @@ def build_evaluator(
         model,
         normalize or build_normalization(config, modalities),
         devices,
-        batch_size=config.eval.batch_size,
-        image_size=tuple(config.data.image_size),
-        num_workers=config.data.num_workers,
-        num_threads=config.data.num_threads,
         samples=config.eval.samples,
         seed=config.seed,
         crf=build_crf(config),
+        **_reading(config),
+    )
+
+
+def build_settings(config: ml_collections.ConfigDict, trained: ml_collections.ConfigDict | None = None) -> Settings:
+    """Builds the settings that a report states.
+
+    Args:
+      config: of the evaluation.
+      trained: the training run's configuration; None where it is `config`.
+    """
+    parts = ["crf"] if config.crf.enabled else []
+    if config.eval.samples:
+        parts.append(f"samples{config.eval.samples}")
+    if config.data.max_images:
+        parts.append(f"first{config.data.max_images}")
+    size = tuple(config.data.image_size)
+    if trained is not None:
+        if config.eval.batch_norm != trained.eval.batch_norm:
+            parts.append(config.eval.batch_norm)
+        if size != tuple(trained.data.image_size):
+            parts.append("x".join(map(str, size)) or "native")
+    return Settings(
+        data=config.data.root or config.data.name,
+        image_size=size,
+        batch_norm=config.eval.batch_norm,
+        max_images=config.data.max_images,
+        kind="".join(f"-{part}" for part in parts),
     )
 
 
@@ -73,9 +100,81 @@ def compute_exact_batch_stats(
     dataset: Dataset,
     devices: Sequence[jax.Device],
 ) -> Any:
-    """BatchNorm's statistics over one pass of the training split `dataset`, as it is trained on; {} without any."""
+    """Computes BatchNorm's statistics over one pass of the training split, as it is trained on; {} without any."""
     num_batches = math.ceil(len(dataset) / config.train.batch_size)
     with contextlib.closing(build_train_batches(config, dataset, devices, 0)) as batches:
         first_pass = itertools.islice(batches, num_batches)
         normalize = build_normalization(config, modalities_of(dataset))
         return exact_batch_stats(model, normalize, variables, first_pass, devices)
+
+
+def open_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = None) -> CheckpointEvaluation:
+    """Loads a checkpoint and the split that it is to be evaluated on, ready for an evaluation.
+
+    Args:
+      workdir: of a training run.
+      overrides: by dotted key, over the run's configuration: `eval.checkpoint` (best, latest or a step),
+        `data.eval_split`, `data.root`, ...
+
+    Raises:
+      InputError: if checkpoint or data cannot be read, the classes or modalities of the data are not those that the
+        network was trained on, the network knows no classes, or processes differ in what they have.
+    """
+    trained = load_trained(workdir, overrides)
+    config, devices = trained.config, all_devices()
+    if reconstructs(config):
+        raise InputError(
+            f"{workdir} holds a network that reconstructs its input and knows no classes; train one from it, with "
+            "--config.transfer.source."
+        )
+    dataset = build_dataset(config, config.data.eval_split)
+    if dataset.class_table != trained.class_table:
+        raise InputError(
+            f"The classes of {dataset.name} ({', '.join(dataset.class_table.names)}) are not those that {workdir} was "
+            f"trained on ({', '.join(trained.class_table.names)}); choose the data set and the class table of the run."
+        )
+    if modalities_of(dataset) != trained.modalities:
+        raise InputError(
+            f"The images of {dataset.name} have modalities of {modalities_of(dataset)} channels, those that "
+            f"{workdir} was trained on had {trained.modalities}; choose the data set of the run."
+        )
+    require_same({**shared_keys(config), "checkpoint": trained.step, "number of images": len(dataset)})
+
+    def train_data() -> Dataset:
+        split = build_dataset(config, config.data.train_split)
+        require_same({"number of training images": len(split)})
+        return split
+
+    def evaluator(normalize: Normalize) -> Evaluator:
+        return build_evaluator(config, trained.model, devices, trained.modalities, normalize=normalize)
+
+    def exact(variables: Any) -> Any:
+        return compute_exact_batch_stats(config, trained.model, variables, train_data(), devices)
+
+    return CheckpointEvaluation(
+        trained=trained,
+        workdir=workdir,
+        dataset=dataset,
+        devices=devices,
+        normalize=build_normalization(config, trained.modalities),
+        settings=build_settings(config, trained.run_config),
+        pictures=config.eval.pictures,
+        missing_pixels=tuple(config.eval.missing_pixels),
+        missing_block=config.eval.missing_block,
+        top_features=tuple(config.eval.top_features),
+        reading=_reading(config),
+        train_data=train_data,
+        build_evaluator=evaluator,
+        exact_batch_stats=exact if config.eval.batch_norm == "exact" and not trained.has_exact_batch_stats else None,
+    )
+
+
+def _reading(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns how splits are read: the keyword arguments that `Evaluator` and `eval_batches` share."""
+    data = config.data
+    return {
+        "batch_size": config.eval.batch_size,
+        "image_size": tuple(data.image_size),
+        "num_workers": data.num_workers,
+        "num_threads": data.num_threads,
+    }

@@ -12,15 +12,12 @@ from PIL import Image
 
 from segnet_jax import visualize
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.from_config import build_normalization
 from segnet_jax.data.masking import Missing
 from segnet_jax.data.preprocessing import RGBD
-from segnet_jax.errors import InputError
-from segnet_jax.evaluation.eval_only import eval_dataset_of, eval_variables_of
-from segnet_jax.evaluation.from_config import build_evaluator
+from segnet_jax.evaluation.from_config import open_checkpoint
 from segnet_jax.evaluation.result import Picture, report_path
-from segnet_jax.inference.trained_model import load_trained
-from segnet_jax.runtime.processes import all_devices, is_first
+from segnet_jax.runtime.files import write_atomically, write_errors
+from segnet_jax.runtime.processes import is_first
 
 _log = logging.getLogger("segnet_jax")
 
@@ -29,7 +26,7 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
     """Evaluates a checkpoint at each share of missing pixels, and without each modality if there are several.
 
     Prints a table, and writes it to `eval/<split>-<step>-missing.json` and predictions beside it (with a CRF or the
-    like named as `report_file.report_path` does, before `-missing`). Every labelled pixel counts,
+    like named as `result.report_path` does, before `-missing`). Every labelled pixel counts,
     whether the network saw it or not.
 
     Args:
@@ -44,20 +41,16 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
     Raises:
       InputError: if the checkpoint or the data cannot be read, or do not fit each other.
     """
-    trained = load_trained(workdir, overrides)
-    config, model, modalities = trained.config, trained.model, trained.modalities
-    dataset = eval_dataset_of(trained, workdir)
-    devices = all_devices()
-    variables = eval_variables_of(trained, devices)
-    normalize = build_normalization(config, modalities)
-    cases: list[tuple[float, int | None]] = [(share, None) for share in config.eval.missing_pixels]
+    opened = open_checkpoint(workdir, overrides)
+    dataset, modalities, step = opened.dataset, opened.trained.modalities, opened.trained.step
+    variables = opened.variables()
+    cases: list[tuple[float, int | None]] = [(share, None) for share in opened.missing_pixels]
     if len(modalities) > 1:
         cases += [(0.0, number) for number in range(len(modalities))]
     rows, columns = [], []
     for share, modality in cases:
-        missing = Missing(normalize, share, config.eval.missing_block, modality, len(modalities))
-        evaluator = build_evaluator(config, model, devices, modalities, normalize=missing)
-        evaluation = evaluator(variables, dataset, num_pictures=config.eval.pictures)
+        missing = Missing(opened.normalize, share, opened.missing_block, modality, len(modalities))
+        evaluation = opened.build_evaluator(missing)(variables, dataset, num_pictures=opened.pictures)
         rows.append(
             {"missing_pixels": share, "missing_modality": modality}
             | {key: value for key, value in evaluation.report.items() if key != "boundary_f1"}
@@ -66,17 +59,14 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
         _log.info("%-20s %s", _name(share, modality, modalities), evaluation.line())
     if not is_first():
         return rows
-    path = report_path(workdir, config, dataset.split, trained.step, trained.run_config)
-    path = path.with_stem(f"{path.stem}-missing")
-    about = {"split": dataset.split, "step": trained.step, "missing_block": config.eval.missing_block}
-    try:
+    path = report_path(workdir, dataset.split, step, f"{opened.settings.kind}-missing")
+    about = {"split": dataset.split, "step": step, "missing_block": opened.missing_block}
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if config.eval.pictures:
+        if opened.pictures:
             headings = [_name(*case, modalities) for case in cases]
             _draw(headings, columns, dataset.class_table).save(path.with_suffix(".png"))
-        path.write_text(json.dumps({**about, "evaluations": rows}, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); make room or choose another.") from error
+        write_atomically(path, json.dumps({**about, "evaluations": rows}, indent=2) + "\n")
     _log.info("Written: %s and the sheet beside it.", path)
     return rows
 
@@ -88,7 +78,7 @@ def _name(share: float, modality: int | None, modalities: Sequence[int]) -> str:
 
 
 def _draw(headings: Sequence[str], columns: Sequence[Sequence[Picture]], class_table: ClassTable) -> Image.Image:
-    """A row for each image: image, ground truth, and the prediction in each evaluation."""
+    """Draws a row for each image: image, ground truth, and the prediction in each evaluation."""
     rows = []
     for pictures in zip(*columns, strict=True):
         labels = [pictures[0].label, *(picture.prediction for picture in pictures)]

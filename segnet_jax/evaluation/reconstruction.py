@@ -19,7 +19,7 @@ from segnet_jax.evaluation.evaluator import Evaluator, Stopped, union
 from segnet_jax.evaluation.result import Evaluation, Picture
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.runtime import collectives
-from segnet_jax.runtime.sharding import AXIS, from_devices
+from segnet_jax.runtime.sharding import AXIS, from_devices, map_over_devices
 
 # Normalised values from -3 to 3 are drawn as 0 to 255.
 _DRAWN_RANGE = 3.0
@@ -97,7 +97,7 @@ class ReconstructionEvaluator(Evaluator):
         """Compiles nothing yet."""
         super().__init__(model, normalize, devices, **options)
         step = functools.partial(reconstruction_step, model=model, normalize=normalize)
-        self._step = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, 0), devices=devices)
+        self._step = map_over_devices(step, devices, out_axes=(None, 0))
         self._sent = ("image", "size")
 
     def __call__(

@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import ml_collections
-import optax
 
 from segnet_jax.checkpoint.manager import Checkpoints, exists
-from segnet_jax.config import apply_overrides, from_dict, reconstructs
-from segnet_jax.config_checks import check_values
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.preprocessing import RGB
 from segnet_jax.errors import InputError
+from segnet_jax.inference.from_config import (
+    configured_model,
+    overridden,
+    stored_config,
+    wanted_step,
+    wants_exact_batch_stats,
+)
 from segnet_jax.models.base import SegmentationModel
-from segnet_jax.models.from_config import build_model
-from segnet_jax.models.segnet_flat import SegNetFlat, pair_layers
-from segnet_jax.runtime import collectives
-from segnet_jax.training.from_config import build_checkpoint_template, build_optimizer
+from segnet_jax.runtime.collectives import from_first
 
 _log = logging.getLogger("segnet_jax")
 
@@ -51,8 +54,10 @@ class TrainedModel:
     modalities: tuple[int, ...] = RGB
 
 
-def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> TrainedModel:
+def load_trained(workdir: str | Path, overrides: Mapping[str, Any] | None = None) -> TrainedModel:
     """Reads a checkpoint; which one is `eval.checkpoint` of the configuration: "best", "latest" or a step.
+
+    Parameters and statistics alone are read, those of the optimizer are not.
 
     Args:
       workdir: of a training run. The configuration and the class table come from the checkpoint itself.
@@ -61,41 +66,44 @@ def load_trained(workdir: Path, overrides: Mapping[str, Any] | None = None) -> T
     Raises:
       InputError: if there is no such checkpoint, or it is damaged.
     """
-    overrides = dict(overrides or {})
-    if fixed := [key for key in overrides if not key.startswith(("eval.", "data.", "crf."))]:
-        raise InputError(
-            f"--config.{fixed[0]} belongs to the training run and cannot change afterwards; "
-            "after training, only --config.eval..., --config.crf... and --config.data... can be given."
-        )
+    workdir = Path(workdir).expanduser()
     directory = workdir / "checkpoints"
     if not exists(directory):
         raise InputError(f"{workdir} holds no checkpoint; give the --workdir of a training run.")
     with Checkpoints(directory, read_only=True) as checkpoints:
-        latest = collectives.from_first(checkpoints.latest_step())
+        latest = from_first(checkpoints.latest_step())
         if latest is None:
             raise InputError(f"{directory}: every checkpoint is damaged; train again, or restore a copy.")
-        metadata = checkpoints.read_metadata(latest)
-        config, class_table = from_dict(metadata["config"]), ClassTable.from_dict(metadata["class_table"])
-        modalities = tuple(metadata.get("modalities", RGB))
-        configured = build_model(config, class_table.num_classes)
-        fields = {name: value for name, value in metadata.get("model", {}).items() if name != "pairs"}
-        # Evaluation has no use for the optimizer, but its state is part of what lies in the checkpoint.
-        optimizer = build_optimizer(config, optax.constant_schedule(0.0))
-        template = build_checkpoint_template(configured.clone(**fields), optimizer, sum(modalities))
-        apply_overrides(config, overrides)
-        check_values(config)
-        wanted = config.eval.checkpoint
-        if wanted == "best" and reconstructs(config):
-            wanted = "latest"  # it has no score to be the best by
-        step, saved, metadata = checkpoints.restore(template, int(wanted) if wanted.isdecimal() else wanted)
-    use_exact = metadata["exact_batch_stats"] and config.eval.batch_norm == "exact"
-    batch_stats = saved["eval_batch_stats"] if use_exact else saved["train_state"].batch_stats
-    variables = {"params": saved["train_state"].params, "batch_stats": batch_stats}
-    model = configured.clone(**metadata.get("model", {}))
-    if isinstance(model, SegNetFlat) and isinstance(configured, SegNetFlat) and model.pairs < configured.pairs:
-        # Layer-wise training saves the pairs to come too, and the network is the one of those that it has trained.
-        to_come = {name for pair in range(model.pairs, configured.pairs) for name in pair_layers(pair + 1)}
-        variables["params"] = {name: layer for name, layer in variables["params"].items() if name not in to_come}
-        _log.info("Step %d of %s has trained %d of %d pairs.", step, workdir, model.pairs, configured.pairs)
-    run_config = from_dict(metadata["config"])
+        run_config = stored_config(checkpoints.read_metadata(latest))
+        config = overridden(run_config, overrides or {})
+        step, saved, metadata = checkpoints.restore_part(_template, wanted_step(config))
+    use_exact = metadata["exact_batch_stats"] and wants_exact_batch_stats(config)
+    state = saved["train_state"]
+    variables = {
+        "params": state["params"],
+        "batch_stats": saved["eval_batch_stats"] if use_exact else state["batch_stats"],
+    }
+    model, configured = _model(metadata), configured_model(metadata)
+    if model.size != configured.size:
+        _log.info("Step %d of %s has trained a network of %s of %s.", step, workdir, _text(model), _text(configured))
+    class_table = ClassTable.from_dict(metadata["class_table"])
+    modalities = tuple(metadata.get("modalities", RGB))
     return TrainedModel(config, run_config, class_table, model, variables, step, use_exact, modalities)
+
+
+def _model(metadata: Mapping[str, Any]) -> SegmentationModel:
+    """Builds the network as training had made it by then."""
+    return configured_model(metadata).clone(**metadata.get("model", {}))
+
+
+def _template(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns shapes and types of a checkpoint's arrays that evaluation needs, from its metadata."""
+    channels = sum(metadata.get("modalities", RGB))
+    variables = jax.eval_shape(_model(metadata).init, jax.random.key(0), jnp.zeros((1, 32, 32, channels)))
+    batch_stats = variables.get("batch_stats", {})
+    state = {"params": variables["params"], "batch_stats": batch_stats}
+    return {"train_state": state, "eval_batch_stats": batch_stats}
+
+
+def _text(model: SegmentationModel) -> str:
+    return ", ".join(f"{value} {name}" for name, value in model.size.items())

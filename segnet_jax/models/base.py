@@ -69,6 +69,11 @@ class SegmentationModel(nn.Module):
     encoder: ClassVar[tuple[tuple[tuple[str, int], ...], ...]] = ()
 
     @property
+    def size(self) -> dict[str, Any]:
+        """The fields that training may change, by which this network differs from the configured one: none here."""
+        return {}
+
+    @property
     def num_stages(self) -> int:
         """How many stages there are to rematerialise: as many as encoders."""
         return len(self.encoder)

@@ -49,6 +49,11 @@ class SegNetFlat(SegmentationModel):
     features: ClassVar[int] = 64
 
     @property
+    def size(self) -> dict[str, Any]:
+        """The number of pairs, which grows in layer-wise training."""
+        return {"pairs": self.pairs}
+
+    @property
     def num_stages(self) -> int:
         """As many as pairs."""
         return self.pairs

@@ -12,30 +12,22 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 from clu import metrics as clu_metrics
 
-from segnet_jax.data.dataset import Dataset, modalities_of
-from segnet_jax.data.from_config import build_class_weights, build_masking, build_normalization
 from segnet_jax.data.masking import Masking
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.errors import InputError
-from segnet_jax.evaluation.evaluator import Evaluator
-from segnet_jax.evaluation.from_config import build_evaluator
-from segnet_jax.evaluation.reconstruction import ReconstructionEvaluator
-from segnet_jax.models.from_config import build_model
 from segnet_jax.models.segnet_flat import SegNetFlat, pair_layers
 from segnet_jax.runtime.compilation import Compiled
-from segnet_jax.runtime.sharding import AXIS
+from segnet_jax.runtime.sharding import AXIS, map_over_devices
 from segnet_jax.training import lbfgs, losses
-from segnet_jax.training.from_config import build_optimizer, build_plan
 from segnet_jax.training.step import TrainState
 
 _log = logging.getLogger("segnet_jax")
@@ -98,96 +90,12 @@ def stages_of(pairs: int, classifier: str, first_pair: int = 1) -> tuple[Stage, 
     return tuple(stages)
 
 
-class Layerwise:
-    """The procedure `layerwise`: how `train` takes steps and evaluates. `end_to_end.EndToEnd` is the other one.
+def create_minibatch_step(*, devices: Sequence[jax.Device], **arguments: Any) -> Compiled:
+    """Maps `minibatch_step` over the devices: the state alike for all, batches [devices, b, ...].
 
-    Attributes:
-      model: the whole network.
-      plan: the rhythm of the run.
-      optimizer: keeps nothing, for L-BFGS begins anew with every mini-batch.
-      classes: what the network's outputs mean, if they are classes.
-      advice: what to do about a loss that is not finite.
+    The state passed in is consumed: its memory is used again for the next one.
     """
-
-    advice = "Look at the images and labels, or choose another seed."
-
-    def __init__(self, config: ml_collections.ConfigDict, dataset: Dataset, devices: Sequence[jax.Device]) -> None:
-        """Plans a run.
-
-        Args:
-          config: the configuration.
-          dataset: the training split.
-          devices: to map over.
-        """
-        self._config, self._dataset, self._devices = config, dataset, devices
-        self._modalities = modalities_of(dataset)
-        model = build_model(config, dataset.class_table.num_classes)
-        assert isinstance(model, SegNetFlat)
-        self.classes = tuple(dataset.class_table.names)
-        self._fields: dict[str, Any] = {}
-        if config.layerwise.target == "input":
-            self._fields = {"num_classes": sum(self._modalities), "head": RECONSTRUCTION_HEAD}
-            self.classes = ()
-        self.model = model.clone(**self._fields)
-        self._stages = stages_of(model.pairs, config.layerwise.classifier, config.layerwise.first_pair)
-        self.plan = build_plan(config, len(dataset), len(self._stages))
-        self.optimizer = build_optimizer(config, optax.constant_schedule(0.0))
-        self._normalize = build_normalization(config, self._modalities)
-        self._masking = build_masking(config, self._modalities)
-        self._current: tuple[Stage, Any] | None = None
-        self._evaluators: dict[int, Evaluator] = {}
-
-    def step_function(self, step: int) -> Callable[..., Any]:
-        """The function that takes step number `step`, from 1 on."""
-        stage = self._stage(step)
-        if self._current is None or self._current[0] != stage:
-            _log.info("From step %d on %s of a network of %d is trained.", step, stage, stage.pairs)
-            self._current = stage, self._create_step(stage)
-        return self._current[1]
-
-    def evaluator(self, step: int) -> Evaluator:
-        """The evaluation of the network as it is after `step`: of the pairs so far."""
-        pairs = self._stage(step).pairs
-        if pairs not in self._evaluators:
-            kind: type[Evaluator] = Evaluator if self.classes else ReconstructionEvaluator
-            model = self.model.clone(pairs=pairs)
-            self._evaluators[pairs] = build_evaluator(self._config, model, self._devices, self._modalities, kind=kind)
-        return self._evaluators[pairs]
-
-    def model_fields(self, step: int) -> dict[str, Any]:
-        """What tells the network after `step` from the configured one; saved with a checkpoint."""
-        return {**self._fields, "pairs": self._stage(step).pairs}
-
-    def stage(self, step: int) -> int:
-        """The number of the stage that step number `step` belongs to, from 0 on."""
-        return max(0, step - 1) // (self.plan.total_steps // len(self._stages))
-
-    def learning_rate(self, step: int) -> None:
-        """None: a line search finds the length of each step."""
-
-    def _stage(self, step: int) -> Stage:
-        return self._stages[self.stage(step)]
-
-    def _create_step(self, stage: Stage) -> Callable[..., Any]:
-        config = self._config
-        weights = jnp.asarray(build_class_weights(config, self._dataset)) if self.classes else None
-        step = functools.partial(
-            minibatch_step,
-            model=self.model,
-            stage=stage,
-            normalize=self._normalize,
-            class_weights=weights,
-            loss_normalization=config.loss.normalization,
-            iterations=config.layerwise.iterations,
-            memory=config.layerwise.memory,
-            accumulation_steps=config.train.accumulation_steps,
-            seed=config.seed,
-            masking=self._masking,
-        )
-        mapped = jax.pmap(
-            step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=self._devices, donate_argnums=(0,)
-        )
-        return Compiled(mapped)
+    return map_over_devices(functools.partial(minibatch_step, **arguments), devices, donate_argnums=(0,))
 
 
 def minibatch_step(

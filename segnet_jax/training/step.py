@@ -1,4 +1,4 @@
-"""The training state, and the one function that is mapped over the devices."""
+"""The training state, and one step of SGD, mapped over the devices."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from segnet_jax.data.masking import Masking
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.runtime.compilation import Compiled
-from segnet_jax.runtime.sharding import AXIS
+from segnet_jax.runtime.sharding import AXIS, map_over_devices
 from segnet_jax.training import losses
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything that training changes.
+    """Holds everything that training changes.
 
     Attributes:
       step: int32 [], steps done.
@@ -37,11 +37,11 @@ class TrainState(struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
+        """The variables that `model.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-# Means over steps of what a step gives.
+# Means over steps.
 TrainMetrics = clu_metrics.Collection.create(
     loss=clu_metrics.Average.from_output("loss"),
     pixel_accuracy=clu_metrics.Average.from_output("pixel_accuracy"),
@@ -57,7 +57,7 @@ def create_train_state(
     channels: int = 3,
     initialize: Callable[[dict[str, Any]], dict[str, Any]] = lambda variables: variables,
 ) -> TrainState:
-    """The state before the first step.
+    """Builds the state before the first step.
 
     Args:
       model: the network.
@@ -91,7 +91,7 @@ def train_step(
     masking: Masking | None = None,
     is_trained: Callable[[Any], Any] | None = None,
 ) -> tuple[TrainState, clu_metrics.Collection]:
-    """One step of SGD on one device's share of a batch, as part of all devices that are mapped over `AXIS`.
+    """Takes one step of SGD on one device's share of a batch, as part of all devices that are mapped over `AXIS`.
 
     The loss is divided by the whole batch's normaliser, and gradients are summed, so the step is the same for any
     number of devices (BatchNorm's statistics too, if the network shares them over `AXIS`).
@@ -104,7 +104,7 @@ def train_step(
       normalize: from uint8 images to the network's input.
       class_weights: float32 [K].
       loss_normalization: "pixels" or "weights", see `losses.normalizer`.
-      accumulation_steps: so many equal parts of the share are computed one after the other, each with BatchNorm
+      accumulation_steps: the number of microbatches of the share, computed one after the other, each with BatchNorm
         statistics of its own.
       seed: of dropout and masking.
       masking: which input values are missing; None: none are.
@@ -129,10 +129,10 @@ def train_step(
                 lambda x, chosen: x if chosen else jax.lax.stop_gradient(x), params, is_trained(params)
             )
         # Dropout takes keys that are folded with the names of its layers.
-        known = None if masking is None else masking(jax.random.fold_in(rng, 0), images)
+        valid_mask = None if masking is None else masking(jax.random.fold_in(rng, 0), images)
         logits, updates = model.apply(
             {"params": params, "batch_stats": batch_stats},
-            normalize(images, known),
+            normalize(images, valid_mask),
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": rng},
@@ -146,20 +146,20 @@ def train_step(
         (loss, (batch_stats, correct)), grads = gradient(state.params, state.batch_stats, batch["image"], labels, rng)
     else:
 
-        def accumulate(carry: Any, part: tuple[jax.Array, ...]) -> tuple[Any, None]:
+        def accumulate(carry: Any, microbatch: tuple[jax.Array, ...]) -> tuple[Any, None]:
             batch_stats, sums = carry
-            index, images, labels = part
+            index, images, labels = microbatch
             (loss, (batch_stats, correct)), grads = gradient(
                 state.params, batch_stats, images, labels, jax.random.fold_in(rng, index)
             )
             return (batch_stats, jax.tree.map(jnp.add, sums, (loss, correct, grads))), None
 
-        parts = (
+        microbatches = (
             jnp.arange(accumulation_steps),
             *(x.reshape(accumulation_steps, -1, *x.shape[1:]) for x in (batch["image"], labels)),
         )
         zeros = (jnp.zeros(()), jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
-        (batch_stats, (loss, correct, grads)), _ = jax.lax.scan(accumulate, (state.batch_stats, zeros), parts)
+        (batch_stats, (loss, correct, grads)), _ = jax.lax.scan(accumulate, (state.batch_stats, zeros), microbatches)
 
     loss, correct, grads = jax.lax.psum((loss, correct, grads), AXIS)
     batch_stats = jax.lax.pmean(batch_stats, AXIS)
@@ -177,11 +177,18 @@ def train_step(
     return next_state, metrics
 
 
+def checkpoint_template(
+    model: SegmentationModel, optimizer: optax.GradientTransformation, channels: int = 3
+) -> dict[str, Any]:
+    """Returns shapes and types of what a checkpoint holds: the training state, and the statistics of its evaluation."""
+    state = jax.eval_shape(lambda: create_train_state(model, optimizer, seed=0, channels=channels))
+    return {"train_state": state, "eval_batch_stats": state.batch_stats}
+
+
 def create_train_step(*, devices: Sequence[jax.Device] | None = None, **arguments: Any) -> Compiled:
-    """`train_step` mapped over the devices: the state alike for all, batches [devices, b, ...].
+    """Maps `train_step` over the devices: the state alike for all, batches [devices, b, ...].
 
     The state passed in is consumed: its memory is used again for the next one.
     """
     step = functools.partial(train_step, **arguments)
-    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices, donate_argnums=(0,))
-    return Compiled(mapped, (devices or jax.local_devices())[0].platform)
+    return map_over_devices(step, devices or jax.local_devices(), donate_argnums=(0,))
