@@ -9,7 +9,7 @@ from ml_collections import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The defaults."""
+    """Returns the defaults."""
     config = ml_collections.ConfigDict()
 
     # Of the initial weights, the order of the examples, their augmentation and dropout.

@@ -1,4 +1,4 @@
-"""How Orbax reads and writes the arrays of a checkpoint."""
+"""Orbax's reading and writing of NumPy arrays, with errors that end it cleanly."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable
@@ -15,7 +15,7 @@ class NumpyHandler(ocp.type_handlers.NumpyHandler):
     """
 
     async def deserialize(self, infos: Any, args: Any = None) -> Any:
-        """As Orbax's, array by array."""
+        """Reads as Orbax does, array by array."""
         args = args or [ocp.RestoreArgs()] * len(infos)
         read = super().deserialize
         arrays = await _finish_all(read([info], [arg]) for info, arg in zip(infos, args, strict=True))

@@ -1,4 +1,4 @@
-"""Which checkpoints stay."""
+"""The choice of the checkpoints that stay."""
 
 from __future__ import annotations
 

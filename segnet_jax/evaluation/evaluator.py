@@ -1,4 +1,4 @@
-"""Evaluation: one confusion matrix for a whole split, and what is read off it."""
+"""Evaluates a whole split: one confusion matrix, predictions, boundary scores."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def eval_step(
     seed: int = 0,
     with_probabilities: bool = False,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The predictions for one device's share of a batch, and the confusion matrix of all devices' shares.
+    """Predicts one device's share of a batch, and counts the confusion matrix of all devices' shares.
 
     Args:
       variables: `params` and `batch_stats`.
@@ -204,7 +204,7 @@ class Evaluator:
     def _one_behind(
         self, variables: Any, batches: Iterator[pipeline.Batch]
     ) -> Iterator[tuple[pipeline.Batch, tuple[jax.Array, Any]]]:
-        """Batches and results, each given when the next step is under way, so that host and devices work at once."""
+        """Yields batches and results, each when the next step is under way, so that host and devices work at once."""
         hosts, sent = itertools.tee(batches)
         inputs = ({key: batch[key] for key in self._sent} for batch in sent)
         previous = None
@@ -218,7 +218,7 @@ class Evaluator:
 
 
 def union(parts: Sequence[dict[int, Any]]) -> dict[int, Any]:
-    """What the processes have of images, by the images' numbers, ascending."""
+    """Joins what the processes have of images, by the images' numbers, ascending."""
     union = {index: value for part in parts for index, value in part.items()}
     return dict(sorted(union.items()))
 
@@ -226,7 +226,7 @@ def union(parts: Sequence[dict[int, Any]]) -> dict[int, Any]:
 def _refine(
     crf: DenseCRF, batch: pipeline.Batch, probabilities: np.ndarray, pool: concurrent.futures.Executor
 ) -> np.ndarray:
-    """The predictions after the CRF, uint8 [b, H, W]; padding, which it does not see, is 0."""
+    """Returns the predictions after the CRF, uint8 [b, H, W]; padding, which it does not see, is 0."""
     predictions = np.zeros(batch["label"].shape, np.uint8)
 
     def refine(i: int) -> None:

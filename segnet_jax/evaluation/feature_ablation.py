@@ -1,7 +1,7 @@
 """The 2015 paper's study of features (arXiv 1505.07293, section 3.2 and figure 3).
 
 At each depth, the features that are among the strongest of at least one training image are kept, the others set to
-zero, and what is left is decoded and labelled. The network of depth n is the one of the n outer pairs, so the study
+zero, and the rest is decoded and labelled. The network of depth n is the one of the n outer pairs, so the study
 says something about every depth if the network was trained layer by layer; if it was trained end to end, only about
 the whole.
 """
@@ -38,9 +38,9 @@ _log = logging.getLogger("segnet_jax")
 
 
 def feature_rms(model: SegNetFlat, variables: Any, inputs: jax.Array, sizes: jax.Array) -> tuple[jax.Array, ...]:
-    """The root mean square of each feature map of each image, at each depth.
+    """Computes the root mean square of each feature map of each image, at each depth.
 
-    The features of depth n are what encoder n gives its decoder: after ReLU and pooling.
+    The features of depth n are those that encoder n gives its decoder: after ReLU and pooling.
 
     Args:
       model: the network.
@@ -64,7 +64,7 @@ def feature_rms(model: SegNetFlat, variables: Any, inputs: jax.Array, sizes: jax
 
 
 def top_histogram(rms: np.ndarray, top: int) -> np.ndarray:
-    """In how many images each feature is among the `top` strongest.
+    """Counts in how many images each feature is among the `top` strongest.
 
     Args:
       rms: [images, features].
@@ -87,7 +87,7 @@ def training_rms(
     batch_size: int,
     **options: Any,
 ) -> list[np.ndarray]:
-    """`feature_rms` of a whole split: for each depth float32 [images, features].
+    """Computes `feature_rms` of a whole split: for each depth float32 [images, features].
 
     Args:
       model: the network.
@@ -173,7 +173,7 @@ def study_features(workdir: Path, overrides: Mapping[str, Any] | None = None) ->
 
 @functools.partial(jax.jit, static_argnums=0)
 def predict_active(model: SegNetFlat, variables: Any, inputs: jax.Array, active: jax.Array) -> jax.Array:
-    """The labels, uint8 [N, H, W], that are decoded from the features of the deepest encoder that are active.
+    """Predicts labels, uint8 [N, H, W], from the active features of the deepest encoder alone.
 
     Args:
       model: the network of that depth.
@@ -193,7 +193,7 @@ def _draw(
     rows: Sequence[Mapping[str, Any]],
     class_table: ClassTable,
 ) -> Image.Image:
-    """The figure for one example."""
+    """Draws the figure for one example."""
     inputs = normalize(jnp.asarray(example["image"][None]))
     tops = [row["top"] for row in rows if row["depth"] == 1]
     pictures: list[list[np.ndarray | None]] = []

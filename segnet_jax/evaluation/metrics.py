@@ -99,7 +99,7 @@ def summarize(
 
 
 def boundary_f1(label: np.ndarray, prediction: np.ndarray, num_classes: int, tolerance: float = 0.0075) -> float | None:
-    """Boundary F1 of one image (BF; paper, section 3.3, after Csurka et al. 2013).
+    """Computes the boundary F1 of one image (BF; paper, section 3.3, after Csurka et al. 2013).
 
     Per class: precision is the share of the predicted boundary pixels closer than the tolerance to
     a true one, recall the share of the true ones closer than it to a predicted one, and the score
@@ -200,7 +200,7 @@ def _percent(value: float | None) -> str:
 
 
 def _block_any(mask: np.ndarray) -> np.ndarray:
-    """Whether any pixel is set of the 2x2 of which each pixel is the upper left one."""
+    """Tells for each pixel whether any is set of the 2x2 of which it is the upper left one."""
     padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     rows = padded[:, :-1] | padded[:, 1:]
     return rows[:-1] | rows[1:]
@@ -216,7 +216,7 @@ def _box_around(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
 
 
 def _count_near(pixels: np.ndarray, others: np.ndarray, reach: float) -> int:
-    """The number of pixels whose squared distance to the nearest of the others is below `reach`."""
+    """Counts the pixels whose squared distance to the nearest of the others is below `reach`."""
     if not others.any():
         return 0
     nearest = ndimage.distance_transform_edt(~others, return_distances=False, return_indices=True)

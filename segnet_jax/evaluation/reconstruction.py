@@ -26,7 +26,7 @@ _DRAWN_RANGE = 3.0
 
 
 class ReconstructionEvaluation(Evaluation):
-    """How well the input was reconstructed.
+    """The result of evaluating a network that reconstructs its input.
 
     The report has `mean_squared_error`, of normalised values; `explained_variance`, 1 minus its ratio to the variance
     of each channel; and `images`. The pictures are image, normalised input and reconstruction.
@@ -34,7 +34,7 @@ class ReconstructionEvaluation(Evaluation):
 
     @property
     def scores(self) -> dict[str, float]:
-        """What is followed over time and saved with a checkpoint."""
+        """The scores that are followed over time and saved with a checkpoint."""
         return {key: self.report[key] for key in ("mean_squared_error", "explained_variance")}
 
     @property
@@ -43,16 +43,16 @@ class ReconstructionEvaluation(Evaluation):
         return {}
 
     def line(self) -> str:
-        """The scores in a line."""
+        """Returns the scores in a line."""
         error, explained = self.scores.values()
         return f"mean squared error {error:.4g}, explained variance {100 * explained:.2f} %"
 
     def table(self) -> str:
-        """The same, with the number of images."""
+        """Returns the same, with the number of images."""
         return f"{self.line()}, {self.report['images']:,} images"
 
     def draw(self, class_table: ClassTable) -> Image.Image | None:
-        """The sheet of image, input and reconstruction; None without pictures."""
+        """Draws image, input and reconstruction of each picture; None without pictures."""
         if not self.pictures:
             return None
         rows = [(picture.image, picture.label, picture.prediction) for picture in self.pictures]
@@ -62,7 +62,7 @@ class ReconstructionEvaluation(Evaluation):
 def reconstruction_step(
     variables: Any, batch: dict[str, jax.Array], *, model: SegmentationModel, normalize: Normalize
 ) -> tuple[jax.Array, jax.Array]:
-    """The reconstruction of one device's share of a batch, and its error over all devices.
+    """Reconstructs one device's share of a batch, and sums the error over all devices.
 
     Args:
       variables: `params` and `batch_stats`.

@@ -11,7 +11,7 @@ from segnet_jax.models.base import SegmentationModel
 
 
 class Posterior(NamedTuple):
-    """What stochastic passes say about each pixel.
+    """Mean and variance of stochastic passes, for each pixel.
 
     Attributes:
       probabilities: float32 [N, H, W, K], the mean of the passes' softmax.
@@ -25,7 +25,7 @@ class Posterior(NamedTuple):
 def sample_posterior(
     model: SegmentationModel, variables: Any, images: jax.Array, keys: jax.Array, *, samples: int
 ) -> Posterior:
-    """Monte-Carlo dropout: dropout is on, and BatchNorm uses its running statistics.
+    """Samples by Monte-Carlo dropout: dropout is on, and BatchNorm uses its running statistics.
 
     The passes run one after the other, and their mean and variance are updated by Welford's method in float32, so that
     memory does not grow with their number and no digits are lost where they hardly differ.

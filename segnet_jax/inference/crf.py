@@ -23,7 +23,7 @@ class DenseCRF:
         position_weight * exp(-d^2 / 2), d^2 = |p_i - p_j|^2 / position_std^2
         bilateral_weight * exp(-d^2 / 2), d^2 = |p_i - p_j|^2 / bilateral_position_std^2 + |I_i - I_j|^2 / color_std^2
 
-    As in DeepLab's code, whose prototxt has the default values, what a pixel is told is divided by the kernel's sum
+    As in DeepLab's code, whose prototxt has the default values, the message to a pixel is divided by the kernel's sum
     over all pixels, itself among them. So the weights are the greatest influence that a kernel can have, in nats,
     whatever the size of the image.
 
@@ -57,7 +57,7 @@ class DenseCRF:
             raise InputError(f"crf.iterations={self.iterations} must be at least 1; without a CRF, crf.enabled=False.")
 
     def __call__(self, image: np.ndarray, probabilities: jax.typing.ArrayLike) -> jax.Array:
-        """The marginal probabilities of the labels, float32 [H, W, K].
+        """Returns the marginal probabilities of the labels, float32 [H, W, K].
 
         Args:
           image: uint8 [H, W, channels], RGB as a rule.
@@ -87,30 +87,30 @@ def _mean_field(crf: DenseCRF, lattice: Lattice | None, probabilities: jax.Array
     # A probability of 0 would keep a label from a pixel for good.
     unary = jnp.log(jnp.maximum(probabilities, 1e-20))
 
-    def told_by_position(beliefs: jax.Array) -> jax.Array:
+    def position_messages(marginals: jax.Array) -> jax.Array:
         # The Gaussian is one of rows times one of columns, and so is its sum.
         rows, columns = (_normalized_gaussian(size, crf.position_std) for size in (height, width))
-        return jnp.einsum("ih,hwk,jw->ijk", rows, beliefs, columns, precision="highest")
+        return jnp.einsum("ih,hwk,jw->ijk", rows, marginals, columns, precision="highest")
 
-    def told_by_color(beliefs: jax.Array, lattice: Lattice) -> jax.Array:
+    def color_messages(marginals: jax.Array, lattice: Lattice) -> jax.Array:
         # The ones give the sum that the others are divided by.
         ones = jnp.ones((height * width, 1))
-        sums = filter_points(lattice, jnp.concatenate([beliefs.reshape(-1, num_classes), ones], axis=1))
-        return (sums[:, :-1] / sums[:, -1:]).reshape(beliefs.shape)
+        sums = filter_points(lattice, jnp.concatenate([marginals.reshape(-1, num_classes), ones], axis=1))
+        return (sums[:, :-1] / sums[:, -1:]).reshape(marginals.shape)
 
-    def update(_: int, beliefs: jax.Array) -> jax.Array:
+    def update(_: int, marginals: jax.Array) -> jax.Array:
         scores = unary
         if crf.position_weight:
-            scores += crf.position_weight * told_by_position(beliefs)
+            scores += crf.position_weight * position_messages(marginals)
         if lattice is not None:
-            scores += crf.bilateral_weight * told_by_color(beliefs, lattice)
+            scores += crf.bilateral_weight * color_messages(marginals, lattice)
         return jax.nn.softmax(scores)
 
     return jax.lax.fori_loop(0, crf.iterations, update, probabilities)
 
 
 def _normalized_gaussian(size: int, std: float) -> jax.Array:
-    """float32 [size, size]: the Gaussian of the distance of each pair, each row divided by its sum."""
+    """Returns the Gaussian of the distance of each pair, each row divided by its sum: float32 [size, size]."""
     places = np.arange(size)
     kernel = np.exp(-0.5 * ((places[:, None] - places) / std) ** 2)
     return jnp.asarray(kernel / kernel.sum(axis=1, keepdims=True), jnp.float32)

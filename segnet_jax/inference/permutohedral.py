@@ -22,7 +22,7 @@ from segnet_jax.errors import InputError
 )
 @dataclass(frozen=True)
 class Lattice:
-    """Where the points lie among the vertices that they touch, and those next to these.
+    """The points' places among the vertices that they touch, and those next to these.
 
     Attributes:
       vertices: int32 [N, d + 1], the vertices of the simplex around each of N points in d dimensions.
@@ -39,7 +39,7 @@ class Lattice:
 
 
 def build_lattice(features: np.ndarray) -> Lattice:
-    """The lattice of a set of points.
+    """Builds the lattice of a set of points.
 
     Args:
       features: [N, d], in units of the standard deviation of the Gaussian.
@@ -93,7 +93,7 @@ def filter_points(lattice: Lattice, values: jax.Array) -> jax.Array:
 
 
 def _enclosing_simplex(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first d coordinates of the vertices around each point, int64 [N, d + 1, d], and its weights [N, d + 1]."""
+    """Returns the first d coordinates of the vertices around each point, int64 [N, d + 1, d], and weights [N, d + 1]."""
     num_points, dimensions = features.shape
     corners = dimensions + 1
     # Onto the hyperplane of coordinates that add up to 0, scaled such that splat, blur and slice together have a
@@ -126,7 +126,7 @@ def _enclosing_simplex(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _number(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One int64 for each row of `keys`, and what a step of each coordinate adds to it."""
+    """Numbers each row of `keys` by one int64, and returns what a step of each coordinate adds to it."""
     dimensions = keys.shape[1]
     # Room for two steps beyond the outermost vertices.
     sizes = [int(size) for size in np.ptp(keys, axis=0) + 4 * dimensions + 1]

@@ -34,7 +34,7 @@ _log = logging.getLogger("segnet_jax")
 
 RECONSTRUCTION_HEAD = "conv_reconstruct"
 
-# Means over mini-batches of what one gives.
+# Means over mini-batches.
 MinibatchMetrics = clu_metrics.Collection.create(
     loss=clu_metrics.Average.from_output("loss"),
     initial_loss=clu_metrics.Average.from_output("initial_loss"),
@@ -45,14 +45,14 @@ MinibatchMetrics = clu_metrics.Collection.create(
 
 @dataclass(frozen=True)
 class Stage:
-    """What is trained for a while: a network of `pairs` pairs, of which the innermost, the classifier, or both."""
+    """One phase of layer-wise training: the innermost of `pairs` pairs, the classifier, or both are trained."""
 
     pairs: int
     trains_pair: bool
     trains_classifier: bool
 
     def layers(self, head: str) -> set[str]:
-        """The names of the layers that are trained, if the classifier is called `head`."""
+        """Returns the names of the layers that are trained, if the classifier is called `head`."""
         pair = pair_layers(self.pairs) if self.trains_pair else ()
         classifier = (head, f"{head}_hidden") if self.trains_classifier else ()
         return {*pair, *classifier}
@@ -63,7 +63,7 @@ class Stage:
 
 
 def stages_of(pairs: int, classifier: str, first_pair: int = 1) -> tuple[Stage, ...]:
-    """The stages of layer-wise training, in order.
+    """Lists the stages of layer-wise training, in order.
 
     Args:
       pairs: of the whole network.
@@ -113,7 +113,7 @@ def minibatch_step(
     seed: int = 0,
     masking: Masking | None = None,
 ) -> tuple[TrainState, clu_metrics.Collection]:
-    """L-BFGS on one device's share of a mini-batch, as part of all devices that are mapped over `AXIS`.
+    """Runs L-BFGS on one device's share of a mini-batch, as part of all devices that are mapped over `AXIS`.
 
     Loss and gradient are those of all devices together, so each of them goes the same way. What does not change is
     computed once: the encoders outside the trained pair, or all but the classifier.
@@ -129,7 +129,7 @@ def minibatch_step(
       loss_normalization: "pixels" or "weights", see `losses.normalizer`.
       iterations: of L-BFGS.
       memory: of L-BFGS.
-      accumulation_steps: so many equal parts of the share are computed one after the other.
+      accumulation_steps: the number of microbatches of the share, computed one after the other.
       seed: of masking.
       masking: which input values are missing; None: none are.
 
@@ -142,10 +142,10 @@ def minibatch_step(
     fixed = {name: layer for name, layer in state.params.items() if name not in layers}
 
     images = batch["image"]
-    known = None
+    valid_mask = None
     if masking is not None:
         rng = jax.random.fold_in(jax.random.key(seed), state.step)
-        known = masking(jax.random.fold_in(rng, jax.lax.axis_index(AXIS)), images)
+        valid_mask = masking(jax.random.fold_in(rng, jax.lax.axis_index(AXIS)), images)
     target = batch["label"] if class_weights is not None else normalize(images)
     if class_weights is not None:
         total = losses.normalizer(target, class_weights, loss_normalization)
@@ -159,8 +159,8 @@ def minibatch_step(
         return x.reshape(accumulation_steps, -1, *x.shape[1:])
 
     before = functools.partial(model.apply, {"params": state.params}, method=functools.partial(_before, stage=stage))
-    inputs = jax.lax.map(before, split(normalize(images, known)))
-    parts = (inputs, split(target))
+    inputs = jax.lax.map(before, split(normalize(images, valid_mask)))
+    microbatches = (inputs, split(target))
     size = (images.shape[1], images.shape[2])
 
     def loss_of(trained: Any, inputs: Any, target: jax.Array) -> jax.Array:
@@ -172,11 +172,11 @@ def minibatch_step(
         return jnp.sum(jnp.square(outputs.astype(jnp.float32) - target)) / total
 
     def value_and_grad(trained: Any) -> tuple[jax.Array, Any]:
-        def add(sums: Any, part: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss_of)(trained, *part)), None
+        def add(sums: Any, microbatch: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss_of)(trained, *microbatch)), None
 
         zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, trained))
-        return jax.lax.psum(jax.lax.scan(add, zeros, parts)[0], AXIS)
+        return jax.lax.psum(jax.lax.scan(add, zeros, microbatches)[0], AXIS)
 
     minimum = lbfgs.minimize(value_and_grad, trained, iterations=iterations, memory=memory)
     metrics = MinibatchMetrics.single_from_model_output(
@@ -189,7 +189,7 @@ def minibatch_step(
 
 
 def _before(model: SegNetFlat, x: jax.Array, *, stage: Stage) -> Any:
-    """What does not depend on what is trained: input, pooled features and indices for `_after`."""
+    """Computes what does not depend on the trained layers: input, pooled features and indices for `_after`."""
     size = (x.shape[-3], x.shape[-2])
     if not stage.trains_pair:
         pooled, indices = model.encode(x)

@@ -11,7 +11,7 @@ import optax
 
 
 class Minimum(NamedTuple):
-    """Where `minimize` ended.
+    """The end point of `minimize`.
 
     Attributes:
       params: the parameters.
@@ -31,7 +31,7 @@ class Minimum(NamedTuple):
 def minimize(
     value_and_grad: Callable[[Any], tuple[jax.Array, Any]], params: Any, *, iterations: int, memory: int = 10
 ) -> Minimum:
-    """L-BFGS with a line search, as one loop under `jit`; the loss never rises.
+    """Minimises by L-BFGS with a line search, as one loop under `jit`; the loss never rises.
 
     Max pooling passes its indices to the decoder, so a network's loss jumps where a maximum changes places, and a
     line search can end above where it began. Such a step is not taken, and the memory of curvature is cleared; if

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, class_weights: jax.Array) -> jax.Array:
-    """The sum over labelled pixels of class weight times negative log-likelihood.
+    """Sums class weight times negative log-likelihood over labelled pixels.
 
     The sum is float32 whatever the type of the logits. A pixel is labelled if its label is a class; void (255), or
     any other value, adds nothing to the sum or to the gradient of finite logits. The true class's logit is picked by
@@ -30,13 +30,13 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, class_weights: jax.Array
 
 
 def pixel_weights(labels: jax.Array, class_weights: jax.Array) -> jax.Array:
-    """The class weight of each pixel, zero where it is unlabelled: float32, the shape of `labels`."""
+    """Returns the class weight of each pixel, zero where it is unlabelled: float32, the shape of `labels`."""
     classes = jnp.arange(class_weights.shape[0], dtype=labels.dtype)
     return jnp.sum(jnp.where(labels[..., None] == classes, class_weights, 0.0), axis=-1)
 
 
 def normalizer(labels: jax.Array, class_weights: jax.Array, by: str) -> jax.Array:
-    """What a batch's summed cross-entropy is divided by; add it up over devices before dividing.
+    """Returns the divisor of a batch's summed cross-entropy; add it up over devices before dividing.
 
     Args:
       labels: uint8 or int [...].

@@ -1,4 +1,4 @@
-"""What a run writes for people and plots: `metrics.jsonl` and TensorBoard event files.
+"""Metrics of a run, for people and plots: `metrics.jsonl` and TensorBoard event files.
 
 This is the only file that knows TensorBoard. The events are written with tensorboardX's parts, not
 with its SummaryWriter, which loses a file when two writers start within one second and which

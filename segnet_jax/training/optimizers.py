@@ -23,7 +23,7 @@ def create_schedule(
     step_factor: float = 0.1,
     cycles: int = 1,
 ) -> optax.Schedule:
-    """The learning rate as a function of the step, from 0 to `total_steps` - 1.
+    """Creates the learning rate as a function of the step, from 0 to `total_steps` - 1.
 
     Args:
       name: "constant"; "poly", `(1 - t) ** poly_power` (DeepLab's); "cosine", half a cosine down to 0; "step", times
@@ -80,7 +80,7 @@ def create_optimizer(
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
 ) -> optax.GradientTransformation:
-    """SGD with momentum, as in the paper (section 3.2).
+    """Creates SGD with momentum, as in the paper (section 3.2).
 
     Args:
       schedule: the learning rate at each step.
@@ -100,5 +100,5 @@ def create_optimizer(
 
 
 def decayed(params: Any) -> Any:
-    """The tree of `params` with True where weight decay applies: at kernels."""
+    """Returns the tree of `params` with True where weight decay applies: at kernels."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """The rhythm of a run, in steps; 0 means never.
+    """The schedule of a run, in steps; 0 means never.
 
     Attributes:
       total_steps: of the whole run.
       steps_per_epoch: images of the training split over the batch size; rarely a whole number.
-      log_every, eval_every, checkpoint_every: distances.
+      log_every, eval_every, checkpoint_every: steps between two.
       milestones: steps besides the last whose evaluation is written in full.
     """
 
@@ -24,15 +24,15 @@ class Plan:
     milestones: frozenset[int] = frozenset()
 
     def reports(self, step: int) -> bool:
-        """Whether the evaluation after `step` is written in full: after the last step and the milestones."""
+        """Tells whether the evaluation after `step` is written in full: after the last step and the milestones."""
         return step == self.total_steps or step in self.milestones
 
     def evaluates(self, step: int) -> bool:
-        """Whether an evaluation follows `step`."""
+        """Tells whether an evaluation follows `step`."""
         return self.reports(step) or _is_due(step, self.eval_every)
 
     def checkpoints(self, step: int) -> bool:
-        """Whether a checkpoint follows `step`; every evaluation has one."""
+        """Tells whether a checkpoint follows `step`; every evaluation has one."""
         return self.evaluates(step) or _is_due(step, self.checkpoint_every)
 
 

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line now and then in a file."""
+"""Progress of a run: a bar on a terminal, a line now and then in a file."""
 
 import sys
 import time
@@ -68,7 +68,7 @@ class Progress:
 
     @contextmanager
     def data_wait(self) -> Iterator[None]:
-        """Around the call that gets the next batch."""
+        """Counts the time within it as waiting for data; goes around the call that gets the next batch."""
         start = self._clock()
         try:
             yield
@@ -77,7 +77,7 @@ class Progress:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Around what is not a training step: evaluation, images, checkpoints."""
+        """Leaves the time within it out; goes around evaluation, images and checkpoints."""
         start = self._clock()
         try:
             yield

@@ -46,7 +46,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that `loop.train_and_evaluate` needs.
+    """Data, network and schedule of a run: all that `loop.train_and_evaluate` needs.
 
     Attributes:
       config: all values of the configuration, as checkpoints store them.

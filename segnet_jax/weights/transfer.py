@@ -26,7 +26,7 @@ _SHOWN = 4
 
 
 def is_trained(params: Any, trained: str, frozen: str) -> Any:
-    """Which parameters are trained.
+    """Tells which parameters are trained.
 
     Args:
       params: nested dict of the network.
@@ -50,7 +50,7 @@ def is_trained(params: Any, trained: str, frozen: str) -> Any:
 
 
 def freeze(optimizer: optax.GradientTransformation, trained: str, frozen: str) -> optax.GradientTransformation:
-    """`optimizer` for the parameters that `is_trained` says; the others, weight decay included, stay as they are.
+    """Restricts `optimizer` to the parameters that `is_trained` says; the others stay as they are.
 
     The optimizer's state holds the trained parameters alone, and a gradient's norm is taken over them.
     """
@@ -62,7 +62,7 @@ def freeze(optimizer: optax.GradientTransformation, trained: str, frozen: str) -
 
 
 def class_axes(model: SegmentationModel, channels: int) -> dict[str, tuple[int, ...]]:
-    """The axes of the network's variables that count classes, by name; found by giving it one class more."""
+    """Finds the axes of the network's variables that count classes, by name, by giving it one class more."""
     images = jax.ShapeDtypeStruct((1, 32, 32, channels), jnp.float32)
 
     def shapes(num_classes: int) -> dict[str, tuple[int, ...]]:
@@ -86,7 +86,7 @@ def initialize(
     same_classes: Mapping[str, str] | None = None,
     fresh: str = "",
 ) -> dict[str, Any]:
-    """`variables` with the values of another network's, where both have them.
+    """Returns `variables` with the values of another network's, where both have them.
 
     Along the axes that count classes, a class has the values of the source's class of the same name; one that the
     source does not have keeps those in `variables`. What only the source has is left out.
@@ -133,7 +133,7 @@ def initialize(
 
 
 def _flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters and statistics by their path, which the two never share."""
+    """Returns parameters and statistics by their path, which the two never share."""
     return {
         name: leaf for tree in variables.values() for name, leaf in traverse_util.flatten_dict(tree, sep="/").items()
     }
@@ -153,7 +153,7 @@ def _matching(names: Iterable[str], pattern: str, key: str) -> set[str]:
 
 
 def _class_pairs(classes: Sequence[str], source: Sequence[str], same: Mapping[str, str]) -> dict[int, int]:
-    """For each class that the source has: the number of that class there."""
+    """Returns for each class that the source has the number of that class there."""
     for name, other in same.items():
         for value, known in ((name, classes), (other, source)):
             if value not in known:
@@ -163,7 +163,7 @@ def _class_pairs(classes: Sequence[str], source: Sequence[str], same: Mapping[st
 
 
 def _merge(value: Any, source: Any, axes: tuple[int, ...], pairs: Mapping[int, int]) -> np.ndarray:
-    """`value` with the source's numbers, along `axes` those of the classes in `pairs`."""
+    """Returns `value` with the source's numbers, along `axes` those of the classes in `pairs`."""
     merged = np.array(value)
     here: list[Any] = [slice(None)] * merged.ndim
     there = list(here)

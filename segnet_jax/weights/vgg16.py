@@ -31,7 +31,7 @@ VGG16_LAYERS = {
 
 
 def find_weights(path: str, *, repository: str, file: str, revision: str) -> Path:
-    """The weights' file: the local `path` if one is given, else fetched from the Hugging Face hub, or its cache.
+    """Finds the weights' file: the local `path` if one is given, else from the Hugging Face hub, or its cache.
 
     Raises:
       InputError: if the path does not exist, or the hub cannot be reached and the file is not in its cache.
@@ -88,7 +88,7 @@ def load_vgg16(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def initialize_encoder(variables: Mapping[str, Any], layers: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """`variables` with the encoder's convolutions replaced by pretrained ones.
+    """Returns `variables` with the encoder's convolutions replaced by pretrained ones.
 
     A convolution that has a bias takes the pretrained one. Where a BatchNorm follows instead, it absorbs the bias: with
     the mean at minus the bias, and the variance and scale at 1, it adds the bias. So in evaluation, before any
