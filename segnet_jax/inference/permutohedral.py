@@ -93,7 +93,7 @@ def filter_points(lattice: Lattice, values: jax.Array) -> jax.Array:
 
 
 def _enclosing_simplex(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the first d coordinates of the vertices around each point, int64 [N, d + 1, d], and weights [N, d + 1]."""
+    """Returns the first d coordinates of the vertices around each point, [N, d + 1, d], and weights [N, d + 1]."""
     num_points, dimensions = features.shape
     corners = dimensions + 1
     # Onto the hyperplane of coordinates that add up to 0, scaled such that splat, blur and slice together have a

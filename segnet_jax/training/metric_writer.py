@@ -22,12 +22,15 @@ from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import RecordWriter
 
 from segnet_jax.errors import InputError
+from segnet_jax.runtime.files import write_atomically, write_errors
 
 METRICS_FILE = "metrics.jsonl"
 
+_ADVICE = "free space there, make it writable, or name another work directory"
+
 
 class MetricWriter:
-    """Writes scalars, images, texts and hyperparameters of a run into its work directory.
+    """Writes scalars, images and hyperparameters of a run into its work directory.
 
     `metrics.jsonl` takes the scalars: one JSON object a line with `step`, `time` (ISO 8601, UTC)
     and the values; what is not a finite number is null there. A line is out of the process when
@@ -45,7 +48,7 @@ class MetricWriter:
 
     def __init__(self, workdir: Path, resume_step: int = 0) -> None:
         self._workdir = Path(workdir)
-        with self._write_errors():
+        with write_errors(self._workdir, _ADVICE):
             self._workdir.mkdir(parents=True, exist_ok=True)
             metrics_path = self._workdir / METRICS_FILE
             _drop_later_lines(metrics_path, resume_step)
@@ -78,7 +81,7 @@ class MetricWriter:
             raise ValueError(f"a scalar cannot be called {', '.join(sorted(reserved))}")
         finite = {name: _finite(value) for name, value in values.items()}
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        with self._write_errors():
+        with write_errors(self._workdir, _ADVICE):
             self._lines.write(json.dumps({"step": int(step), "time": now} | finite, allow_nan=False) + "\n")
             for name, value in values.items():
                 if value is not None:
@@ -90,33 +93,27 @@ class MetricWriter:
             if image.dtype != np.uint8 or image.ndim not in (3, 4) or image.shape[-1] != 3:
                 raise ValueError(f"image {name} must be uint8 [(N,) H, W, 3], not {image.dtype} {image.shape}")
             parts = {f"{name}/{index}": part for index, part in enumerate(image)} if image.ndim == 4 else {name: image}
-            with self._write_errors():
+            with write_errors(self._workdir, _ADVICE):
                 for tag, part in parts.items():
                     self._write_event(step, summary=summary.image(tag, part, dataformats="HWC"))
-
-    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
-        """Writes texts by name, which TensorBoard shows as Markdown."""
-        with self._write_errors():
-            for name, text in texts.items():
-                self._write_event(step, summary=summary.text(name, text))
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         """Writes hyperparameters; nested ones as `outer.inner`, others than numbers as texts."""
         experiment, session_start, _ = summary.hparams(dict(_flat_hparams(hparams)), {})
-        with self._write_errors():
+        with write_errors(self._workdir, _ADVICE):
             self._write_event(0, summary=experiment)
             self._write_event(0, summary=session_start)
 
     def flush(self) -> None:
         """Returns when all that was written is on the disk."""
-        with self._write_errors():
+        with write_errors(self._workdir, _ADVICE):
             os.fsync(self._lines.fileno())
             self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes the files; a second call does nothing."""
         if not self._lines.closed:
-            with self._write_errors(), contextlib.ExitStack() as files:
+            with write_errors(self._workdir, _ADVICE), contextlib.ExitStack() as files:
                 files.callback(self._events.close)
                 files.callback(self._lines.close)
                 self.flush()
@@ -124,16 +121,6 @@ class MetricWriter:
     def _write_event(self, step: int = 0, **content: Any) -> None:
         event = event_pb2.Event(wall_time=time.time(), step=int(step), **content)
         self._events.write(event.SerializeToString())
-
-    @contextlib.contextmanager
-    def _write_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise InputError(
-                f"{self._workdir}: the metrics cannot be written ({error}); free space there, make it writable, or"
-                " name another work directory"
-            ) from error
 
 
 class NullWriter(MetricWriter):
@@ -146,9 +133,6 @@ class NullWriter(MetricWriter):
         """Writes nothing."""
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Writes nothing."""
-
-    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Writes nothing."""
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
@@ -169,12 +153,7 @@ def _drop_later_lines(path: Path, step: int) -> None:
     kept = b"".join(line + b"\n" for line in data.split(b"\n") if _is_kept(line, step))
     if kept == data:
         return
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(kept)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_atomically(path, kept)
 
 
 def _is_kept(line: bytes, step: int) -> bool:
