@@ -48,7 +48,7 @@ class MetricWriter:
 
     def __init__(self, workdir: Path, resume_step: int = 0) -> None:
         self._workdir = Path(workdir)
-        with write_errors(self._workdir, _ADVICE):
+        with write_errors(f"{self._workdir}: the metrics", _ADVICE):
             self._workdir.mkdir(parents=True, exist_ok=True)
             metrics_path = self._workdir / METRICS_FILE
             _drop_later_lines(metrics_path, resume_step)
@@ -81,7 +81,7 @@ class MetricWriter:
             raise ValueError(f"a scalar cannot be called {', '.join(sorted(reserved))}")
         finite = {name: _finite(value) for name, value in values.items()}
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        with write_errors(self._workdir, _ADVICE):
+        with write_errors(f"{self._workdir}: the metrics", _ADVICE):
             self._lines.write(json.dumps({"step": int(step), "time": now} | finite, allow_nan=False) + "\n")
             for name, value in values.items():
                 if value is not None:
@@ -93,27 +93,27 @@ class MetricWriter:
             if image.dtype != np.uint8 or image.ndim not in (3, 4) or image.shape[-1] != 3:
                 raise ValueError(f"image {name} must be uint8 [(N,) H, W, 3], not {image.dtype} {image.shape}")
             parts = {f"{name}/{index}": part for index, part in enumerate(image)} if image.ndim == 4 else {name: image}
-            with write_errors(self._workdir, _ADVICE):
+            with write_errors(f"{self._workdir}: the metrics", _ADVICE):
                 for tag, part in parts.items():
                     self._write_event(step, summary=summary.image(tag, part, dataformats="HWC"))
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         """Writes hyperparameters; nested ones as `outer.inner`, others than numbers as texts."""
         experiment, session_start, _ = summary.hparams(dict(_flat_hparams(hparams)), {})
-        with write_errors(self._workdir, _ADVICE):
+        with write_errors(f"{self._workdir}: the metrics", _ADVICE):
             self._write_event(0, summary=experiment)
             self._write_event(0, summary=session_start)
 
     def flush(self) -> None:
         """Returns when all that was written is on the disk."""
-        with write_errors(self._workdir, _ADVICE):
+        with write_errors(f"{self._workdir}: the metrics", _ADVICE):
             os.fsync(self._lines.fileno())
             self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes the files; a second call does nothing."""
         if not self._lines.closed:
-            with write_errors(self._workdir, _ADVICE), contextlib.ExitStack() as files:
+            with write_errors(f"{self._workdir}: the metrics", _ADVICE), contextlib.ExitStack() as files:
                 files.callback(self._events.close)
                 files.callback(self._lines.close)
                 self.flush()
