@@ -1,4 +1,4 @@
-"""Tests for benchmarks/torch_*.py: the same networks, in PyTorch."""
+"""Tests for benchmarks/pytorch: the same networks in PyTorch."""
 
 import functools
 
