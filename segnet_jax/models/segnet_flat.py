@@ -38,7 +38,7 @@ class SegNetFlat(SegmentationModel):
     outermost; a network with fewer pairs has the parameters of the outer ones, under the same names. Any number of
     input channels.
 
-    `dropout_rate`, `batch_norm_momentum` and `axis_name` mean nothing here.
+    `dropout_rate` has to be 0; `batch_norm_momentum` and `axis_name` mean nothing here.
 
     Attributes:
       pairs: how many; the paper has 4.

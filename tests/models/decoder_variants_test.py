@@ -185,7 +185,7 @@ def test_variants_have_dropout_where_segnet_basic_has_it(name, expected):
 @pytest.mark.parametrize("name", ["segnet_basic_single_channel_decoder", "fcn_basic"])
 def test_variants_rematerialised_change_nothing(name):
     model, variables = small_model(name)
-    frugal = create_model(name, 3, width_multiplier=1 / 16, remat_stages=(1, 2, 3, 4))
+    frugal = create_model(name, 3, width_multiplier=1 / 16, remat="stages", remat_stages=(1, 2, 3, 4))
     x = images(1, 20, 24, 3)
     actual, expected = (jax.tree.leaves(gradients(network, variables, x)) for network in (frugal, model))
     for got, want in zip(actual, expected, strict=True):

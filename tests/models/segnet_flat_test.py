@@ -151,7 +151,7 @@ def test_segnet_flat_rematerialised_has_the_same_gradient():
     def gradient(model):
         return jax.jit(jax.grad(lambda v: jnp.sum(model.apply(v, x) ** 2)))(variables)
 
-    plain, remat = gradient(TINY), gradient(TINY.clone(remat_stages=(1, 3)))
+    plain, remat = gradient(TINY), gradient(TINY.clone(remat="stages", remat_stages=(1, 3)))
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(remat), strict=True):
         assert np.abs(a).max() > 0
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
