@@ -1,38 +1,31 @@
-"""Time and memory of the networks, as in Table 6 of arXiv 1511.00561, alone or against PyTorch.
+"""Measures time and memory of the networks, as in Table 6 of arXiv 1511.00561, alone or against PyTorch.
 
 python -m benchmarks [--models=segnet,segnet_basic] [--against=torch] [--output=DIR] (--help tells the rest)
 
 Prints Markdown and writes it to DIR/benchmark.md, and every number to DIR/benchmark.json. Times are medians of runs
-that take turns, after warm-up and without compilation. PyTorch comes from requirements-bench.txt and is compared in a
-checkout, where benchmarks/ lies.
+that take turns, after warm-up and without compilation. PyTorch comes from requirements-bench.txt.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
-import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from benchmarks import input_rate, startup, timing
+from benchmarks.machine import describe
+from benchmarks.networks import DTYPES, SETTINGS, check_torch, measure_network, measure_pooling
 from benchmarks.table import comparisons, markdown
-from benchmarks.workload import NUM_CLASSES, Workload
 from segnet_jax.errors import InputError
 from segnet_jax.models import MODELS
-from segnet_jax.ops.pooling import max_pool_argmax, max_unpool
-
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-MEASURES = ("forward", "train_forward", "gradient", "train_step")
-# What the lean setting computes anew in the backward pass, see SegmentationModel.remat.
-SETTINGS = {"fast": "none", "lean": "activations", "leanest": "stages"}
-_POOLING_CHANNELS = 64
+from segnet_jax.runtime.files import write_errors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,58 +33,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         results = run(options)
+        text = markdown(results)
+        print(text)
+        output = Path(options.output)
+        with write_errors(f"--output={output}", advice="choose another"):
+            output.mkdir(parents=True, exist_ok=True)
+            (output / "benchmark.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+            (output / "benchmark.md").write_text(text + "\n", encoding="utf-8")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
-    text = markdown(results)
-    print(text)
-    output = Path(options.output)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "benchmark.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-        (output / "benchmark.md").write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        print(f"error: --output={output} cannot be written ({error.strerror}); choose another.", file=sys.stderr)
         return 1
     return 0
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """All measurements that the options ask for, as JSON-like values.
+    """Returns all measurements that the options ask for, as JSON-like values.
 
     Raises:
       InputError: for whatever the user can put right.
     """
-    names = _names(options.models)
+    names, settings = _names(options.models), _settings(options.settings)
     size = _size(options.size)
-    for setting in options.settings.split(","):
-        if setting not in SETTINGS:
-            raise InputError(f"--settings: there is no setting {setting!r}; the known ones are {', '.join(SETTINGS)}.")
     for key in ("rounds", "train_batch"):
         if getattr(options, key) < 1:
             raise InputError(f"--{key}={getattr(options, key)} must be at least 1.")
     if options.against == "torch":
-        _require_torch(names, size)
+        if importlib.util.find_spec("torch") is None:
+            raise InputError("--against=torch needs PyTorch; pip install -r requirements-bench.txt.")
+        check_torch(names, size)
     workers = _workers(options.input_workers)
     before = _baseline_ratios(options.baseline) if options.baseline else {}
     device = jax.local_devices()[0]
-    dtype = DTYPES[options.dtype]
-    rate = timing.matmul_rate(device, dtype)
     results: dict[str, Any] = {
-        "machine": _machine(device),
+        "machine": describe(device),
         "image_size": size,
         "train_batch": options.train_batch,
         "dtype": options.dtype,
         "rounds": options.rounds,
-        "matmul_flops_per_second": rate,
+        "matmul_flops_per_second": timing.matmul_rate(device, DTYPES[options.dtype]),
         "models": {},
     }
     if before:
         results["baseline_ratios"] = before
     if options.against:
-        results["pooling"] = _pooling(size, options)
+        results["pooling"] = measure_pooling(size, options.rounds)
     for name in names:
-        results["models"][name] = _model(name, size, device, options)
+        results["models"][name] = measure_network(
+            name,
+            size,
+            train_batch=options.train_batch,
+            dtype=options.dtype,
+            settings=settings,
+            rounds=options.rounds,
+            device=device,
+            with_torch=options.against == "torch",
+            torch_compile=options.torch_compile,
+        )
     if options.input:
         results["input_images_per_second"] = input_rate.images_per_second(size, options.train_batch, workers)
         results["feed_images_per_second"] = options.feed
@@ -100,136 +97,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
-def _model(name: str, size: tuple[int, int], device: jax.Device, options: argparse.Namespace) -> dict[str, Any]:
-    """One network: times, memory and costs, ours in each setting and PyTorch's in each of its forms."""
-    workloads = {
-        setting: Workload(
-            name,
-            image_size=size,
-            train_batch=options.train_batch,
-            device=device,
-            dtype=DTYPES[options.dtype],
-            remat=remat,
-        )
-        for setting, remat in SETTINGS.items()
-        if setting in options.settings.split(",")
-    }
-    ours = {}
-    for setting, workload in workloads.items():
-        # Rematerialisation does not concern inference.
-        measures = MEASURES if setting == "fast" else MEASURES[1:]
-        workload.prepare(*measures)
-        ours[setting] = {
-            "compile_seconds": workload.compile_seconds,
-            "memory_bytes": {what: workload.memory_bytes(what) for what in (measures[0], "train_step")},
-            "temporary_bytes": {what: workload.temporary_bytes(what) for what in (measures[0], "train_step")},
-        }
-    first = next(iter(workloads.values()))
-    result: dict[str, Any] = {
-        "parameters": first.parameters,
-        "model_bytes": first.model_bytes,
-        "flops": {what: first.flops(what) for what in ("forward", "gradient")},
-        "ours": ours,
-        "seconds": {},
-    }
-    theirs = _torch_workloads(name, size, options) if options.against == "torch" else {}
-    for what in MEASURES:
-        contenders = {
-            setting: getattr(workload, what)
-            for setting, workload in workloads.items()
-            if what in workload.compile_seconds
-        } | {variant: getattr(workload, what) for variant, workload in theirs.items()}
-        result["seconds"][what] = timing.interleaved(contenders, options.rounds)
-    if theirs:
-        result["torch_memory_bytes"] = {
-            variant: {what: workload.peak_memory_bytes(what) for what in ("forward", "train_step")}
-            for variant, workload in theirs.items()
-        }
-    return result
-
-
-def _pooling(size: tuple[int, int], options: argparse.Namespace) -> dict[str, Any]:
-    """Pooling and unpooling of one image of 64 channels, the heart of SegNet, against PyTorch's."""
-    import torch
-
-    x = jax.random.normal(jax.random.key(0), (1, *size, _POOLING_CHANNELS))
-
-    @jax.jit
-    def pool_and_unpool(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        pooled, indices = max_pool_argmax(x)
-        return max_unpool(pooled, indices, size), indices
-
-    contenders: dict[str, Callable[[], object]] = {"ours": lambda: jax.block_until_ready(pool_and_unpool(x))}
-    pool = torch.nn.MaxPool2d(2, 2, ceil_mode=True, return_indices=True)
-    unpool = torch.nn.MaxUnpool2d(2, 2)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    nchw = torch.randn(1, _POOLING_CHANNELS, *size, device=device)
-
-    def torch_run(x: Any) -> None:
-        with torch.inference_mode():
-            unpool(*pool(x), output_size=size)
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    contenders["torch"] = lambda: torch_run(nchw)
-    nhwc = nchw.contiguous(memory_format=torch.channels_last)
-    contenders["torch channels_last"] = lambda: torch_run(nhwc)
-    index_bytes = {
-        "ours": pool_and_unpool(x)[1].nbytes,
-        "torch": (lambda indices: indices.numel() * indices.element_size())(pool(nchw)[1]),
-    }
-    seconds = timing.interleaved(contenders, 10 * options.rounds, warm_up=5)
-    return {"channels": _POOLING_CHANNELS, "seconds": seconds, "index_bytes": index_bytes}
-
-
-def _torch_workloads(name: str, size: tuple[int, int], options: argparse.Namespace) -> dict[str, Any]:
-    from benchmarks.pytorch.workload import TorchWorkload
-
-    variants: dict[str, dict[str, bool]] = {"torch": {}, "torch channels_last": {"channels_last": True}}
-    if options.torch_compile:
-        variants["torch channels_last compile"] = {"channels_last": True, "compiled": True}
-    return {
-        variant: TorchWorkload(name, image_size=size, train_batch=options.train_batch, dtype=options.dtype, **fields)
-        for variant, fields in variants.items()
-    }
-
-
 def _baseline_ratios(path: str) -> dict[str, float]:
-    """The ratios to PyTorch of an earlier benchmark.json."""
+    """Reads the ratios to PyTorch of an earlier benchmark.json."""
     try:
         results = json.loads(Path(path).read_text(encoding="utf-8"))
         return {found.key: found.ratio for found in comparisons(results)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"--baseline={path} is not the benchmark.json of an earlier run: {error}.") from error
-
-
-def _require_torch(names: Sequence[str], size: tuple[int, int]) -> None:
-    """Refuses what would otherwise end after minutes of measurements."""
-    try:
-        from benchmarks.pytorch.models import TORCH_MODELS, create_torch_model
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        raise InputError(
-            "--against=torch needs PyTorch; pip install -r requirements-bench.txt."
-            if missing.startswith("torch")
-            else "--against=torch needs the folder benchmarks/; run it from the top of a checkout."
-        ) from error
-    for name in names:
-        if name not in TORCH_MODELS:
-            raise InputError(
-                f"{name} has no PyTorch counterpart in benchmarks/; --against=torch takes {', '.join(TORCH_MODELS)}."
-            )
-        import torch
-
-        # Shapes without values.
-        with torch.device("meta"):
-            try:
-                create_torch_model(name, NUM_CLASSES)(torch.empty(1, 3, *size))
-            except ValueError as error:
-                raise InputError(
-                    f"--size={size[0]}x{size[1]} leaves a BatchNorm of {name} one value, which PyTorch does not train "
-                    "on; choose a larger one, or none, which is 360x480."
-                ) from error
 
 
 def _names(text: str) -> list[str]:
@@ -240,6 +114,15 @@ def _names(text: str) -> list[str]:
     return names
 
 
+def _settings(text: str) -> list[str]:
+    """Reads the settings, in the order of `SETTINGS`."""
+    wanted = text.split(",")
+    for setting in wanted:
+        if setting not in SETTINGS:
+            raise InputError(f"--settings: there is no setting {setting!r}; the known ones are {', '.join(SETTINGS)}.")
+    return [setting for setting in SETTINGS if setting in wanted]
+
+
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
@@ -248,7 +131,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _workers(text: str) -> list[int]:
-    """The numbers of worker processes to try: by default 0, 1, 2, 4, ... up to the number of cores."""
+    """Reads the numbers of worker processes to try: by default 0, 1, 2, 4, ... up to the number of cores."""
     cores = len(os.sched_getaffinity(0))
     if not text:
         return sorted({0, cores, *(1 << power for power in range(cores.bit_length()))})
@@ -257,29 +140,12 @@ def _workers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
-def _machine(device: jax.Device) -> dict[str, Any]:
-    return {
-        "device": device.device_kind,
-        "platform": device.platform,
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        **({"torch": sys.modules["torch"].__version__} if "torch" in sys.modules else {}),
-    }
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__.splitlines()[0],
+        epilog="python -m benchmarks.scaling and python -m benchmarks.collectives go with docs/scaling.md.",
+    )
     parser.add_argument("--models", default="all", help="names, separated by commas, or all")
     parser.add_argument("--against", default="", choices=["", "torch"], help="what to compare with, in turns")
     parser.add_argument(

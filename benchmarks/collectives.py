@@ -1,4 +1,4 @@
-"""What a training step reduces over devices, and what the reductions cost where devices are threads of this machine.
+"""Counts what a training step reduces over devices, and times it where devices are threads of this machine.
 
 python -m benchmarks.collectives [--devices=1,2,4,8] [--rounds=20] [--width=1.0]
 
@@ -35,11 +35,11 @@ _TENSOR = re.compile(r"tensor<((?:\d+x)*)f32>")
 
 @dataclasses.dataclass(frozen=True)
 class Reduced:
-    """What each device hands to all-reduces in one step.
+    """The all-reduces of one step.
 
     Attributes:
       operations: all-reduces, before the compiler puts together those that do not wait for each other.
-      size: bytes.
+      size: bytes that each device contributes.
     """
 
     operations: int
@@ -49,7 +49,7 @@ class Reduced:
 def reduced(program: str) -> Reduced:
     """Counts the all-reduces of float32 in a StableHLO program."""
     operations = size = 0
-    # The operands' types stand after the region that adds two numbers.
+    # The operands' types come after the region that adds two numbers.
     for text in program.split('"stablehlo.all_reduce"')[1:]:
         signature = re.search(r"\}\) : \((.*?)\) ->", text)
         assert signature is not None, text[:200]
@@ -59,15 +59,14 @@ def reduced(program: str) -> Reduced:
     return Reduced(operations, size)
 
 
-def step_program(num_devices: int, width: float = 1.0, **fields: Any) -> str:
-    """The training step of `segnet`, as it is before compilation, in StableHLO.
+def step_program(num_devices: int, width: float = 1.0) -> str:
+    """Returns the training step of `segnet` before compilation, in StableHLO.
 
     Args:
       num_devices: over which it is mapped.
       width: multiplier of the numbers of features.
-      **fields: of the network.
     """
-    model = create_model("segnet", NUM_CLASSES, axis_name=AXIS, width_multiplier=width, **fields)
+    model = create_model("segnet", NUM_CLASSES, axis_name=AXIS, width_multiplier=width)
     optimizer = optimizers.create_optimizer(
         lambda step: jnp.asarray(1e-3), momentum=0.9, nesterov=False, weight_decay=5e-4, clip_norm=0.0
     )
@@ -93,14 +92,13 @@ def step_program(num_devices: int, width: float = 1.0, **fields: Any) -> str:
 
 
 def gradient_contenders(devices: Sequence[jax.Device], shapes: Sequence[tuple[int, ...]]) -> dict[str, Callable]:
-    """The sum of gradients over the devices, `summed`, and a pass over them without it, `copied`.
+    """Returns functions that sum gradients over the devices, `summed`, and pass over them without it, `copied`.
+
+    Both return when they are done.
 
     Args:
-      devices: of which each holds all gradients.
+      devices: each holds all gradients.
       shapes: of the gradients.
-
-    Returns:
-      Functions that return their result when it is there.
     """
     gradients = [jnp.ones((len(devices), *shape), jnp.float32) for shape in shapes]
 
@@ -116,14 +114,13 @@ def gradient_contenders(devices: Sequence[jax.Device], shapes: Sequence[tuple[in
 
 
 def statistics_contenders(devices: Sequence[jax.Device], channels: int) -> dict[str, Callable]:
-    """`CHAIN` means over the devices, each waiting for the one before, `reduced`, and the chain without them, `local`.
+    """Returns functions that compute a chain of `CHAIN` means over the devices, `reduced`, and without them, `local`.
+
+    In the chain each mean waits for the one before. Both return when they are done.
 
     Args:
-      devices: of which each holds the statistics of a layer.
+      devices: each holds the statistics of a layer.
       channels: of the layer.
-
-    Returns:
-      Functions that return their result when it is there.
     """
     statistics = jnp.ones((len(devices), 2, channels), jnp.float32)
 
@@ -141,7 +138,7 @@ def statistics_contenders(devices: Sequence[jax.Device], channels: int) -> dict[
 
 
 def measure(num_devices: int, *, rounds: int, width: float) -> dict[str, float]:
-    """Seconds of the reductions of one step, and of the same work without them.
+    """Measures the reductions of one step, and the same work without them.
 
     Args:
       num_devices: forced host devices.
@@ -149,8 +146,8 @@ def measure(num_devices: int, *, rounds: int, width: float) -> dict[str, float]:
       width: multiplier of the numbers of features.
 
     Returns:
-      `summed`, all gradients summed over the devices; `copied`, the same gradients passed over without a sum;
-      `statistics`, what one BatchNorm's reduction adds to its chain.
+      Seconds: `summed`, all gradients summed over the devices; `copied`, the same gradients passed over without a sum;
+      `statistics`, the share of one BatchNorm's reduction in its chain.
     """
     devices = jax.devices()[:num_devices]
     model = create_model("segnet", NUM_CLASSES, width_multiplier=width)

@@ -1,4 +1,4 @@
-"""How fast the input pipeline reads, augments and batches images: from PNG files, and from records."""
+"""Measures how fast the input pipeline reads, augments and batches images from PNG files and from records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WARM_UP_BATCHES = 4
 def images_per_second(
     image_size: tuple[int, int], batch_size: int, workers: Sequence[int] = (0, 1, 2), seconds: float = 4.0
 ) -> dict[str, dict[int, float]]:
-    """Training images per second that the pipeline delivers, by what they are read from and by worker processes.
+    """Measures the training images per second that the pipeline delivers, by source and by worker processes.
 
     The images are drawn scenes of `image_size`, written to a temporary folder; the pipeline reads, mirrors and batches
     them as in training. They are read again and again, so they lie in the system's cache.
@@ -38,10 +38,10 @@ def images_per_second(
       image_size: (height, width) in pixels.
       batch_size: images of a batch.
       workers: numbers of processes to try; 0 reads in threads.
-      seconds: how long to read with each.
+      seconds: to read with each.
 
     Returns:
-      For each of `SOURCES` the rate by number of workers.
+      The rate by number of workers, for each of `SOURCES`.
     """
     rates: dict[str, dict[int, float]] = {source: {} for source in SOURCES}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Weak scaling on paper: what share of its speed a device keeps when many train together (docs/scaling.md).
+"""Predicts weak scaling: the share of its speed that a device keeps when many train together (docs/scaling.md).
 
 python -m benchmarks.scaling [--images=4] [--utilization=0.5]
 """
@@ -31,7 +31,7 @@ AVERAGES_BYTES = 4 * 2 * BATCH_NORM_CHANNELS
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """A level of the network between devices.
+    """A level of the interconnect of devices.
 
     Attributes:
       members: groups of the level below (devices, at the first level) that it connects.
@@ -44,12 +44,12 @@ class Level:
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """A kind of accelerator with its network.
+    """A kind of accelerator with its interconnect.
 
     Attributes:
       name: what the tables call it.
       peak: nominal FLOP/s of one device.
-      levels: of the network between so many devices, the innermost first.
+      levels: of the interconnect of so many devices, the innermost first.
       latency: seconds of an all-reduce of almost nothing between so many devices.
     """
 
@@ -60,7 +60,7 @@ class Machine:
 
 
 def all_reduce_seconds(size: float, levels: Sequence[Level]) -> float:
-    """Seconds of a hierarchical ring all-reduce, without latency.
+    """Returns the seconds of a hierarchical ring all-reduce, without latency.
 
     Each level scatters the sum of its part over its members before the next one begins, and gathers it afterwards, so
     each sends 2 (n - 1) / n of a part that is n times smaller one level further out.
@@ -107,12 +107,12 @@ MACHINES = (
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """Seconds of a step's parts on each of so many devices, and what follows from them.
+    """The parts of a step on each of so many devices.
 
     Attributes:
-      compute: of the forward and the backward pass.
-      gradients: of the all-reduce of gradients and running averages.
-      statistics: of BatchNorm's all-reduces, which nothing can overlap with: the next layer waits for them.
+      compute: seconds of the forward and the backward pass.
+      gradients: seconds of the all-reduce of gradients and running averages.
+      statistics: seconds of BatchNorm's all-reduces, which nothing can overlap with: the next layer waits for them.
     """
 
     compute: float
@@ -121,7 +121,7 @@ class Prediction:
 
     @property
     def without_overlap(self) -> float:
-        """The efficiency if the gradients are reduced when all of them are there."""
+        """The efficiency if the gradients are reduced when all of them are computed."""
         return self.compute / (self.compute + self.statistics + self.gradients)
 
     @property
@@ -132,11 +132,11 @@ class Prediction:
 
 
 def predict(machine: Machine, devices: int, *, images: int = 4, utilization: float = 0.5) -> Prediction:
-    """One step of `segnet`.
+    """Predicts one step of `segnet`.
 
     Args:
       machine: to train on.
-      devices: how many.
+      devices: number of them.
       images: of 360x480 on each device.
       utilization: the share of the nominal peak at which a device computes.
     """
@@ -149,7 +149,7 @@ def predict(machine: Machine, devices: int, *, images: int = 4, utilization: flo
 
 
 def table(images: int = 4, utilization: float = 0.5) -> str:
-    """The predictions in Markdown."""
+    """Returns the predictions in Markdown."""
     lines = [
         "| machine | devices | compute | gradients | statistics | efficiency, no overlap | efficiency, overlap |",
         "|---|---|---|---|---|---|---|",
@@ -170,7 +170,7 @@ def table(images: int = 4, utilization: float = 0.5) -> str:
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description="Weak scaling of segnet on paper; docs/scaling.md explains it.")
+    parser = argparse.ArgumentParser(description="Predicts the weak scaling of segnet; docs/scaling.md explains how.")
     parser.add_argument("--images", type=int, default=4, help="images of 360x480 on each device (default 4)")
     parser.add_argument("--utilization", type=float, default=0.5, help="share of the nominal peak (default 0.5)")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""How long it takes from a command to its first training step."""
+"""Measures the time from a command to its first training step."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _RUN = [
 
 
 def measure() -> dict[str, float]:
-    """Seconds from a command to its end or its first step.
+    """Returns seconds from a command to its end or its first step.
 
-    "import" is `import segnet_jax`, "import_train" is that of everything that training needs. "cold" and "cached" run
-    from the command to the end of the first training step of `segnet` on 4 drawn scenes of 180x240, without and with
-    compiled programs in the cache.
+    "import" is `import segnet_jax`, "import_train" the import of everything that training needs. "cold" and "cached"
+    last from the command to the end of the first training step of `segnet` on 4 drawn scenes of 180x240, without and
+    with compiled programs in the cache.
     """
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "XDG_CACHE_HOME": folder}

@@ -1,4 +1,4 @@
-"""The benchmark's numbers as Markdown tables."""
+"""Writes the benchmark's numbers as Markdown tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MEGABYTE = 1e6
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The report of `benchmark.run`'s results."""
+    """Returns the report of the results of `benchmarks.__main__.run`."""
     height, width = results["image_size"]
     parts = [
         "# Benchmark",
@@ -91,7 +91,7 @@ def _settings(results: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measurement of ours beside PyTorch's best.
+    """A measurement of ours beside PyTorch's best.
 
     Attributes:
       key: what was compared, such as "segnet/training step/lean".
@@ -109,12 +109,12 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """Ours over theirs: lower is better."""
+        """The quotient of ours and theirs: lower is better."""
         return self.ours / self.theirs
 
 
 def comparisons(results: dict[str, Any]) -> Iterator[Comparison]:
-    """All that `results` has of ours and PyTorch's."""
+    """Yields every measurement in `results` that has one of PyTorch beside it."""
     for name, model in results["models"].items():
         memory = model.get("torch_memory_bytes")
         if memory is None:
@@ -181,7 +181,7 @@ def _input(results: dict[str, Any]) -> str:
 
 
 def _workers_for(rate: float, found: dict[int, float]) -> str:
-    """The smallest number of workers that delivers `rate`, by what was found; "~N" where none does."""
+    """Returns the smallest number of workers in `found` that delivers `rate`; extrapolates, "~N", where none does."""
     enough = [count for count, delivered in found.items() if delivered >= rate]
     if enough:
         return _count(min(enough))

@@ -1,18 +1,17 @@
-"""Times of several contenders, taken in turns, and the memory that a process uses."""
+"""Times several contenders in turns, and the matrix products of a device."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
 
 def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, float]:
-    """The median seconds of each contender.
+    """Returns the median seconds of each contender.
 
     They run in turns, A B C A B C …, so that a machine that slows down does so for all of them alike.
 
@@ -34,7 +33,7 @@ def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int, war
 
 
 def matmul_rate(device: jax.Device, dtype: jnp.dtype, size: int = 0) -> float:
-    """FLOP/s of the product of two square matrices on `device`: the best of several, the machine's practical limit.
+    """Returns the FLOP/s of the product of two square matrices on `device`: the best of several, its practical limit.
 
     Args:
       device: to multiply on.
@@ -53,26 +52,3 @@ def _seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
-
-
-def resident_bytes() -> int:
-    """Memory that this process occupies now (Linux)."""
-    return _status("VmRSS")
-
-
-def reset_peak() -> None:
-    """Begins anew to watch for the peak that `peak_bytes` reports (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has occupied at once since `reset_peak` (Linux)."""
-    return _status("VmHWM")
-
-
-def _status(key: str) -> int:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        name, _, value = line.partition(":")
-        if name == key:
-            return int(value.removesuffix("kB")) * 1024
-    raise RuntimeError(f"/proc/self/status has no {key}.")

@@ -1,4 +1,4 @@
-"""A network made ready for measurements: what runs in inference and in training, compiled, with its costs."""
+"""Makes a network ready for measurements: its inference and training, compiled, with their costs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUM_CLASSES = 11
 
 
 class Workload:
-    """One network on one device, at one size, with images and labels of random values.
+    """A network on one device, at one size, with images and labels of random values.
 
     The methods that run something return when it is done.
 
@@ -65,19 +65,19 @@ class Workload:
         }
 
     def forward(self) -> None:
-        """Inference on one image: logits from normalised pixels."""
+        """Runs inference on one image: logits from normalised pixels."""
         self._run("forward")
 
     def train_forward(self) -> None:
-        """The loss of one image in training mode, without a gradient."""
+        """Computes the loss of one image in training mode, without a gradient."""
         self._run("train_forward")
 
     def gradient(self) -> None:
-        """The loss of one image and its gradient for every parameter."""
+        """Computes the loss of one image and its gradient for every parameter."""
         self._run("gradient")
 
     def train_step(self) -> None:
-        """A whole training step on a batch: normalisation, loss, gradient, optimizer, metrics."""
+        """Runs a whole training step on a batch: normalisation, loss, gradient, optimizer, metrics."""
         function, _ = self._functions["train_step"]
         self._state, metrics = function(self._state, self._batch)
         jax.block_until_ready((self._state, metrics))
@@ -92,7 +92,7 @@ class Workload:
         return self
 
     def memory_bytes(self, what: str) -> int:
-        """The memory that a method's function needs, by XLA's own account: arguments, results and temporaries."""
+        """Returns the memory that a method's function needs, by XLA's account: arguments, results and temporaries."""
         analysis = self._executable(what).memory_analysis()
         return (
             analysis.argument_size_in_bytes
@@ -102,13 +102,13 @@ class Workload:
         )
 
     def temporary_bytes(self, what: str) -> int:
-        """The part of `memory_bytes` that lives only while the function runs."""
+        """Returns the part of `memory_bytes` that lives only while the function runs."""
         return self._executable(what).memory_analysis().temp_size_in_bytes
 
     def flops(self, what: str) -> float:
-        """Floating-point operations of the plain algorithm on one image, as XLA counts them before it optimises.
+        """Returns the floating-point operations of the plain algorithm on one image, as XLA counts them unoptimised.
 
-        Counted in the program for a TPU, which has none of the forms that this project gives convolutions on CPUs.
+        They are counted in the program for a TPU, which has none of the forms of convolutions that CPUs get here.
 
         Args:
           what: "forward" or "gradient".

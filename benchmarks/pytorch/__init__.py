@@ -1,1 +1,1 @@
-"""The same networks in PyTorch, to compare with."""
+"""Builds and measures the same networks in PyTorch; needs requirements-bench.txt."""

@@ -1,4 +1,4 @@
-"""The networks of the decoder study, see `segnet_jax.models.decoder_variants`, in PyTorch."""
+"""The networks of the decoder study in PyTorch, see `segnet_jax.models.decoder_variants`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TorchUnpoolingVariant(nn.Module):
         he_init(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, K, H, W]."""
+        """Returns logits [N, K, H, W]."""
         depth = len(self.encoder)
         pooled_from, maps = [], {}
         for number, encoder in enumerate(self.encoder, start=1):
@@ -82,7 +82,7 @@ class TorchFCNBasic(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, K, H, W]."""
+        """Returns logits [N, K, H, W]."""
         depth = len(self.encoder)
         sizes, maps = {}, {}
         for number, encoder in enumerate(self.encoder, start=1):
@@ -116,7 +116,7 @@ class TorchBilinearInterpolation(nn.Module):
         he_init(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, K, H, W]."""
+        """Returns logits [N, K, H, W]."""
         size = x.shape[-2:]
         for encoder in self.encoder:
             x = self.pool(encoder(x))

@@ -36,7 +36,7 @@ class TorchDeconvNet(nn.Module):
         nn.init.kaiming_normal_(self.fc6_deconv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, K, H, W]."""
+        """Returns logits [N, K, H, W]."""
         pooled_from = []
         for stage in self.encoder:
             x = stage(x)

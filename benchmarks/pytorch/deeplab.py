@@ -30,7 +30,7 @@ class TorchDeepLabLargeFOV(nn.Module):
         he_init(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, K, H, W]."""
+        """Returns logits [N, K, H, W]."""
         size = x.shape[-2:]
         for encoder, pool in zip(self.encoder, self.pools, strict=True):
             x = pool(encoder(x))

@@ -30,7 +30,7 @@ class TorchFCN(nn.Module):
         self.upsamplings[self.last_upsampling] = bilinear_conv_transpose(num_classes, 2 * stride, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, K, H, W]."""
+        """Returns logits [N, K, H, W]."""
         size = x.shape[-2:]
         scores = {}
         for number, stage in enumerate(self.encoder, start=1):

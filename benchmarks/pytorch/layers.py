@@ -1,4 +1,4 @@
-"""What the networks in PyTorch share. A layer has the name that it has in `segnet_jax.models`."""
+"""Builds the layers of the networks in PyTorch, by the names that they have in `segnet_jax.models`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from segnet_jax.models.segnet import Stage
+from segnet_jax.models.base import Stage
 from segnet_jax.models.vgg import VGGModel
 from segnet_jax.ops.upsampling import bilinear_kernel
 
 
 def scaled(features: int, width_multiplier: float) -> int:
-    """So many `features` at full width are how many at this one: at least 1."""
+    """Returns the number of features that is `features` at full width: at least 1."""
     return max(1, round(features * width_multiplier))
 
 
@@ -29,7 +29,7 @@ def stage(
     groups: int = 1,
     relu: bool = True,
 ) -> nn.Sequential:
-    """Convolutions without bias, each with BatchNorm and, if asked, ReLU after it.
+    """Builds convolutions without bias, each with BatchNorm and, if asked, ReLU after it.
 
     Args:
       channels: of the input.
@@ -60,7 +60,7 @@ def stage(
 def stages(
     channels: int, layers: Iterable[Stage], width_multiplier: float, kernel_size: int = 3, *, relu: bool = True
 ) -> nn.ModuleList:
-    """A `stage` for each of `layers`, one after the other; `channels` are those of the first one's input."""
+    """Builds a `stage` for each of `layers`, one after the other; `channels` are those of the first one's input."""
     modules = nn.ModuleList()
     for layers_of_stage in layers:
         modules.append(stage(channels, layers_of_stage, width_multiplier, kernel_size, relu=relu))
@@ -77,7 +77,7 @@ def fully_connected(
     padding: int | None = None,
     dilation: int = 1,
 ) -> nn.Sequential:
-    """VGG16's fully connected layers as convolutions, each with dropout after it; the arguments are those of fc6."""
+    """Builds VGG16's fully connected layers as convolutions with dropout; the arguments are those of fc6."""
     features = architecture.fc_features
     fc6 = stage(channels, (("fc6", features),), width_multiplier, kernel_size, padding=padding, dilation=dilation)
     fc7 = stage(scaled(features, width_multiplier), (("fc7", features),), width_multiplier, kernel_size=1)
@@ -85,7 +85,7 @@ def fully_connected(
 
 
 def bilinear_conv_transpose(channels: int, kernel_size: int, stride: int) -> nn.ConvTranspose2d:
-    """A learnt deconvolution from n to stride * n pixels that starts as bilinear interpolation."""
+    """Builds a learnt deconvolution from n to stride * n pixels that starts as bilinear interpolation."""
     padding = (kernel_size - stride) // 2
     module = nn.ConvTranspose2d(channels, channels, kernel_size, stride, padding, bias=False)
     kernel = torch.tensor(bilinear_kernel(kernel_size, stride))
@@ -95,7 +95,7 @@ def bilinear_conv_transpose(channels: int, kernel_size: int, stride: int) -> nn.
 
 
 def crop(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    """The first rows and columns: [N, C, h, w] to [N, C, *size], which is not a copy."""
+    """Returns a view of the first rows and columns: [N, C, h, w] to [N, C, *size]."""
     return x[..., : size[0], : size[1]]
 
 

@@ -1,4 +1,4 @@
-"""PyTorch implementations of the networks, as a PyTorch user would write them, by name.
+"""Creates the networks in PyTorch by name, written as a PyTorch user would.
 
 They have the layers of `segnet_jax.models`, by the same names and with the same numbers of parameters, so that the
 benchmark compares the same computation, and a test can copy the weights from one to the other.
@@ -16,7 +16,7 @@ from benchmarks.pytorch.segnet import TorchSegNet
 from benchmarks.pytorch.segnet_flat import TorchSegNetFlat
 from segnet_jax.models import MODELS
 
-# What each takes the geometry of its layers from is the class of that name in `segnet_jax.models`.
+# Each takes the geometry of its layers from the class of that name in `segnet_jax.models`.
 TORCH_MODELS: dict[str, type[nn.Module]] = {
     "segnet": TorchSegNet,
     "segnet_basic": TorchSegNet,
@@ -37,11 +37,8 @@ TORCH_MODELS: dict[str, type[nn.Module]] = {
 
 
 def create_torch_model(name: str, num_classes: int, width_multiplier: float = 1.0) -> nn.Module:
-    """The PyTorch network of that name: images float [N, 3, H, W] to logits [N, num_classes, H, W].
+    """Creates the PyTorch network of that name: images float [N, 3, H, W] to logits [N, num_classes, H, W].
 
     Its dropout is that of the network's default `dropout_rate`.
-
-    Raises:
-      KeyError: if there is none here.
     """
     return TORCH_MODELS[name](MODELS[name], num_classes, width_multiplier)

@@ -31,7 +31,7 @@ class TorchSegNet(nn.Module):
         he_init(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, K, H, W]."""
+        """Returns logits [N, K, H, W]."""
         pooled_from = []
         for stage in self.encoder:
             x = stage(x)

@@ -35,7 +35,7 @@ class TorchSegNetFlat(nn.Module):
                 _unit_norm_(layer.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, K, H, W]."""
+        """Returns logits [N, K, H, W]."""
         pooled_from = []
         for encoder in self.encoder.values():
             x = self.relu(encoder(x))

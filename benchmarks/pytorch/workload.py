@@ -1,4 +1,4 @@
-"""The same measurements as `benchmarks.workload`, of the same networks in PyTorch."""
+"""Makes the measurements of `benchmarks.workload` on the same networks in PyTorch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class TorchWorkload:
-    """One network in PyTorch, with images and labels of random values; the methods are those of `Workload`.
+    """A network in PyTorch, with images and labels of random values; the methods are those of `Workload`.
 
     Args:
       name: of the network.
@@ -57,21 +57,21 @@ class TorchWorkload:
         self._images, self._labels = images(train_batch), labels(train_batch)
 
     def forward(self) -> None:
-        """Inference on one image."""
+        """Runs inference on one image."""
         self.module.eval()
         with torch.inference_mode(), self._mixed:
             self._call(self._image)
         self._synchronize()
 
     def train_forward(self) -> None:
-        """The loss of one image in training mode."""
+        """Computes the loss of one image in training mode."""
         self.module.train()
         with self._mixed:
             self._loss(self._call(self._image), self._label)
         self._synchronize()
 
     def gradient(self) -> None:
-        """The loss of one image and its gradient."""
+        """Computes the loss of one image and its gradient."""
         self.module.train()
         self._optimizer.zero_grad(set_to_none=True)
         with self._mixed:
@@ -80,7 +80,7 @@ class TorchWorkload:
         self._synchronize()
 
     def train_step(self) -> None:
-        """A whole training step on a batch."""
+        """Runs a whole training step on a batch."""
         self.module.train()
         self._optimizer.zero_grad(set_to_none=True)
         with self._mixed:
@@ -90,7 +90,7 @@ class TorchWorkload:
         self._synchronize()
 
     def peak_memory_bytes(self, what: str) -> int:
-        """The most memory that PyTorch's allocator holds at once while the method runs, parameters included."""
+        """Returns the most memory that PyTorch's allocator holds at once during the method, parameters included."""
         run = getattr(self, what)
         run()
         if self.device.type == "cuda":
@@ -111,7 +111,7 @@ class TorchWorkload:
         return held + peak
 
     def _held_bytes(self) -> int:
-        """Parameters, statistics, the optimizer's state and the inputs."""
+        """Returns the memory of parameters, statistics, the optimizer's state and the inputs."""
         tensors = [*self.module.parameters(), *self.module.buffers()]
         for state in self._optimizer.state.values():
             tensors += [value for value in state.values() if torch.is_tensor(value)]

@@ -23,7 +23,7 @@ from segnet_jax.ops.upsampling import bilinear_resize
 
 
 class _Pooled(NamedTuple):
-    """What an encoder leaves: the pooled map, where each value was, and the size (H, W) that was pooled."""
+    """An encoder's output: the pooled map, the index of each value, and the size (H, W) that was pooled."""
 
     values: jax.Array
     indices: jax.Array
@@ -31,7 +31,7 @@ class _Pooled(NamedTuple):
 
 
 class BasicVariant(SegmentationModel):
-    """SegNet-Basic's encoders: four 7x7 convolutions with 64 features, BatchNorm, ReLU and 2x2 max pooling each."""
+    """A network with SegNet-Basic's encoders: four 7x7 convolutions with BatchNorm, ReLU and 2x2 max pooling each."""
 
     encoder: ClassVar = SegNetBasic.encoder
     kernel_size: ClassVar[int] = SegNetBasic.kernel_size
@@ -39,7 +39,7 @@ class BasicVariant(SegmentationModel):
     unpools: ClassVar[bool] = False
 
     def encode(self, x: jax.Array, train: bool) -> list[_Pooled]:
-        """What the four encoders leave, the finest first."""
+        """Returns the outputs of the four encoders, the finest first."""
         self.check_axes(x)
         x = x.astype(self.dtype)
         encoded = []
@@ -52,7 +52,7 @@ class BasicVariant(SegmentationModel):
         return encoded
 
     def deep_dropout(self, number: int, x: jax.Array, train: bool) -> jax.Array:
-        """Dropout after encoder or decoder `number`, if it is one of the deeper ones."""
+        """Applies dropout after encoder or decoder `number`, if it is one of the deeper ones."""
         return self.dropout(x, train) if number >= self.first_dropout_stage else x
 
 
@@ -63,7 +63,7 @@ def _encode(model: BasicVariant, x: jax.Array, *, number: int, train: bool) -> t
 
 
 class UnpoolingVariant(BasicVariant):
-    """Decoders that unpool by the encoder's indices, convolve 7x7 and apply BatchNorm, without ReLU."""
+    """SegNet-Basic's encoders, and decoders that unpool by their indices, convolve 7x7 and apply BatchNorm, no ReLU."""
 
     unpools = True
     # A decoder filter sees its own feature map only, not all of them.
@@ -73,7 +73,7 @@ class UnpoolingVariant(BasicVariant):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
         encoded = self.encode(x, train)
         x = encoded[-1].values
         for number in range(len(encoded), 0, -1):
@@ -114,7 +114,7 @@ class SegNetBasicEncoderAddition(UnpoolingVariant):
 
 
 class FCNBasic(BasicVariant):
-    """FCN's decoders: a learnt 8x8 deconvolution doubles the map, then the encoder's map of that size is added.
+    """SegNet-Basic's encoders and FCN's decoders: an 8x8 deconvolution doubles the map and an encoder's map is added.
 
     The encoder's maps are compressed to as many channels as classes by a 1x1 convolution. Nothing else in the decoder
     is trained. The kernels start as bilinear interpolation.
@@ -129,7 +129,7 @@ class FCNBasic(BasicVariant):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
         encoded = self.encode(x, train)
         x = self._reduced(encoded, len(encoded))
         for number in range(len(encoded), 0, -1):
@@ -147,7 +147,7 @@ class FCNBasic(BasicVariant):
         return x if self.reduces_dimension else self.classifier(x, "conv_classifier", kernel_size=1)
 
     def _reduced(self, encoded: list[_Pooled], number: int) -> jax.Array:
-        """The map of encoder `number`, with as many channels as classes where the variant says so."""
+        """Returns the map of encoder `number`, with as many channels as classes where the variant says so."""
         x = encoded[number - 1].values
         return self.classifier(x, f"conv_reduce{number}", kernel_size=1) if self.reduces_dimension else x
 
@@ -175,14 +175,14 @@ class FCNBasicNoAdditionNoDimReduction(FCNBasic):
 
 
 class BilinearInterpolation(BasicVariant):
-    """No learning in the decoder: bilinear interpolation to the size of the image.
+    """SegNet-Basic's encoders without a learnt decoder: bilinear interpolation to the size of the image.
 
     Inferred: pool4 is classified by a 1x1 convolution, and its scores are interpolated by 16 at once.
     """
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
         encoded = self.encode(x, train)
         x = self.classifier(encoded[-1].values, "conv_classifier", kernel_size=1)
         return bilinear_resize(x, 2 ** len(encoded), encoded[0].size)

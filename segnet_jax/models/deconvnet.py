@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from segnet_jax.models.base import pool_with_indices
+from segnet_jax.models.base import Stage, pool_with_indices
 from segnet_jax.models.modules import ConvTranspose, he_init
-from segnet_jax.models.segnet import Stage
 from segnet_jax.models.vgg import VGGModel
 from segnet_jax.ops.pooling import max_unpool
 
@@ -42,7 +41,7 @@ class DeconvNet(VGGModel):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
         self.check_axes(x)
         x = x.astype(self.dtype)
         pooled_from = []
@@ -59,7 +58,7 @@ class DeconvNet(VGGModel):
         return self.classifier(x, "seg-score", kernel_size=1)
 
     def _fully_connected(self, x: jax.Array, train: bool) -> jax.Array:
-        """fc6, fc7 and fc6-deconv: [N, h, w, C] to [N, h, w, F]."""
+        """Applies fc6, fc7 and fc6-deconv: [N, h, w, C] to [N, h, w, F]."""
         missing = [max(0, _FC6_SIZE - length) for length in x.shape[1:3]]
         before = [length // 2 for length in missing]
         height, width = x.shape[1:3]

@@ -24,7 +24,7 @@ class DeepLabLargeFOV(VGGModel):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
         self.check_axes(x)
         x = x.astype(self.dtype)
         height, width = x.shape[1:3]
@@ -41,7 +41,7 @@ class DeepLabLargeFOV(VGGModel):
 
 
 def _max_pool(x: jax.Array, stride: int) -> jax.Array:
-    """Caffe's 3x3 max pooling with a padding of 1, ceil mode: n pixels to n (stride 1) or n // 2 + 1 (stride 2)."""
+    """Pools like Caffe, 3x3 with a padding of 1 in ceil mode: n pixels to n (stride 1) or n // 2 + 1 (stride 2)."""
     # Behind the last pixel, what the last window needs to be whole.
     bottom, right = (1 if stride == 1 else 2 - n % 2 for n in x.shape[1:3])
     return overlapping_max_pool(x, 3, stride, ((1, bottom), (1, right)))

@@ -1,4 +1,4 @@
-"""Builds the network from a configuration."""
+"""Builds the network from a configuration: the only reader of a ConfigDict in this package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def build_model(config: ml_collections.ConfigDict, num_classes: int) -> SegmentationModel:
-    """The configured network."""
+    """Builds the network that `config.model` describes, for `num_classes` classes.
+
+    Raises:
+      InputError: if a name, a field or a value is not known or makes no sense.
+    """
     fields = {key: value for key, value in config.model.to_dict().items() if value is not None}
     shared = fields.pop("cross_replica_batch_norm")
     for key in ("dtype", "param_dtype"):

@@ -1,4 +1,4 @@
-"""Batch normalisation with its ReLU, as the networks use it."""
+"""The layers that Flax lacks or has otherwise, and their initialisers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,29 @@ from segnet_jax.ops.upsampling import bilinear_kernel, conv_transpose
 # The name under which a rematerialisation policy finds the statistics of a batch.
 STATISTICS = "batch_statistics"
 
+# He et al. 2015 (arXiv 1502.01852), by which the paper initialises encoder and decoder (arXiv 1511.00561,
+# section 3.2): a zero-mean normal distribution of variance 2 / fan_in.
+he_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+def bilinear_init(stride: int) -> Callable[..., jax.Array]:
+    """Returns an initialiser of kernels [k, k, C, C] that interpolates every channel by itself, see `bilinear_kernel`.
+
+    The initialiser raises ValueError for another shape.
+    """
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        del key
+        size, columns, channels, features = shape
+        if size != columns or channels != features:
+            raise ValueError(f"A bilinear kernel has the shape [k, k, C, C], not {shape}.")
+        return jnp.asarray(bilinear_kernel(size, stride)[:, :, None, None] * np.eye(channels), dtype)
+
+    return init
+
 
 class BatchNorm(nn.Module):
-    """Normalises each channel of [N, H, W, C] to `scale` and `bias`, then applies ReLU if asked.
+    """Normalises each channel of [N, H, W, C], scales and shifts it, and applies ReLU if asked.
 
     The variables are those of `flax.linen.BatchNorm`: `params` scale and bias, `batch_stats` mean and var, float32.
     Unlike it, this module names the statistics of a batch, so that rematerialisation can keep them, a few numbers, and
@@ -46,7 +66,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The normalised activations, `dtype` [N, H, W, C]."""
+        """Returns the normalised activations, `dtype` [N, H, W, C]."""
         channels = x.shape[-1]
         average_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         average_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
@@ -66,7 +86,7 @@ class BatchNorm(nn.Module):
         return (nn.relu(x) if self.relu else x).astype(self.dtype)
 
     def _batch_statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean and biased variance of each channel, over all devices of `axis_name`."""
+        """Returns mean and biased variance of each channel, [C] each, over all devices of `axis_name`."""
         axes = tuple(range(x.ndim - 1))
         # Both means in one pass over the activations.
         means = jnp.stack([jnp.mean(x, axes), jnp.mean(jnp.square(x), axes)])
@@ -77,7 +97,7 @@ class BatchNorm(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
-    """`depthwise_conv` without a bias; the parameter is `kernel`, [k, k, 1, C].
+    """A same-size depthwise convolution without a bias; the parameter is `kernel`, [k, k, 1, C].
 
     Attributes:
       kernel_size: k, odd.
@@ -91,33 +111,15 @@ class DepthwiseConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[N, H, W, C] to the same shape."""
+        """Convolves every channel by itself: [N, H, W, C] to the same shape."""
         shape = (self.kernel_size, self.kernel_size, 1, x.shape[-1])
         kernel = self.param("kernel", he_init, shape, self.param_dtype)
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         return depthwise_conv(x, kernel)
 
 
-# He et al. 2015 (arXiv 1502.01852), by which the paper initialises encoder and decoder (arXiv 1511.00561,
-# section 3.2): a zero-mean normal distribution of variance 2 / fan_in.
-he_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-
-
-def bilinear_init(stride: int) -> Callable[..., jax.Array]:
-    """Initialiser of a kernel [k, k, C, C]: every channel is interpolated by itself, by `bilinear_kernel`."""
-
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-        del key
-        size, columns, channels, features = shape
-        if size != columns or channels != features:
-            raise ValueError(f"A bilinear kernel has the shape [k, k, C, C], not {shape}.")
-        return jnp.asarray(bilinear_kernel(size, stride)[:, :, None, None] * np.eye(channels), dtype)
-
-    return init
-
-
 class ConvTranspose(nn.Module):
-    """`conv_transpose` with a learnt kernel.
+    """A transposed convolution with a learnt kernel, see `conv_transpose`.
 
     Attributes:
       features: F.
@@ -141,7 +143,7 @@ class ConvTranspose(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, output_size: tuple[int, int]) -> jax.Array:
-        """[N, H, W, C] to [N, H', W', F]."""
+        """Upsamples [N, H, W, C] to [N, H', W', F], where (H', W') is `output_size`."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init or bilinear_init(self.stride), shape, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype) if self.use_bias else None

@@ -8,11 +8,8 @@ from typing import ClassVar
 import jax
 from flax import linen as nn
 
-from segnet_jax.models.base import SegmentationModel, pool_with_indices
+from segnet_jax.models.base import SegmentationModel, Stage, pool_with_indices
 from segnet_jax.ops.pooling import max_unpool
-
-# The convolutions of a stage in the order of computation: name, and features at full width.
-Stage = tuple[tuple[str, int], ...]
 
 
 class SegNet(SegmentationModel):
@@ -45,7 +42,7 @@ class SegNet(SegmentationModel):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
         self.check_axes(x, batch=False)
         x = x.astype(self.dtype)
         pooled_from = []

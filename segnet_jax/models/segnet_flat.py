@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from segnet_jax.errors import InputError
 from segnet_jax.models.base import SegmentationModel, pool_with_indices
 from segnet_jax.ops.pooling import max_unpool, pooled_size
 
+# The layers of pair 2, for instance, are conv2 and conv_decode2.
+_PAIR_LAYER = re.compile(r"conv(?:_decode)?(\d+)")
+
 
 def unit_norm_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """The 2015 paper's initialisation (section 3.1): N(0, 1), then each kernel to unit L2 norm.
+    """Initialises kernels as the 2015 paper does (section 3.1): drawn from N(0, 1), then scaled to unit L2 norm each.
 
     A kernel is what makes one feature: `shape` is [height, width, C, features], and the norm of [..., f] is 1. The
     paper leaves open whether it means this or each of the C planes; the latter would multiply the values by 8 in every
@@ -26,14 +31,14 @@ def unit_norm_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float3
 
 
 class SegNetFlat(SegmentationModel):
-    """The 2015 SegNet: pairs of an encoder and a decoder, 64 features everywhere, and a soft-max.
+    """The SegNet of 2015: pairs of an encoder and a decoder, 64 features everywhere, and a soft-max.
 
     An encoder is a 7x7 convolution, ReLU and 2x2 max pooling; its decoder unpools by the encoder's indices and
     convolves 7x7, without ReLU. There is no bias and no BatchNorm, so there are no `batch_stats`. Pair 1 is the
     outermost; a network with fewer pairs has the parameters of the outer ones, under the same names. Any number of
     input channels.
 
-    `dropout_rate`, `batch_norm_momentum` and `axis_name` mean nothing here.
+    `dropout_rate` has to be 0; `batch_norm_momentum` and `axis_name` mean nothing here.
 
     Attributes:
       pairs: how many; the paper has 4.
@@ -55,31 +60,56 @@ class SegNetFlat(SegmentationModel):
 
     @property
     def num_stages(self) -> int:
-        """As many as pairs."""
+        """The number of stages that can be rematerialised: as many as pairs."""
         return self.pairs
+
+    @property
+    def report_fields(self) -> dict[str, Any]:
+        """The number of pairs, which layer-wise training raises."""
+        return {"pairs": self.pairs}
+
+    @nn.nowrap
+    def own_params(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns `params` without those of deeper pairs, which layer-wise training saves before it trains them."""
+
+        def is_own(name: str) -> bool:
+            found = _PAIR_LAYER.fullmatch(name)
+            return found is None or int(found[1]) <= self.pairs
+
+        return {name: layer for name, layer in params.items() if is_own(name)}
+
+    @nn.nowrap
+    def check_fields(self) -> None:
+        """Refuses values that make no sense, as in `SegmentationModel`."""
+        if self.dropout_rate:
+            raise InputError(f"segnet_flat has no dropout; leave dropout_rate={self.dropout_rate} at 0.")
+        if not self.pairs >= 1:
+            raise InputError(f"pairs={self.pairs} must be 1 or more.")
+        if not self.hidden_features >= 0:
+            raise InputError(f"hidden_features={self.hidden_features} must be 0 or more.")
+        super().check_fields()
 
     def setup(self) -> None:
         """Makes the layers."""
-        features = max(1, round(self.features * self.width_multiplier))
+        features = self.scaled(self.features)
         for number in range(1, self.pairs + 1):
             for name in pair_layers(number):
-                setattr(self, name, self.conv(features, 7, unit_norm_init))
+                setattr(self, name, self.conv(features, 7, kernel_init=unit_norm_init))
         if self.hidden_features:
-            setattr(self, f"{self.head}_hidden", self.conv(self.hidden_features, 1, unit_norm_init))
-        setattr(self, self.head, self.conv(self.num_classes, 1, unit_norm_init))
+            setattr(self, f"{self.head}_hidden", self.conv(self.hidden_features, 1, kernel_init=unit_norm_init))
+        setattr(self, self.head, self.conv(self.num_classes, 1, kernel_init=unit_norm_init))
 
     def __call__(self, x: jax.Array, train: bool = False, active: jax.Array | None = None) -> jax.Array:
-        """Logits [N, H, W, num_classes].
+        """Returns logits [N, H, W, num_classes].
 
         Args:
           x: normalised images, float [N, H, W, channels].
           train: changes nothing; other networks have it.
-          active: float [features], what the features of the deepest encoder are multiplied by before they are decoded
-            (section 3.2: 1 keeps a feature, 0 removes it); None keeps all.
+          active: float [features], factors of the deepest encoder's features before they are decoded (section 3.2: 1
+            keeps a feature, 0 removes it); None keeps all.
 
         Raises:
-          InputError: if the images lack an axis, or have another number of channels than those that the network was
-            made for.
+          InputError: if the images lack an axis, or have another number of channels than the network was made for.
         """
         pooled, indices = self.encode(x)
         deepest = pooled[-1] if active is None else pooled[-1] * active.astype(self.dtype)
@@ -88,16 +118,15 @@ class SegNetFlat(SegmentationModel):
     def encode(
         self, x: jax.Array, first: int = 1, last: int | None = None
     ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-        """The encoders `first` to `last` (all by default), one after the other.
+        """Runs the encoders `first` to `last` (all by default), one after the other.
 
         Args:
-          x: what encoder `first` takes: the normalised images, or the pooled features of the encoder before.
+          x: input of encoder `first`: the normalised images, or the pooled features of the encoder before.
           first: number of the first encoder.
           last: number of the last one.
 
         Returns:
-          Of each encoder the pooled features, [N, h, w, features], and their indices, uint8, as `max_pool_argmax`
-          gives them.
+          The pooled features of each encoder, [N, h, w, features], and their indices, uint8, see `max_pool_argmax`.
         """
         if first == 1:
             self.check_axes(x, batch=False)
@@ -112,10 +141,10 @@ class SegNetFlat(SegmentationModel):
         return tuple(pooled), tuple(indices)
 
     def decode(self, x: jax.Array, indices: Sequence[jax.Array], size: tuple[int, int]) -> jax.Array:
-        """The decoders from number `len(indices)` to 1: [N, h, w, features] to [N, H, W, features].
+        """Runs the decoders from number `len(indices)` to 1: [N, h, w, features] to [N, H, W, features].
 
         Args:
-          x: what the innermost of these decoders takes.
+          x: input of the innermost of these decoders.
           indices: of the encoders from 1 on.
           size: (H, W) of the images.
         """
@@ -129,14 +158,14 @@ class SegNetFlat(SegmentationModel):
         return x
 
     def classify(self, x: jax.Array) -> jax.Array:
-        """Logits [N, H, W, num_classes] of the outermost decoder's features, [N, H, W, features]."""
+        """Returns logits [N, H, W, num_classes] of the outermost decoder's features, [N, H, W, features]."""
         if self.hidden_features:
             x = nn.relu(getattr(self, f"{self.head}_hidden")(x))
         return getattr(self, self.head)(x)
 
 
 def pair_layers(number: int) -> tuple[str, str]:
-    """The names of the encoder's and the decoder's convolution of pair `number`."""
+    """Returns the names of the encoder's and the decoder's convolution of pair `number`."""
     return f"conv{number}", f"conv_decode{number}"
 
 

@@ -1,1 +1,1 @@
-"""Parameter-free functions on arrays: pooling with indices, convolutions, upsampling."""
+"""Computes without parameters of its own: pooling with indices, convolutions, upsampling."""

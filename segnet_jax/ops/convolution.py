@@ -1,4 +1,4 @@
-"""The convolution of the networks: XLA's own, with faster forms of many layers on CPUs."""
+"""Convolves as XLA does, with faster forms of many layers on CPUs."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def conv_general_dilated(
     feature_group_count: int = 1,
     **options: Any,
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated`, for the field of that name of `flax.linen.Conv`.
+    """Convolves like `jax.lax.conv_general_dilated`, as the field of that name of `flax.linen.Conv`.
 
-    On CPUs, same-size convolutions of stride 1 run by Winograd's algorithm or by `shifted` where these are faster, and
-    others on large images get a weight gradient that is added up strip by strip. Everything else, and every other
-    platform, is XLA's own.
+    On CPUs, same-size convolutions of stride 1 run by Winograd's algorithm or by `shifted_matmul` where these are
+    faster, and others on large images get a weight gradient that is added up strip by strip. Everything else, and every
+    other platform, is XLA's own.
     """
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -77,7 +77,7 @@ def conv_general_dilated(
 
 
 def _faster_form(x: jax.Array, kernel: jax.Array, dilation: int) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
-    """What computes a same-size convolution of stride 1 on CPUs faster than XLA does; None if nothing here does."""
+    """Returns a same-size convolution of stride 1 that is faster on CPUs than XLA's; None if there is none."""
     if kernel.shape[0] == 1:
         return _pointwise
     if dilation > 1 and winograd.gains(_phase_shape(x, dilation), kernel):
@@ -95,19 +95,19 @@ def _gains_from_strips(x: jax.Array, kernel: jax.Array) -> bool:
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A 1x1 convolution as the matrix product that it is, which XLA's CPU backend does not see."""
+    """Convolves 1x1 by the matrix product that it is, which XLA's CPU backend does not see."""
     return x @ kernel[0, 0]
 
 
 def _phase_shape(x: jax.Array, dilation: int) -> jax.ShapeDtypeStruct:
-    """Of the images that `_dilated_conv` convolves."""
+    """Returns the shape of the images that `_dilated_conv` convolves."""
     images, height, width, channels = x.shape
     shape = (images * dilation**2, -(-height // dilation), -(-width // dilation), channels)
     return jax.ShapeDtypeStruct(shape, x.dtype)
 
 
 def _dilated_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
-    """A dilated same-size convolution: every `dilation`-th pixel is an image of its own, convolved without dilation."""
+    """Convolves dilated, at the same size: every `dilation`-th pixel makes an image, convolved without dilation."""
     images, height, width, channels = x.shape
     _, rows, columns, _ = _phase_shape(x, dilation).shape
     x = jnp.pad(x, ((0, 0), (0, rows * dilation - height), (0, columns * dilation - width), (0, 0)))
@@ -119,7 +119,7 @@ def _dilated_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
 
 @jax.custom_vjp
 def _same_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Same-size convolution of stride 1: [N, H, W, C] and [k, k, C, K] to [N, H, W, K]."""
+    """Convolves with stride 1 at the same size: [N, H, W, C] and [k, k, C, K] to [N, H, W, K]."""
     if winograd.gains(x, kernel):
         return winograd.convolve(x, kernel)
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS)
@@ -143,7 +143,10 @@ _same_conv.defvjp(_forward, _backward)
 
 
 def _strip_wise_weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
-    """Sum over images and strips of each strip's weight gradient: [size, size, C, K]."""
+    """Adds up the weight gradients of strips of the images: [size, size, C, K].
+
+    `shifted_matmul._weight_gradient` multiplies patches instead, which dilation allows and XLA's convolutions outrun.
+    """
     images, height, width, depth = x.shape
     features = gradient.shape[-1]
     if features < _SMALLEST_FEATURES:
@@ -161,6 +164,6 @@ def _strip_wise_weight_gradient(x: jax.Array, gradient: jax.Array, size: int) ->
 
 
 def _strip_gradient(padded: jax.Array, gradient: jax.Array) -> jax.Array:
-    """The weight gradient of a valid convolution, as a convolution over space with the channels as its batch."""
+    """Computes a valid convolution's weight gradient, as a convolution over space with the channels as its batch."""
     dimensions = lax.ConvDimensionNumbers((3, 0, 1, 2), (3, 0, 1, 2), (2, 3, 0, 1))
     return lax.conv_general_dilated(padded, gradient, (1, 1), "VALID", dimension_numbers=dimensions)

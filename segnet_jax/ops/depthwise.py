@@ -1,4 +1,4 @@
-"""Depthwise convolution: every channel is convolved by itself, with a kernel of its own."""
+"""Convolves every channel by itself, with a kernel of its own (depthwise convolution)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jax import lax
 
 
 def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Same-size depthwise convolution of stride 1.
+    """Convolves every channel by itself, with stride 1 at the same size.
 
     XLA's CPU backend has no fast grouped convolution, so there it is a sum of shifted products; on other platforms it
     is XLA's own. Both give the same but for the order of additions.
@@ -24,7 +24,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
       The same type, [N, H, W, C].
 
     Raises:
-      ValueError: if the kernel is of another shape.
+      ValueError: if the kernel has another shape.
     """
     size = kernel.shape[0]
     if size % 2 == 0 or kernel.shape != (size, size, 1, x.shape[-1]):
@@ -40,7 +40,7 @@ def _grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """One product per kernel position, of the kernel's value there and the image shifted by it."""
+    """Adds up a product per kernel position, of the kernel's value there and the image shifted by it."""
     height, width, size = x.shape[1], x.shape[2], kernel.shape[0]
     # Without barriers XLA would compute what gives the image once for each position, and the sum for each of its uses.
     padded, weights = lax.optimization_barrier(_padded(x, size)), kernel.astype(_sum_type(x))
@@ -64,7 +64,7 @@ _shifted.defvjp(_forward, _backward)
 
 
 def _weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
-    """The sum over the image of each shifted image times the gradient, row by row: [size, size, 1, C].
+    """Adds up each shifted image times the gradient, row by row: [size, size, 1, C].
 
     All rows at once, XLA would lay out size² shifted images.
     """
@@ -86,6 +86,6 @@ def _sum_type(x: jax.Array) -> Any:
 
 
 def _padded(x: jax.Array, size: int) -> jax.Array:
-    """The image with zeros around it, of the type that sums have."""
+    """Returns the image with zeros around it, of the type that sums have."""
     half = size // 2
     return jnp.pad(x.astype(_sum_type(x)), ((0, 0), (half, half), (half, half), (0, 0)))

@@ -1,4 +1,4 @@
-"""Max pooling over windows that overlap, with a derivative that XLA's CPU backend computes quickly."""
+"""Pools over windows that overlap, with a derivative that XLA's CPU backend computes quickly."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from segnet_jax.ops.shifted_matmul import Borders
 
 
 def overlapping_max_pool(x: jax.Array, window: int, stride: int, borders: Borders) -> jax.Array:
-    """Max pooling; the gradient goes to the first of equal values.
+    """Pools by maxima; the gradient goes to the first of equal values.
 
-    The derivative that XLA derives, a scatter, takes ten times as long on CPUs as the one used there, which remembers
-    where each maximum was.
+    XLA's own derivative, a scatter, takes ten times as long on CPUs as the one used there, which remembers where each
+    maximum was.
 
     Args:
       x: float [N, H, W, C].
@@ -78,7 +78,7 @@ def _backward(
     gradient, index = lax.optimization_barrier(grown)
 
     def phase(p: int, q: int) -> jax.Array:
-        """What goes to every `stride`-th pixel, from pixel (p, q) on."""
+        """Returns the gradient of every `stride`-th pixel, from pixel (p, q) on."""
         total = jnp.zeros((), gradient.dtype)
         for b, c in np.ndindex(reach, reach):
             i, j = p + stride * b, q + stride * c

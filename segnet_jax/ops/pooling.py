@@ -1,4 +1,4 @@
-"""Max pooling that remembers where each maximum was, and the unpooling that puts it back.
+"""Pools by maxima and remembers where each one was, and unpools by putting it back.
 
 This is what sets SegNet apart (arXiv 1511.00561, section 3): the decoder upsamples with the *indices* of the encoder's
 max pooling, so the network passes one small integer per pooled value from encoder to decoder, not a feature map.
@@ -24,13 +24,13 @@ _Residuals = tuple[jax.Array, tuple[int, int]]
 
 
 def pooled_size(size: int, window: int = 2) -> int:
-    """Length of an axis of `size` pixels after ceil-mode pooling, as in Caffe."""
+    """Returns the length of an axis of `size` pixels after ceil-mode pooling, as in Caffe."""
     return -(-size // window)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def max_pool_argmax(x: jax.Array, window: int = 2) -> tuple[jax.Array, jax.Array]:
-    """Max pooling over non-overlapping windows, with the position of each maximum.
+    """Pools by maxima over non-overlapping windows, and returns the position of each maximum.
 
     Ceil mode: a last row or column that does not fill a window forms a window of its own, so that any height and
     width are pooled whole. Among equal values the first in row-major order wins, a NaN wins over every number, and
@@ -94,9 +94,9 @@ def max_unpool(pooled: jax.Array, indices: jax.Array, output_size: tuple[int, in
             f"{window}: output_size must be the size that was pooled."
         )
     *batch, rows, columns, channels = pooled.shape
-    here = jnp.arange(window * window, dtype=jnp.uint8).reshape(window, 1, window, 1)
+    positions = jnp.arange(window * window, dtype=jnp.uint8).reshape(window, 1, window, 1)
     values = jnp.expand_dims(pooled, (-4, -2))
-    written = jnp.where(jnp.expand_dims(indices, (-4, -2)) == here, values, jnp.zeros_like(values))
+    written = jnp.where(jnp.expand_dims(indices, (-4, -2)) == positions, values, jnp.zeros_like(values))
     written = written.reshape(*batch, rows * window, columns * window, channels)
     return written[..., :height, :width, :]
 
@@ -107,7 +107,7 @@ def _check_window(window: int) -> None:
 
 
 def _window_positions(x: jax.Array, window: int, fill: float) -> list[jax.Array]:
-    """The values at each position of the windows, row-major: window² arrays [..., h, w, C]."""
+    """Returns the values at each position of the windows, row-major: window² arrays [..., h, w, C]."""
     *batch, height, width, channels = x.shape
     rows, columns = pooled_size(height, window), pooled_size(width, window)
     below, right = rows * window - height, columns * window - width
@@ -119,7 +119,7 @@ def _window_positions(x: jax.Array, window: int, fill: float) -> list[jax.Array]
 
 
 def _values_at(x: jax.Array, indices: jax.Array, window: int) -> jax.Array:
-    """The value of each window of `x` at its index: what `max_pool_argmax` would read if the index had won."""
+    """Reads the value of each window of `x` at its index, as `max_pool_argmax` would if the index had won."""
     positions = _window_positions(x, window, fill=0)
     zero = jnp.zeros_like(positions[0])
     chosen = [jnp.where(indices == k, value, zero) for k, value in enumerate(positions)]

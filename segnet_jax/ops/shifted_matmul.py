@@ -1,4 +1,4 @@
-"""Convolution of stride 1 with matrix products, one for each position of the kernel, where XLA's CPU backend is slow.
+"""Convolves by matrix products, one for each position of the kernel, where XLA's CPU backend is slow.
 
 Of kernels with an even number of positions XLA computes the gradient at a fiftieth of the speed of the forward pass;
 dilated ones are slow throughout, and a kernel much larger than the image, such as fc6 of FCN, takes a hundred times as
@@ -22,18 +22,18 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _LARGE = 30
 _SMALLEST_KERNEL = 4
 
-# Of the patches of a strip in the gradient of a kernel: 2 MB.
+# Values of the patches of a strip in the gradient of a kernel: 2 MB.
 _STRIP_VALUES = 500_000
 
 
 def gains(x: jax.Array, kernel: jax.Array, dilation: int) -> bool:
-    """Whether the convolution of [N, H, W, C] with [k, k, C, F] is faster by products on a CPU."""
+    """Returns whether the convolution of [N, H, W, C] with [k, k, C, F] is faster by products on a CPU."""
     return dilation > 1 or (kernel.shape[0] >= _SMALLEST_KERNEL and kernel.size >= _LARGE * x.size)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x: jax.Array, kernel: jax.Array, borders: Borders, dilation: int = 1) -> jax.Array:
-    """Convolution of stride 1.
+    """Convolves with stride 1.
 
     Args:
       x: float [N, H, W, C].
@@ -80,9 +80,9 @@ convolve.defvjp(_forward, _backward)
 
 
 def _weight_gradient(padded: jax.Array, gradient: jax.Array, size: int, dilation: int) -> jax.Array:
-    """The sum over images and pixels of what each position sees times the gradient: [k, k, C, F].
+    """Adds up, over images and pixels, the patches times the gradient: [k, k, C, F].
 
-    Strip by strip, so that what the positions see of a strip fits the cache.
+    It goes strip by strip, so that the patches of a strip fit the cache.
     """
     images, height, width, features = gradient.shape
     channels = padded.shape[-1]
@@ -96,8 +96,8 @@ def _weight_gradient(padded: jax.Array, gradient: jax.Array, size: int, dilation
     def add_strip(number: jax.Array | int, total: jax.Array) -> jax.Array:
         corner = (number // strips, number % strips * rows, 0, 0)
         strip = lax.dynamic_slice(padded, corner, (1, rows + reach, *padded.shape[2:]))
-        seen = [_shifted(strip, i, j, dilation, rows, width) for i, j in np.ndindex(size, size)]
-        patches = lax.optimization_barrier(jnp.concatenate(seen, axis=-1))
+        shifted = [_shifted(strip, i, j, dilation, rows, width) for i, j in np.ndindex(size, size)]
+        patches = lax.optimization_barrier(jnp.concatenate(shifted, axis=-1))
         values = lax.dynamic_slice(gradient, corner, (1, rows, width, features))
         return total + jnp.einsum("nhwc,nhwf->cf", patches, values, preferred_element_type=total.dtype)
 
@@ -107,7 +107,7 @@ def _weight_gradient(padded: jax.Array, gradient: jax.Array, size: int, dilation
 
 
 def _shifted(padded: jax.Array, i: int, j: int, dilation: int, height: int, width: int) -> jax.Array:
-    """What position (i, j) of the kernel sees."""
+    """Returns the part of the image that position (i, j) of the kernel is multiplied with."""
     return padded[:, dilation * i : dilation * i + height, dilation * j : dilation * j + width]
 
 

@@ -1,4 +1,4 @@
-"""Upsampling: transposed convolution, learnt or with a fixed bilinear kernel, and bilinear interpolation."""
+"""Upsamples by transposed convolution, learnt or with a fixed bilinear kernel, and by bilinear interpolation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 def conv_transpose(
     x: jax.Array, kernel: jax.Array, stride: int, output_size: tuple[int, int], padding: int = 0
 ) -> jax.Array:
-    """Transposed convolution with the geometry of Caffe's Deconvolution and PyTorch's `conv_transpose2d`.
+    """Convolves transposed, with the geometry of Caffe's Deconvolution and PyTorch's `conv_transpose2d`.
 
     In both directions, pixel i of the input adds `x[i] * kernel[a]` to pixel `stride * i + a - padding` of the output.
     `padding` and `output_size` thus crop what Caffe would give, h = stride * (H - 1) + k rows, to any part of it;
@@ -67,7 +67,7 @@ def conv_transpose(
 
 
 def bilinear_kernel(size: int, stride: int) -> np.ndarray:
-    """The kernel by which a transposed convolution interpolates, float32 [size, size].
+    """Returns the kernel by which a transposed convolution interpolates, float32 [size, size].
 
     It is the triangle of Caffe's bilinear filler and FCN's `upsample_filt`, scaled so that the weights that meet in an
     output pixel add up to 1 on average. For a size of 2 * stride (even) or 2 * stride - 1 that changes nothing and
@@ -84,7 +84,7 @@ def bilinear_kernel(size: int, stride: int) -> np.ndarray:
 def bilinear_conv_transpose(
     x: jax.Array, size: int, stride: int, output_size: tuple[int, int], padding: int = 0
 ) -> jax.Array:
-    """`conv_transpose` of each channel by itself with the fixed `bilinear_kernel`: [N, H, W, C] to [N, H', W', C].
+    """Applies `conv_transpose` to each channel by itself, with the `bilinear_kernel`: [N, H, W, C] to [N, H', W', C].
 
     As in Caffe the values beyond the border count as zero, so the result fades within half a kernel of it.
     """
@@ -98,7 +98,7 @@ def bilinear_conv_transpose(
 def bilinear_resize(
     x: jax.Array, factor: int, output_size: tuple[int, int], *, align_corners: bool = False
 ) -> jax.Array:
-    """Bilinear interpolation, cropped at the bottom and the right.
+    """Interpolates bilinearly, and crops at the bottom and the right.
 
     Args:
       x: float [N, H, W, C].

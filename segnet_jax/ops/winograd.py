@@ -1,4 +1,4 @@
-"""3x3 and 7x7 convolutions by Winograd's minimal filtering (Lavin and Gray 2016, arXiv 1509.09308).
+"""Convolves 3x3 and 7x7 by Winograd's minimal filtering (Lavin and Gray 2016, arXiv 1509.09308).
 
 A 4x4 tile of the output takes 36 multiplications for each pair of channels where the direct sum of a 3x3 kernel takes
 144, and 100 instead of 784 for 7x7. The image is cut into overlapping tiles; tiles and kernel are transformed,
@@ -48,12 +48,12 @@ class _Scheme:
 
     @property
     def points(self) -> int:
-        """Of the polynomials along one axis."""
+        """The number of points at which polynomials are evaluated, along one axis."""
         return len(self.tile)
 
 
 def _scheme(size: int, points: Sequence[float], *, depth: int, depth_of_gradient: int) -> _Scheme:
-    """Toom and Cook's scheme: polynomials are multiplied by their values at some points and at infinity.
+    """Builds Toom and Cook's scheme: polynomials are multiplied by their values at some points and at infinity.
 
     Filtering is the transpose of the polynomial product that has the kernel's and the output's length.
     """
@@ -63,7 +63,7 @@ def _scheme(size: int, points: Sequence[float], *, depth: int, depth_of_gradient
     scale = np.append(np.prod(differences, axis=1), 1.0)[:, None]
 
     def values(count: int) -> np.ndarray:
-        """What a polynomial of `count` coefficients is at each point, and its last coefficient."""
+        """Returns the matrix that evaluates polynomials of `count` coefficients at each point and at infinity."""
         return np.vstack([np.power.outer(points, np.arange(count)), np.eye(count)[-1:]])
 
     tile = np.linalg.inv(values(length)).T * scale
@@ -79,7 +79,7 @@ _SCHEMES = {
 
 
 def gains(x: Any, kernel: Any) -> bool:
-    """Whether the convolution of [N, H, W, C] with [k, k, C, K] is faster this way on a CPU, and exact enough.
+    """Returns whether the convolution of [N, H, W, C] with [k, k, C, K] is faster this way on a CPU, and exact enough.
 
     The transforms magnify rounding errors: in bfloat16 they would reach a tenth of the largest value.
     """
@@ -87,7 +87,7 @@ def gains(x: Any, kernel: Any) -> bool:
 
 
 def gradient_gains(x: Any, kernel: Any) -> bool:
-    """The same of the gradient of the kernel."""
+    """Returns the same for the gradient of the kernel."""
     return _fits(x, kernel) and min(kernel.shape[2:]) >= _SCHEMES[kernel.shape[0]].smallest_depth_of_gradient
 
 
@@ -101,7 +101,7 @@ def _fits(x: Any, kernel: Any) -> bool:
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The same-size convolution of stride 1: float [N, H, W, C] and [k, k, C, K] to [N, H, W, K], k 3 or 7."""
+    """Convolves with stride 1 at the same size: float [N, H, W, C] and [k, k, C, K] to [N, H, W, K], k 3 or 7."""
     scheme, plan = _SCHEMES[kernel.shape[0]], _plan(x.shape)
     height, width, features = *x.shape[1:3], kernel.shape[-1]
     # Together, or XLA would transform the kernels of all layers at the start and hold them until they are needed.
@@ -129,7 +129,7 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
-    """The gradient of `convolve` for its kernel, [k, k, C, K].
+    """Computes the gradient of `convolve` for its kernel, [k, k, C, K].
 
     Args:
       x: [N, H, W, C].
@@ -161,7 +161,7 @@ def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How images are cut into parts: strips of one image, or several whole images.
+    """A division of images into parts: strips of one image, or several whole images.
 
     Attributes:
       images: of a part.
@@ -179,23 +179,23 @@ class _Plan:
 
     @property
     def covered(self) -> tuple[int, int]:
-        """Height and width of the tiles' output, in pixels."""
+        """The height and width of the tiles' output, in pixels."""
         return self.strips * self.rows * _OUT, self.columns * _OUT
 
     def pad(self, x: jax.Array, border: int) -> jax.Array:
-        """Whole strips of whole tiles, and a border of zeros around them."""
+        """Pads images to whole strips of whole tiles, with a border of zeros around them."""
         below, right = (covered - size + border for covered, size in zip(self.covered, x.shape[1:3], strict=True))
         return jnp.pad(x, ((0, 0), (border, below), (border, right), (0, 0)))
 
     def start(self, number: jax.Array | int) -> tuple[jax.Array | int, ...]:
-        """The first image, row, column and channel of a part's output."""
+        """Returns the first image, row, column and channel of a part's output."""
         return number // self.strips * self.images, number % self.strips * self.rows * _OUT, 0, 0
 
     def part(self, padded: jax.Array, number: jax.Array | int, overlap: int, inset: int = 0) -> jax.Array:
-        """The part `number` of what `pad` made.
+        """Cuts out a part.
 
         Args:
-          padded: images with a border.
+          padded: images with a border, see `pad`.
           number: from 0.
           overlap: rows and columns that the part has beyond the output of its tiles.
           inset: rows and columns of the border that are left out above and on the left.
@@ -215,7 +215,7 @@ def _plan(shape: Sequence[int]) -> _Plan:
 
 
 def _transform_tiles(scheme: _Scheme, plan: _Plan, x: jax.Array) -> jax.Array:
-    """[n, 4 rows + points - 4, 4 columns + points - 4, C] to [points ** 2, n * rows * columns, C]."""
+    """Transforms the tiles of [n, 4 rows + points - 4, 4 columns + points - 4, C] to [points ** 2, n * tiles, C]."""
 
     def every_fourth(x: jax.Array, first: int, count: int, axis: int) -> jax.Array:
         return lax.slice_in_dim(x, first, first + _OUT * (count - 1) + 1, _OUT, axis=axis)
@@ -234,12 +234,12 @@ def _columns(count: int) -> Callable[[jax.Array], list[jax.Array]]:
 def _transform(
     matrix: np.ndarray, rows: Sequence[jax.Array], columns: Callable[[jax.Array], list[jax.Array]]
 ) -> jax.Array:
-    """`matrix` along both axes: of `rows`, then of the `columns` of the result. The new axes come first."""
+    """Applies `matrix` along both axes: to `rows`, then to the `columns` of the result. The new axes come first."""
     return _combine(matrix, columns(_barrier(_combine(matrix, rows, axis=0))), axis=1)
 
 
 def _combine(matrix: np.ndarray, parts: Sequence[jax.Array], axis: int) -> jax.Array:
-    """Sums of `matrix[:, i] * parts[i]`, the matrix's rows along a new axis.
+    """Adds up `matrix[:, i] * parts[i]`, the matrix's rows along a new axis.
 
     Broadcast products instead of a small matrix product or a concatenation: XLA makes one loop of them.
     """
@@ -253,7 +253,7 @@ def _combine(matrix: np.ndarray, parts: Sequence[jax.Array], axis: int) -> jax.A
 
 
 def _zeros(padded: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """A corner of the border, which is 0, for a loop to start from: XLA would write constants of all layers at once."""
+    """Returns zeros for a loop to start from, of the border: XLA would write the constants of all layers at once."""
     return jnp.broadcast_to(padded[0, 0, 0, 0], shape)
 
 

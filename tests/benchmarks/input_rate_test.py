@@ -7,7 +7,7 @@ from segnet_jax.data.datasets.folder import Folder
 from segnet_jax.data.records.reader import Records
 
 
-def test_every_source_is_read_with_every_number_of_workers(monkeypatch):
+def test_images_per_second_reads_every_source_with_every_number_of_workers(monkeypatch):
     seen, clock = [], iter(range(10**6))
 
     def batches(dataset, **options):
@@ -27,7 +27,7 @@ def test_every_source_is_read_with_every_number_of_workers(monkeypatch):
     assert len({(image, length) for _, image, length, _ in seen}) == 1
 
 
-def test_the_pipeline_is_measured():
+def test_images_per_second_measures_the_pipeline():
     rates = input_rate.images_per_second((9, 12), 4, (0,), seconds=0.01)
     assert list(rates) == ["PNG files", "records", "records, uncompressed"]
     assert all(rate > 0 for found in rates.values() for rate in found.values())

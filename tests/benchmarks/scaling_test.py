@@ -14,19 +14,19 @@ from tests.helpers.paths import ROOT
 H200, _, V5E = scaling.MACHINES
 
 
-def test_a_ring_sends_all_but_its_own_part_twice():
+def test_all_reduce_seconds_of_a_ring_that_sends_all_but_its_own_part_twice():
     # Four devices, 400 bytes: three times 100 bytes to scatter the sum, three times to gather it.
     assert scaling.all_reduce_seconds(400, [scaling.Level(4, 10.0)]) == pytest.approx(60.0)
     assert scaling.all_reduce_seconds(400, [scaling.Level(1, 10.0)]) == 0
 
 
-def test_an_outer_level_gets_the_part_that_the_inner_one_scattered():
+def test_all_reduce_seconds_of_an_outer_level_that_gets_what_the_inner_one_scattered():
     levels = [scaling.Level(4, 10.0), scaling.Level(2, 1.0)]
     # Inside as above; outside 100 bytes between two, of which each sends a half twice.
     assert scaling.all_reduce_seconds(400, levels) == pytest.approx(60.0 + 100.0)
 
 
-def test_a_flat_and_a_hierarchical_ring_send_the_same_over_links_of_one_speed():
+def test_all_reduce_seconds_of_a_flat_and_a_hierarchical_ring_are_equal_over_links_of_one_speed():
     flat = scaling.all_reduce_seconds(1e6, [scaling.Level(64, 1e9)])
     levels = [scaling.Level(8, 1e9), scaling.Level(8, 1e9)]
     assert scaling.all_reduce_seconds(1e6, levels) == pytest.approx(flat)
@@ -34,14 +34,14 @@ def test_a_flat_and_a_hierarchical_ring_send_the_same_over_links_of_one_speed():
 
 @pytest.mark.parametrize("machine", scaling.MACHINES, ids=lambda machine: machine.name)
 @pytest.mark.parametrize("devices", scaling.DEVICES)
-def test_levels_hold_all_devices(machine, devices):
+def test_machine_levels_hold_all_devices(machine, devices):
     members = 1
     for level in machine.levels(devices):
         members *= level.members
     assert members == devices
 
 
-def test_predictions_by_hand():
+def test_predict_by_hand():
     # 64 H200: 8 in a node, 8 nodes.
     latency = 6.8e-6 + 2 * (7 * 0.6e-6 * 1.8 + 3 * 5e-6)
     step = scaling.predict(H200, 64, images=4, utilization=0.5)
@@ -57,13 +57,13 @@ def test_predictions_by_hand():
     assert step.with_overlap == pytest.approx(step.compute / (step.compute + step.statistics))
 
 
-def test_what_the_backward_pass_cannot_hide_counts():
+def test_prediction_counts_what_the_backward_pass_cannot_hide():
     step = scaling.Prediction(compute=3.0, gradients=2.5, statistics=1.0)
     assert step.with_overlap == pytest.approx(3.0 / (3.0 + 1.0 + 0.5))
     assert step.without_overlap == pytest.approx(3.0 / 6.5)
 
 
-def test_between_pods_the_slower_network_counts():
+def test_machine_levels_between_pods_are_slower():
     levels = V5E.levels(512)
     assert [(level.members, level.bandwidth) for level in levels] == [(256, 200e9), (2, 3.125e9)]
     # 16x16 within a pod.
@@ -72,7 +72,7 @@ def test_between_pods_the_slower_network_counts():
     assert V5E.latency(8) == pytest.approx(6e-6)
 
 
-def test_the_numbers_of_the_network():
+def test_constants_are_those_of_the_network():
     variables = jax.eval_shape(create_model("segnet", 11).init, jax.random.key(0), jax.numpy.zeros((1, 32, 32, 3)))
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == scaling.PARAMETERS
     statistics = jax.tree.leaves(variables["batch_stats"])
@@ -80,7 +80,7 @@ def test_the_numbers_of_the_network():
     assert sum(leaf.size for leaf in statistics) == 2 * scaling.BATCH_NORM_CHANNELS
 
 
-def test_a_step_reduces_what_the_model_says():
+def test_step_program_reduces_what_the_prediction_says():
     """In the program of the step itself; four numbers are the loss, its normaliser and two counts of pixels."""
     program = collectives.step_program(8)
     step = collectives.reduced(program)
@@ -102,7 +102,7 @@ def test_reduced_counts_operations_and_bytes():
     assert collectives.reduced("func.func") == collectives.Reduced(0, 0)
 
 
-def test_the_page_has_the_table_that_the_program_prints():
+def test_table_is_on_the_page():
     page = (ROOT / "docs" / "scaling.md").read_text()
     assert scaling.table() in page
     assert f"{scaling.GRADIENT_BYTES:,}" in page
@@ -111,8 +111,8 @@ def test_the_page_has_the_table_that_the_program_prints():
     assert f"from {fewer.without_overlap:.0%} to {step.without_overlap:.0%}".replace("%", " %") in page
 
 
-def test_the_measured_functions_reduce(monkeypatch):
-    """What is timed is a sum over the devices on one side, and the same work without it on the other."""
+def test_contenders_reduce(monkeypatch):
+    """Times a sum over the devices on one side, and the same work without it on the other."""
     devices = jax.devices()[:2]
     shapes = [(3, 3, 3, 4), (4,)]
     gradients = collectives.gradient_contenders(devices, shapes)
@@ -128,7 +128,7 @@ def test_the_measured_functions_reduce(monkeypatch):
     ("module", "argument"),
     [("collectives", "--devices=two"), ("scaling", "--utilization=2")],
 )
-def test_mistakes_are_said_in_a_line(module, argument):
+def test_commands_name_a_mistake_in_a_line(module, argument):
     command = [sys.executable, "-m", f"benchmarks.{module}", argument]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 2

@@ -52,7 +52,7 @@ _RESULTS = {
 }
 
 
-def test_ours_is_compared_with_the_best_of_theirs():
+def test_comparisons_take_the_best_of_theirs():
     found = {comparison.key: comparison for comparison in comparisons(_RESULTS)}
     assert {key: comparison.ratio for key, comparison in found.items()} == pytest.approx(
         {
@@ -72,7 +72,7 @@ def test_ours_is_compared_with_the_best_of_theirs():
     assert found["segnet/training step/fast"].variant == "torch"
 
 
-def test_tables_hold_the_numbers():
+def test_markdown_holds_the_numbers():
     text = markdown(_RESULTS)
     # Backward is 0.5 s - 0.2 s; 4 images of 6 GFLOP in 2 s are 12 % of 100 GFLOP/s.
     assert "| segnet | 100 | 300 | 2000 | 90 | 30 | 10 | 2.50 M | 2 | 12% | 21 |" in text
@@ -82,14 +82,14 @@ def test_tables_hold_the_numbers():
     assert "before" not in text
 
 
-def test_without_pytorch_there_is_nothing_to_compare():
+def test_comparisons_without_pytorch_are_none():
     results = copy.deepcopy(_RESULTS)
     del results["models"]["segnet"]["torch_memory_bytes"], results["pooling"]
     assert list(comparisons(results)) == []
     assert "PyTorch" not in markdown(results)
 
 
-def test_ratios_of_an_earlier_run_stand_beside(tmp_path):
+def test_markdown_puts_the_ratios_of_an_earlier_run_beside(tmp_path):
     earlier = copy.deepcopy(_RESULTS)
     earlier["models"]["segnet"]["seconds"]["forward"]["fast"] = 0.16
     path = tmp_path / "benchmark.json"
@@ -99,7 +99,7 @@ def test_ratios_of_an_earlier_run_stand_beside(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"models": {"segnet": {"torch_memory_bytes": {}}}}'])
-def test_what_is_not_an_earlier_run_is_refused(tmp_path, capsys, content):
+def test_baseline_refuses_what_is_not_an_earlier_run(tmp_path, capsys, content):
     path = tmp_path / "benchmark.json"
     if content is not None:
         path.write_text(content)
@@ -109,7 +109,7 @@ def test_what_is_not_an_earlier_run_is_refused(tmp_path, capsys, content):
     assert error.count("\n") == 1
 
 
-def test_input_is_held_against_what_the_networks_consume():
+def test_markdown_compares_the_input_with_what_the_networks_consume():
     # A step of 4 images takes 2 s at best: 2 images/s.
     rates = {"PNG files": {0: 3.0, 1: 2.0, 4: 8.0}, "records": {0: 30.0, 1: 10.0, 4: 30.0}}
     results = _RESULTS | {"input_images_per_second": rates, "feed_images_per_second": 6287.0}

@@ -1,9 +1,10 @@
-"""Convolution and pooling, by NumPy and in loops."""
+"""Convolves and pools one image by NumPy and in loops, as a reference."""
 
 import numpy as np
 
 
 def convolve(x, kernel):
+    """Convolves at the same size with stride 1: [H, W, C] and [k, k, C, F] to float64 [H, W, F]."""
     half, (height, width, _) = kernel.shape[0] // 2, x.shape
     padded = np.pad(x, ((half, half), (half, half), (0, 0)))
     total = np.zeros((height, width, kernel.shape[-1]))
@@ -13,7 +14,7 @@ def convolve(x, kernel):
 
 
 def pool(x):
-    """Values, and the flat place in `x` of each, as Caffe stores it."""
+    """Pools 2x2 in ceil mode: the values, and the flat index in `x` of each, as Caffe stores it, [h, w, C] both."""
     height, width, depth = x.shape
     pooled = np.zeros((-(-height // 2), -(-width // 2), depth))
     places = np.zeros(pooled.shape, int)

@@ -1,4 +1,4 @@
-"""What the tests of several networks need: variables to fill them with, and their layers in PyTorch."""
+"""Fills networks with variables, compares them with PyTorch's, and offers its layers by name."""
 
 import functools
 
@@ -11,16 +11,17 @@ from segnet_jax.models import create_model
 
 
 def shapes(model, *size, channels=3):
-    """The shapes and types of the variables, at no cost."""
+    """Returns the shapes and types of the variables, without computing them; `size` is (H, W), by default 32x32."""
     return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *(size or (32, 32)), channels)))
 
 
 def count(tree):
+    """Returns the number of values in the arrays of a tree."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def random_variables(model, seed=0):
-    """Variables that keep the activations alive at any depth."""
+def random_variables(model, channels=3, seed=0):
+    """Draws variables, for images of so many channels, that keep the activations alive at any depth."""
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
@@ -33,21 +34,22 @@ def random_variables(model, seed=0):
             values = rng.normal(size=leaf.shape) * 0.3
         return jnp.asarray(values, leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(draw, shapes(model))
+    return jax.tree_util.tree_map_with_path(draw, shapes(model, channels=channels))
 
 
 def small_model(name, **fields):
-    """A network with few features, and variables for it."""
+    """Creates a network of three classes with few features, and draws variables for it."""
     model = create_model(name, 3, **{"width_multiplier": 1 / 16, **fields})
     return model, random_variables(model)
 
 
 def images(*shape, seed=1):
+    """Draws normalised images, float32 of that shape."""
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
 def mirrored(variables):
-    """The variables of the network that does to the mirrored image, left and right, what the given one does to it."""
+    """Mirrors the kernels, left and right: of a mirrored image, such a network gives the mirrored logits."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: leaf[:, ::-1] if path[-1].key == "kernel" else leaf, variables
     )
@@ -55,7 +57,7 @@ def mirrored(variables):
 
 @functools.partial(jax.jit, static_argnums=0)
 def gradients(model, variables, x):
-    """Of a loss that weights the classes differently, by the parameters, in training."""
+    """Returns the gradients, in training, of a loss over three classes that weights them differently."""
 
     def loss(params):
         logits, _ = model.apply(
@@ -71,14 +73,14 @@ def gradients(model, variables, x):
 
 
 def assert_all_reached(tree):
-    """That every leaf of a gradient is finite and somewhere not zero."""
+    """Asserts that every leaf of a gradient is finite and somewhere not zero."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         assert np.isfinite(leaf).all(), path
         assert np.abs(leaf).max() > 1e-9, path
 
 
 class TorchLayers:
-    """The layers of a network in evaluation, by name, in float64; maps are [N, C, H, W]."""
+    """PyTorch's layers with the variables of a network in evaluation, by name, in float64; maps are [N, C, H, W]."""
 
     def __init__(self, variables):
         self.torch = pytest.importorskip("torch")
@@ -109,11 +111,11 @@ class TorchLayers:
         return self.functional.batch_norm(x, *ordered, eps=1e-5)
 
     def unit(self, x, name, **options):
-        """Convolution, BatchNorm if there is one, ReLU."""
+        """Applies convolution, BatchNorm if there is one, and ReLU."""
         return self.functional.relu(self.norm(self.conv(x, name, **options), name))
 
     def pool(self, x):
-        """2x2 in ceil mode, with the indices."""
+        """Pools 2x2 in ceil mode, with the indices."""
         return self.functional.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
 
     def unpool(self, x, indices, size):
@@ -121,12 +123,12 @@ class TorchLayers:
 
 
 def vgg_stages():
-    """The names of VGG16's convolutions, by stage."""
+    """Returns the names of VGG16's convolutions, by stage."""
     return [[f"conv{stage}_{i}" for i in range(1, depth + 1)] for stage, depth in enumerate((2, 2, 3, 3, 3), start=1)]
 
 
 def assert_parity(actual, expected):
-    """Logits [N, H, W, K] against PyTorch's, and that these are alive."""
+    """Asserts that logits [N, H, W, K] are PyTorch's, [N, K, H, W], and that these vary."""
     expected = np.moveaxis(expected.numpy(), 1, -1)
     assert actual.shape == expected.shape
     assert expected.std(axis=(0, 1, 2)).min() > 0.01

@@ -15,7 +15,7 @@ _EPSILON = 1e-5
 
 
 class TwoLayers(SegmentationModel):
-    """One unit and a classifier: the smallest network of these layers."""
+    """A network of one unit and a classifier, the smallest of these layers."""
 
     features: int = 3
     relu: bool = True
@@ -29,7 +29,7 @@ class TwoLayers(SegmentationModel):
 
 
 class Staged(SegmentationModel):
-    """Two stages, of which each could be rematerialised."""
+    """A network of two stages that can be rematerialised."""
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -43,7 +43,7 @@ def images(*shape, seed=0):
 
 
 def random_variables(model, x):
-    """Variables that are nowhere at their initial values; drawn by NumPy, for JAX would compile for a second."""
+    """Draws variables that are nowhere at their initial values; by NumPy, for JAX would compile for a second."""
     rng = np.random.default_rng(1)
 
     def draw(path, leaf):
@@ -55,26 +55,26 @@ def random_variables(model, x):
 
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate(model, variables, x):
-    """Logits, and what the network leaves behind."""
+    """Returns logits, running averages and intermediate values, in evaluation."""
     return model.apply(variables, x, mutable=["batch_stats", "intermediates"])
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def train(model, variables, x, dropout=None):
-    """Logits, and the new running averages."""
+    """Returns logits, and the new running averages, in training."""
     rngs = None if dropout is None else {"dropout": dropout}
     return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
 
 
 def convolve(x, kernel):
-    """Same-size convolution in float64, one kernel position at a time."""
+    """Convolves at the same size in float64, one kernel position at a time."""
     x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
     half, (_, height, width, _) = kernel.shape[0] // 2, x.shape
     padded = np.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
     return sum(padded[:, i : i + height, j : j + width] @ kernel[i, j] for i, j in np.ndindex(kernel.shape[:2]))  # type: ignore[call-overload]
 
 
-def test_evaluation_uses_the_running_averages():
+def test_conv_bn_in_evaluation_uses_the_running_averages():
     model, x = TwoLayers(num_classes=2), images(2, 6, 5, 2)
     variables = random_variables(model, x)
     logits, state = evaluate(model, variables, x)
@@ -88,7 +88,7 @@ def test_evaluation_uses_the_running_averages():
     jax.tree.map(np.testing.assert_array_equal, state["batch_stats"], variables["batch_stats"])
 
 
-def test_training_uses_the_batch_and_moves_the_running_averages():
+def test_conv_bn_in_training_uses_the_batch_and_moves_the_running_averages():
     model, x = TwoLayers(num_classes=2, batch_norm_momentum=0.8), images(2, 6, 5, 2)
     variables = random_variables(model, x)
     logits, state = train(model, variables, x)
@@ -103,7 +103,7 @@ def test_training_uses_the_batch_and_moves_the_running_averages():
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_unit_without_relu_lets_negative_values_through():
+def test_conv_bn_without_relu_lets_negative_values_through():
     x = images(1, 6, 5, 2)
     variables = random_variables(TwoLayers(num_classes=2), x)
     for relu in (True, False):
@@ -111,7 +111,7 @@ def test_a_unit_without_relu_lets_negative_values_through():
         assert bool((state["intermediates"]["unit"][0] < 0).any()) != relu
 
 
-def test_evaluation_agrees_with_training_once_the_averages_have_converged():
+def test_conv_bn_in_evaluation_agrees_with_training_once_the_averages_have_converged():
     model, x = Staged(num_classes=3, batch_norm_momentum=0.5), images(4, 8, 8, 3)
     variables = random_variables(model, x)
     in_training, _ = train(model, variables, x)
@@ -125,7 +125,7 @@ def test_evaluation_agrees_with_training_once_the_averages_have_converged():
 
 
 def _on_devices(model, variables, x, devices):
-    """Logits and running averages of a batch that is spread over devices."""
+    """Returns logits and running averages of a batch that is spread over devices."""
     step = jax.pmap(
         functools.partial(train, model), axis_name="batch", in_axes=(None, 0), devices=jax.local_devices()[:devices]
     )
@@ -133,7 +133,7 @@ def _on_devices(model, variables, x, devices):
     return logits.reshape(x.shape[0], *logits.shape[2:]), state["batch_stats"]["conv1_bn"]
 
 
-def test_cross_replica_statistics_equal_those_of_the_whole_batch():
+def test_axis_name_makes_statistics_those_of_the_whole_batch():
     # Images of different brightness, so that the parts of the batch differ.
     x = images(8, 6, 5, 2) + jnp.arange(8.0).reshape(8, 1, 1, 1)
     alone, shared = TwoLayers(num_classes=2), TwoLayers(num_classes=2, axis_name="batch")
@@ -155,7 +155,7 @@ def test_cross_replica_statistics_equal_those_of_the_whole_batch():
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision_is_for_activations_only(dtype):
+def test_dtype_is_for_activations_only(dtype):
     x = images(2, 6, 5, 2)
     model, exact = TwoLayers(num_classes=2, dtype=dtype), TwoLayers(num_classes=2)
     variables = random_variables(model, x)
@@ -179,7 +179,7 @@ def test_param_dtype_is_for_parameters_only():
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype(jnp.float32)}
 
 
-def test_initial_variables():
+def test_variables_start_by_hes_rule_zeros_and_ones():
     model = TwoLayers(num_classes=160, features=160)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2, 2, 96)))
     params = variables["params"]
@@ -207,14 +207,14 @@ def test_initial_variables():
 @pytest.mark.parametrize(
     ("multiplier", "features", "expected"), [(1.0, 64, 64), (0.25, 64, 16), (0.3, 64, 19), (0.001, 64, 1), (2.0, 3, 6)]
 )
-def test_width_multiplier(multiplier, features, expected):
+def test_width_multiplier_scales_all_features_but_the_classes(multiplier, features, expected):
     model = TwoLayers(num_classes=5, features=features, width_multiplier=multiplier)
     params = jax.eval_shape(model.init, jax.random.key(0), images(1, 2, 2, 1))["params"]
     assert params["conv1"]["kernel"].shape == (3, 3, 1, expected)
     assert params["classifier"]["kernel"].shape == (1, 1, expected, 5)
 
 
-def test_large_units_take_the_strip_wise_convolution():
+def test_conv_bn_of_a_large_image_takes_the_strip_wise_convolution():
     model, x = TwoLayers(num_classes=2, features=16), jnp.zeros((1, 80, 100, 16))
     variables = random_variables(model, x)
     for training, rows in itertools.product((True, False), (80, 79)):
@@ -237,7 +237,7 @@ def test_dropout_acts_in_training_only():
 
 
 @pytest.mark.parametrize("stages", [(), (1,), (2,), (1, 2), (3,)])
-def test_rematerialised_stages(stages):
+def test_stage_is_rematerialised_where_remat_stages_say(stages):
     x = images(2, 6, 5, 2)
     model = Staged(num_classes=2, remat="stages", remat_stages=stages)
     variables = random_variables(model, x)

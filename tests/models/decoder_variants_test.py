@@ -50,7 +50,7 @@ def evaluate(model, variables, x):
 
 
 @pytest.mark.parametrize("name", _PARAMETERS)
-def test_numbers_of_parameters_are_table_1s(name):
+def test_variants_have_the_numbers_of_parameters_of_table_1(name):
     expected, total, millions = _PARAMETERS[name]
     params = shapes(create_model(name, 11))["params"]
     assert count(params) == expected == total
@@ -59,7 +59,7 @@ def test_numbers_of_parameters_are_table_1s(name):
 
 @_EACH
 @pytest.mark.parametrize("size", [(360, 480), (45, 61), (1, 1), (2, 31)])
-def test_logits_have_the_size_of_the_image(name, size):
+def test_variants_have_logits_of_the_size_of_the_image(name, size):
     model = create_model(name, 11)
     logits, state = jax.eval_shape(
         functools.partial(model.apply, mutable=["intermediates"]), shapes(model, *size), jnp.zeros((2, *size, 3))
@@ -71,7 +71,7 @@ def test_logits_have_the_size_of_the_image(name, size):
 
 
 def reference(name, variables, x):
-    """The definitions of section 3.1, in PyTorch."""
+    """Computes the logits by the definitions of section 3.1, in PyTorch."""
     torch = TorchLayers(variables)
     x, pools = torch.image(x), []
     for number in range(1, 5):
@@ -103,7 +103,7 @@ def reference(name, variables, x):
 
 
 @_EACH
-def test_evaluation_equals_pytorch(name):
+def test_variants_in_evaluation_equal_pytorch(name):
     model, variables = small_model(name)
     x = images(2, 37, 42, 3)
     expected = reference(name, variables, x)
@@ -112,7 +112,7 @@ def test_evaluation_equals_pytorch(name):
 
 # Unpooling leans to the upper left: where ReLU leaves a window of zeros, the first of them has the index.
 @pytest.mark.parametrize("name", [name for name in _VARIANTS if not name.startswith("segnet")])
-def test_nothing_leans_to_one_side(name):
+def test_variants_lean_to_no_side(name):
     # Four halvings of 32 columns leave no odd one, so the mirrored network sees the mirrored image alike.
     model, variables = small_model(name)
     x = images(1, 16, 32, 3)
@@ -122,7 +122,7 @@ def test_nothing_leans_to_one_side(name):
 
 
 @pytest.mark.parametrize("name", [name for name in _VARIANTS if name.startswith("fcn")])
-def test_deconvolutions_start_as_interpolation(name):
+def test_fcn_basic_starts_with_deconvolutions_that_interpolate(name):
     channels = 64 if "no_dim_reduction" in name else 11
     params = jax.jit(create_model(name, 11).init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
     line = np.array([1, 3, 5, 7, 7, 5, 3, 1]) / 16
@@ -142,7 +142,7 @@ def test_bilinear_interpolation_keeps_a_constant():
 
 
 @_EACH
-def test_gradients_reach_every_parameter(name):
+def test_variants_have_gradients_of_every_parameter(name):
     model, variables = small_model(name, dropout_rate=0.1)
     assert_all_reached(gradients(model, variables, images(2, 33, 48, 3)))
 
@@ -156,7 +156,7 @@ def test_gradients_reach_every_parameter(name):
         ("bilinear_interpolation", ["conv3", "conv4"]),
     ],
 )
-def test_dropout_is_where_segnet_basic_has_it(name, expected):
+def test_variants_have_dropout_where_segnet_basic_has_it(name, expected):
     log = []
 
     def record(next_function, args, kwargs, context):
@@ -183,9 +183,9 @@ def test_dropout_is_where_segnet_basic_has_it(name, expected):
 
 
 @pytest.mark.parametrize("name", ["segnet_basic_single_channel_decoder", "fcn_basic"])
-def test_rematerialised_stages_change_nothing(name):
+def test_variants_rematerialised_change_nothing(name):
     model, variables = small_model(name)
-    frugal = create_model(name, 3, width_multiplier=1 / 16, remat_stages=(1, 2, 3, 4))
+    frugal = create_model(name, 3, width_multiplier=1 / 16, remat="stages", remat_stages=(1, 2, 3, 4))
     x = images(1, 20, 24, 3)
     actual, expected = (jax.tree.leaves(gradients(network, variables, x)) for network in (frugal, model))
     for got, want in zip(actual, expected, strict=True):
@@ -193,7 +193,7 @@ def test_rematerialised_stages_change_nothing(name):
 
 
 @_EACH
-def test_half_precision(name):
+def test_variants_in_half_precision(name):
     model = create_model(name, 3, width_multiplier=1 / 16, dtype=jnp.bfloat16)
     variables = shapes(model)
     logits, state = jax.eval_shape(
@@ -204,7 +204,7 @@ def test_half_precision(name):
         assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {jnp.dtype(jnp.float32)}
 
 
-def test_single_channel_decoder_filters_see_only_their_map():
+def test_single_channel_decoder_has_filters_that_see_only_their_map():
     model, variables = small_model("segnet_basic_single_channel_decoder")
     kernel = variables["params"]["conv_decode4"]["kernel"]
     assert kernel.shape == (7, 7, 1, 4)

@@ -38,7 +38,7 @@ def evaluate(model, variables, x):
     return model.apply(variables, x)
 
 
-def test_numbers_of_parameters():
+def test_deconvnet_has_its_numbers_of_parameters():
     vgg16, vgg16_features = 14_710_464, 4_224
     decoder = [layer for stage in _DECODER for layer in stage]
     for width, total in ((1024, 81_906_699), (4096, None)):
@@ -54,7 +54,7 @@ def test_numbers_of_parameters():
         assert round(megabytes) == {1024: 328, 4096: 1007}[width]
 
 
-def test_layers():
+def test_deconvnet_has_its_layers():
     params = jax.tree.map(jnp.shape, shapes(create_model("deconvnet", 11))["params"])
     expected = {
         "fc6": (7, 7, 512, 1024),
@@ -73,7 +73,7 @@ def test_layers():
 
 
 @pytest.mark.parametrize("size", [(360, 480), (224, 224), (45, 61), (1, 1), (2, 31), (30, 300)])
-def test_logits_have_the_size_of_the_image(size):
+def test_deconvnet_has_logits_of_the_size_of_the_image(size):
     model = create_model("deconvnet", 11)
     logits = jax.eval_shape(model.apply, shapes(model, *size), jnp.zeros((2, *size, 3)))
     assert logits.shape == (2, *size, 11)
@@ -88,7 +88,7 @@ def test_logits_have_the_size_of_the_image(size):
         ((45, 300), (1, 4), (7, 10)),
     ],
 )
-def test_sizes_of_the_fully_connected_layers(size, fc6, fc6_deconv):
+def test_deconvnet_has_the_sizes_of_the_fully_connected_layers(size, fc6, fc6_deconv):
     model = create_model("deconvnet", 11)
     apply = functools.partial(
         model.apply,
@@ -101,7 +101,7 @@ def test_sizes_of_the_fully_connected_layers(size, fc6, fc6_deconv):
 
 
 def reference(variables, x):
-    """The layers of the authors' prototxt, deconvolutions as such: with the kernels mirrored back."""
+    """Computes the logits by the authors' prototxt, deconvolutions as such: with the kernels mirrored back."""
     torch = TorchLayers(variables)
     x, memory = torch.image(x), []
     for names in vgg_stages():
@@ -132,14 +132,14 @@ def reference(variables, x):
 
 # Windows of fc6 over a larger pool5, and a pool5 that gets zeros around it.
 @pytest.mark.parametrize(("size", "batch_norm"), [((230, 260), True), ((37, 58), True), ((45, 33), False)])
-def test_evaluation_equals_pytorch(size, batch_norm):
+def test_deconvnet_in_evaluation_equals_pytorch(size, batch_norm):
     model, variables = small_model("deconvnet", batch_norm=batch_norm, **_SMALL)
     x = images(1, *size, 3)
     assert_parity(evaluate(model, variables, x), reference(variables, x))
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_gradients_reach_every_parameter(batch_norm):
+def test_deconvnet_has_gradients_of_every_parameter(batch_norm):
     model, variables = small_model("deconvnet", batch_norm=batch_norm, **_SMALL)
     # Four images: fc6 gives one value per image and feature, and BatchNorm needs several.
     assert_all_reached(gradients(model, variables, images(4, 40, 64, 3)))

@@ -27,13 +27,13 @@ _SMALL = {"width_multiplier": 1 / 16}
 
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate(model, variables, x):
-    """Logits, and the scores before they are interpolated."""
+    """Returns logits, and the scores before they are interpolated."""
     logits, state = model.apply(variables, x, capture_intermediates=lambda module, _: module.name == "fc8")
     return logits, state["intermediates"]["fc8"]["__call__"][0]
 
 
 def traced(model, size):
-    """The shapes of what a network gives for an image of `size`: logits, pools, and the output of every convolution."""
+    """Returns the shapes of logits, pools and the output of every convolution for an image of `size`."""
     apply = functools.partial(
         model.apply, capture_intermediates=lambda module, _: isinstance(module, nn.Conv), mutable=["intermediates"]
     )
@@ -42,7 +42,7 @@ def traced(model, size):
 
 
 @pytest.mark.parametrize("size", [(360, 480), (321, 321), (45, 61), (1, 1), (2, 31), (8, 9)])
-def test_logits_have_the_size_of_the_image(size):
+def test_deeplab_has_logits_of_the_size_of_the_image(size):
     logits, _ = traced(create_model("deeplab_largefov", 11), size)
     assert logits.shape == (1, *size, 11)
 
@@ -55,13 +55,13 @@ def test_logits_have_the_size_of_the_image(size):
         ((360, 480), [(181, 241), (91, 121), (46, 61), (46, 61), (46, 61)]),
     ],
 )
-def test_the_output_stride_is_8(size, pools):
+def test_deeplab_has_an_output_stride_of_8(size, pools):
     _, found = traced(create_model("deeplab_largefov", 11), size)
     assert [found[f"pool{number}"][0].shape[1:3] for number in range(1, 6)] == pools
     assert found["fc8"]["__call__"][0].shape == (1, *pools[-1], 11)
 
 
-def test_dilations():
+def test_deeplab_has_its_dilations():
     log = {}
 
     def record(next_function, args, kwargs, context):
@@ -82,7 +82,7 @@ def test_dilations():
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (8, 9), (7, 10)])
-def test_pooling_is_caffes(size, stride):
+def test_max_pool_is_caffes(size, stride):
     x = np.random.default_rng(0).normal(size=(1, *size, 2)).astype(np.float32) - 5
     # Windows that begin one pixel before the image, as many as begin in it or right behind it.
     counts = [n if stride == 1 else n // 2 + 1 for n in size]
@@ -93,7 +93,7 @@ def test_pooling_is_caffes(size, stride):
     np.testing.assert_array_equal(_max_pool(jnp.asarray(x), stride), expected)
 
 
-def test_scores_are_interpolated_between_every_eighth_pixel():
+def test_deeplab_interpolates_scores_between_every_eighth_pixel():
     model, variables = small_model("deeplab_largefov", **_SMALL)
     logits, scores = evaluate(model, variables, images(1, 33, 49, 3))
     assert scores.shape == (1, 5, 7, 3)
@@ -105,7 +105,7 @@ def test_scores_are_interpolated_between_every_eighth_pixel():
 
 
 @pytest.mark.parametrize(("size", "batch_norm"), [((37, 58), True), ((33, 41), False)])
-def test_evaluation_equals_pytorch(size, batch_norm):
+def test_deeplab_in_evaluation_equals_pytorch(size, batch_norm):
     model, variables = small_model("deeplab_largefov", batch_norm=batch_norm, **_SMALL)
     image = images(1, *size, 3)
     torch = TorchLayers(variables)
@@ -121,7 +121,7 @@ def test_evaluation_equals_pytorch(size, batch_norm):
     assert_parity(evaluate(model, variables, image)[0], x[:, :, : size[0], : size[1]])
 
 
-def test_nothing_leans_to_one_side():
+def test_deeplab_leans_to_no_side():
     model, variables = small_model("deeplab_largefov", **_SMALL)
     x = images(1, 20, 41, 3)
     logits, _ = evaluate(model, variables, x)
@@ -130,7 +130,7 @@ def test_nothing_leans_to_one_side():
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_gradients_reach_every_parameter(batch_norm):
+def test_deeplab_has_gradients_of_every_parameter(batch_norm):
     model, variables = small_model("deeplab_largefov", batch_norm=batch_norm, **_SMALL)
     # More than 12 scores in a row, so that the outer taps of fc6 see something.
     reached = gradients(model, variables, images(1, 112, 120, 3))

@@ -34,7 +34,7 @@ def evaluate(model, variables, x):
 @_EACH
 @pytest.mark.parametrize("reference_padding", [False, True])
 @pytest.mark.parametrize("size", [(360, 480), (45, 61), (1, 1), (2, 31), (500, 333)])
-def test_logits_have_the_size_of_the_image(name, size, reference_padding):
+def test_fcn_has_logits_of_the_size_of_the_image(name, size, reference_padding):
     for upsampling in ("learnt", "fixed"):
         model = create_model(name, 11, reference_padding=reference_padding, upsampling=upsampling)
         logits = jax.eval_shape(model.apply, shapes(model, *size), jnp.zeros((2, *size, 3)))
@@ -42,7 +42,7 @@ def test_logits_have_the_size_of_the_image(name, size, reference_padding):
 
 
 @_EACH
-def test_layers(name):
+def test_fcn_has_its_layers(name):
     params = jax.tree.map(jnp.shape, shapes(create_model(name, 11))["params"])
     heads = {layer: leaves for layer, leaves in params.items() if not layer.startswith("conv")}
     expected = {
@@ -64,7 +64,7 @@ def test_layers(name):
 
 
 def reference(name, variables, x, padded):
-    """The layers of FCN's own train.prototxt, with its crop offsets; or with same-size convolutions throughout."""
+    """Computes the logits by FCN's own train.prototxt with its crop offsets, or with same-size convolutions."""
     torch = TorchLayers(variables)
     size, x, pools = x.shape[1:3], torch.image(x), {}
     for number, names in enumerate(vgg_stages(), start=1):
@@ -93,14 +93,14 @@ def reference(name, variables, x, padded):
 
 @_EACH
 @pytest.mark.parametrize("fields", [{}, {"reference_padding": True, "batch_norm": False}])
-def test_evaluation_equals_pytorch(name, fields):
+def test_fcn_in_evaluation_equals_pytorch(name, fields):
     model, variables = small_model(name, **_SMALL, **fields)
     x = images(1, 37, 74, 3)
     assert_parity(evaluate(model, variables, x), reference(name, variables, x, "reference_padding" in fields))
 
 
 @_EACH
-def test_nothing_leans_to_one_side(name):
+def test_fcn_leans_to_no_side(name):
     # 64 columns halve to 2 without an odd one, and 58 + 198 to 8.
     for width, fields in ((64, {}), (58, {"reference_padding": True})):
         model, variables = small_model(name, **_SMALL, **fields)
@@ -111,7 +111,7 @@ def test_nothing_leans_to_one_side(name):
 
 
 def constant_scores(name, scores, **fields):
-    """A network whose every score is the bias of score_fr."""
+    """Creates a network whose every score is the bias of score_fr."""
     model = create_model(name, 3, upsampling="fixed", **_SMALL, **fields)
     variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes(model))
     variables["params"]["score_fr"]["bias"] = jnp.asarray(scores)
@@ -120,7 +120,7 @@ def constant_scores(name, scores, **fields):
 
 @_EACH
 @pytest.mark.parametrize("reference_padding", [False, True])
-def test_fixed_upsampling_of_constant_scores(name, reference_padding):
+def test_fcn_with_fixed_upsampling_of_constant_scores(name, reference_padding):
     scores = np.array([1.0, -2.0, 0.5])
     model, variables = constant_scores(name, scores, reference_padding=reference_padding)
     logits = evaluate(model, variables, jnp.zeros((1, 160, 192, 3)))
@@ -129,7 +129,7 @@ def test_fixed_upsampling_of_constant_scores(name, reference_padding):
     np.testing.assert_allclose(inside, np.broadcast_to(scores, inside.shape), rtol=1e-5)
 
 
-def test_fixed_upsampling_fades_at_the_border():
+def test_fcn_with_fixed_upsampling_fades_at_the_border():
     scores = np.array([1.0, -2.0, 0.5])
     model, variables = constant_scores("fcn32s", scores)
     logits = np.asarray(evaluate(model, variables, jnp.zeros((1, 64, 64, 3))))[0]
@@ -141,7 +141,7 @@ def test_fixed_upsampling_fades_at_the_border():
 
 
 @_EACH
-def test_learnt_upsampling_starts_as_the_fixed_one(name):
+def test_fcn_with_learnt_upsampling_starts_as_with_the_fixed_one(name):
     learnt, fixed = (create_model(name, 3, upsampling=kind, **_SMALL) for kind in ("learnt", "fixed"))
     x = images(1, 50, 70, 3)
     variables = jax.jit(learnt.init)(jax.random.key(0), x)
@@ -160,7 +160,7 @@ def test_learnt_upsampling_starts_as_the_fixed_one(name):
     ("name", "fields"),
     [("fcn8s", {}), ("fcn8s", {"upsampling": "fixed", "batch_norm": False}), ("fcn16s", {"upsampling": "fixed"})],
 )
-def test_gradients_reach_every_parameter(name, fields):
+def test_fcn_has_gradients_of_every_parameter(name, fields):
     model, variables = small_model(name, **_SMALL, **fields)
     reached = gradients(model, variables, images(2, 48, 64, 3))
     assert any(layer.startswith("upscore") for layer in reached) == (model.upsampling == "learnt")

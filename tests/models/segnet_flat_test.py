@@ -34,7 +34,7 @@ def logits_of(variables, x, active=None):
     return TINY.apply(variables, x, active=active)
 
 
-def test_number_of_parameters():
+def test_segnet_flat_has_the_papers_number_of_parameters():
     # The first encoder, three more, four decoders, and the soft-max: the paper's 1.4 million (section 4).
     kernels = 49 * 3 * 64 + 7 * 49 * 64 * 64 + 64 * 11
     variables = shapes(SegNetFlat(num_classes=11))
@@ -43,7 +43,7 @@ def test_number_of_parameters():
     assert count(shapes(SegNetFlat(num_classes=11, pairs=6))) == kernels + 4 * 49 * 64 * 64
 
 
-def test_there_are_kernels_and_nothing_else():
+def test_segnet_flat_has_kernels_and_nothing_else():
     variables = shapes(SegNetFlat(num_classes=11, hidden_features=5))
     names = [name for number in range(1, 5) for name in pair_layers(number)]
     assert variables.keys() == {"params"}
@@ -56,7 +56,7 @@ def test_there_are_kernels_and_nothing_else():
     assert set(layers.values()) == {(7, 7, 64, 64)}
 
 
-def test_every_initial_kernel_has_unit_norm():
+def test_segnet_flat_starts_with_kernels_of_unit_norm():
     variables = initial_variables(channels=3, model=TINY.clone(pairs=2))
     assert len(variables["params"]) == 5
     for layer in variables["params"].values():
@@ -64,7 +64,7 @@ def test_every_initial_kernel_has_unit_norm():
         np.testing.assert_allclose((kernel**2).sum(axis=(0, 1, 2)), 1.0, rtol=1e-6)
 
 
-def test_initial_kernels_point_in_all_directions_alike():
+def test_unit_norm_init_points_in_all_directions_alike():
     kernel = np.asarray(unit_norm_init(jax.random.key(0), (7, 7, 4, 2000)), np.float64).reshape(196, 2000)
     # Of a uniform direction in 196 dimensions: mean 0, covariance 1 / 196, and fourth moments of 3 / (196 * 198).
     assert abs(kernel.mean()) < 5 / np.sqrt(kernel.size * 196)
@@ -73,7 +73,7 @@ def test_initial_kernels_point_in_all_directions_alike():
     assert (kernel**4).mean() * 196 * 198 == pytest.approx(3, rel=0.02)
 
 
-def test_a_network_of_fewer_pairs_begins_as_the_outer_part():
+def test_segnet_flat_of_fewer_pairs_begins_as_the_outer_part():
     inner, outer = initial_variables(model=TINY.clone(pairs=2)), initial_variables(model=TINY.clone(pairs=1))
     assert outer["params"].keys() == {"conv1", "conv_decode1", "conv_classifier"}
     for name, layer in outer["params"].items():
@@ -81,14 +81,14 @@ def test_a_network_of_fewer_pairs_begins_as_the_outer_part():
 
 
 def reference(params, image, pairs):
-    """Logits of one image, in float64, straight from section 3 of the paper."""
+    """Computes logits of one image, in float64, straight from section 3 of the paper."""
     kernels = {name: np.asarray(layer["kernel"], np.float64) for name, layer in params.items()}
     x, memory = np.asarray(image, np.float64), []
     for number in range(1, pairs + 1):
         x = np.maximum(convolve(x, kernels[f"conv{number}"]), 0)
         shape = x.shape
         x, places = pool(x)
-        assert (x > 0).any(), "an encoder without a sign of life would agree with anything"
+        assert (x > 0).any(), "an encoder that gives zeros would agree with anything"
         memory.append((shape, places))
     for number in range(pairs, 0, -1):
         shape, places = memory.pop()
@@ -101,7 +101,7 @@ def reference(params, image, pairs):
 
 
 @pytest.mark.parametrize(("channels", "hidden"), [(3, 0), (4, 5)])
-def test_logits_equal_a_reference(channels, hidden):
+def test_segnet_flat_has_the_logits_of_a_reference(channels, hidden):
     model = TINY.clone(hidden_features=hidden)
     variables, x = tiny_variables(channels, model), images(2, 21, 18, channels)
     logits = jax.jit(model.apply)(variables, x)
@@ -111,7 +111,7 @@ def test_logits_equal_a_reference(channels, hidden):
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-def test_without_biases_logits_grow_with_the_image():
+def test_segnet_flat_has_logits_that_grow_with_the_image():
     variables, x = tiny_variables(), images(1, 12, 12, 3)
     logits = logits_of(variables, x)
     assert np.abs(logits).max() > 1e-3
@@ -119,7 +119,7 @@ def test_without_biases_logits_grow_with_the_image():
     assert not np.any(logits_of(variables, 0 * x))
 
 
-def test_features_can_be_switched_off():
+def test_segnet_flat_without_a_feature_equals_one_whose_decoder_ignores_it():
     variables, x = tiny_variables(), images(2, 12, 13, 3)
     plain = logits_of(variables, x)
     np.testing.assert_array_equal(logits_of(variables, x, jnp.ones(4)), plain)
@@ -132,7 +132,7 @@ def test_features_can_be_switched_off():
     np.testing.assert_allclose(logits_of(variables, x, jnp.asarray([1, 0, 1, 1])), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_parts_make_the_whole():
+def test_segnet_flat_in_parts_is_the_whole():
     variables, x = tiny_variables(), images(1, 11, 14, 3)
 
     @jax.jit
@@ -145,18 +145,30 @@ def test_the_parts_make_the_whole():
     np.testing.assert_allclose(in_parts(variables, x), logits_of(variables, x), rtol=1e-5, atol=1e-6)
 
 
-def test_rematerialised_stages_have_the_same_gradient():
+def test_segnet_flat_rematerialised_has_the_same_gradient():
     variables, x = tiny_variables(), images(1, 8, 8, 3)
 
     def gradient(model):
         return jax.jit(jax.grad(lambda v: jnp.sum(model.apply(v, x) ** 2)))(variables)
 
-    plain, remat = gradient(TINY), gradient(TINY.clone(remat_stages=(1, 3)))
+    plain, remat = gradient(TINY), gradient(TINY.clone(remat="stages", remat_stages=(1, 3)))
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(remat), strict=True):
         assert np.abs(a).max() > 0
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_images_with_other_channels_are_refused_with_both_numbers():
+def test_segnet_flat_refuses_images_with_other_channels_and_says_both_numbers():
     with pytest.raises(InputError, match="The images have 4 channels, but this network takes 3"):
         jax.eval_shape(TINY.apply, tiny_variables(), jnp.zeros((1, 8, 8, 4)))
+
+
+def test_own_params_leave_out_the_pairs_to_come():
+    deep = {"conv_classifier_hidden": 0, **tiny_variables()["params"]}
+    assert TINY.own_params(deep) == deep
+    assert TINY.clone(pairs=1).own_params(deep).keys() == {
+        *("conv1", "conv_decode1", "conv_classifier", "conv_classifier_hidden")
+    }
+
+
+def test_report_fields_state_the_pairs():
+    assert TINY.clone(pairs=2).report_fields == {"pairs": 2}

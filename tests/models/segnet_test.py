@@ -13,6 +13,7 @@ from segnet_jax.models.modules import BatchNorm
 from segnet_jax.models.segnet import SegNet, SegNetBasic
 from segnet_jax.runtime.compilation import compiler_options
 from tests.helpers.flat_reference import convolve, pool
+from tests.helpers.networks import count, images, random_variables, shapes
 
 # The layers of the authors' prototxts in the order of computation: name, features; a number stands for that stage's
 # pooling (positive) or unpooling (negative). The classifier follows.
@@ -41,37 +42,7 @@ def convolutions(network):
     return [layer for layer in _NETWORKS[network][0] if isinstance(layer, tuple)]
 
 
-def shapes(model, *size, channels=3):
-    """The shapes and types of the variables, at no cost."""
-    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *(size or (32, 32)), channels)))
-
-
-def count(tree):
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def random_variables(model, channels=3, seed=0):
-    """Variables that keep the activations alive at any depth."""
-    rng = np.random.default_rng(seed)
-
-    def draw(path, leaf):
-        name = path[-1].key
-        if name == "kernel":
-            values = rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))
-        elif name in ("scale", "var"):
-            values = rng.uniform(0.7, 1.4, leaf.shape)
-        else:
-            values = rng.normal(size=leaf.shape) * 0.3
-        return jnp.asarray(values, leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(draw, shapes(model, channels=channels))
-
-
-def images(*shape, seed=1):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-def test_number_of_parameters():
+def test_segnet_has_the_papers_number_of_parameters():
     encoder = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
     decoder = [512, 512, 512, 512, 512, 512, 256, 256, 256, 128, 128, 64, 64]
     kernels = [9 * a * b for widths in (encoder, decoder) for a, b in zip(widths[:-1], widths[1:], strict=True)]
@@ -88,7 +59,7 @@ def test_number_of_parameters():
     assert round((29_441_419 + features) * 4 / 1e6) == 118
 
 
-def test_number_of_parameters_of_basic():
+def test_segnet_basic_has_the_papers_number_of_parameters():
     # The first encoder, three more, and four decoders; BatchNorm after each; the 1x1 classifier.
     kernels = 49 * 3 * 64 + 7 * 49 * 64 * 64
     variables = shapes(SegNetBasic(num_classes=11))
@@ -97,7 +68,7 @@ def test_number_of_parameters_of_basic():
 
 
 @_BOTH
-def test_names_and_kernels_are_the_prototxts(network):
+def test_segnet_has_the_names_and_kernels_of_the_prototxts(network):
     _, size, classifier, classifier_size = _NETWORKS[network]
     variables = shapes(network(num_classes=11))
     expected: dict[str, dict[str, tuple[int, ...]]] = {}
@@ -114,7 +85,7 @@ def test_names_and_kernels_are_the_prototxts(network):
 
 @_BOTH
 @pytest.mark.parametrize("size", [(360, 480), (45, 61), (1, 1), (2, 31)])
-def test_logits_have_the_size_of_the_image(network, size):
+def test_segnet_has_logits_of_the_size_of_the_image(network, size):
     model = network(num_classes=11)
     stages = 5 if network is SegNet else 4
     logits, state = jax.eval_shape(
@@ -130,7 +101,7 @@ def test_logits_have_the_size_of_the_image(network, size):
     assert pools == expected
 
 
-def test_every_feature_but_the_classes_scales_with_the_width():
+def test_segnet_scales_every_feature_but_the_classes_with_the_width():
     params = shapes(SegNet(num_classes=11, width_multiplier=1 / 32))["params"]
     for name, features in convolutions(SegNet):
         assert params[name]["kernel"].shape[-1] == features // 32
@@ -138,7 +109,7 @@ def test_every_feature_but_the_classes_scales_with_the_width():
 
 
 def reference(network, variables, image):
-    """Logits and pooled values of one image in evaluation mode, in float64, straight from the prototxt."""
+    """Computes logits and pooled values of one image in evaluation, in float64, straight from the prototxt."""
     layers, _, classifier, _ = _NETWORKS[network]
     params, stats = jax.tree.map(
         lambda leaf: np.asarray(leaf, np.float64), (variables["params"], variables["batch_stats"])
@@ -169,7 +140,7 @@ def evaluate(model, variables, x):
 
 
 @_BOTH
-def test_evaluation_equals_a_reference(network):
+def test_segnet_in_evaluation_equals_a_reference(network):
     model = network(num_classes=3, width_multiplier=1 / 16)
     variables, x = random_variables(model), images(2, 37, 42, 3)
     logits, state = evaluate(model, variables, x)
@@ -187,7 +158,7 @@ def test_evaluation_equals_a_reference(network):
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-def test_receptive_field_of_basic(axis):
+def test_segnet_basic_has_the_papers_receptive_field(axis):
     # Positive kernels let every value rise with every pixel, and max pooling passes a rise on where all are equal.
     side, unit = 160, 5
     model = SegNetBasic(num_classes=1, width_multiplier=1 / 64)
@@ -215,7 +186,7 @@ def test_receptive_field_of_basic(axis):
 
 
 def calls(model, size=64):
-    """The layers that a training step calls, in this order: kind, name, height of the input, rate of dropout."""
+    """Returns the layers that a training step calls, in order: kind, name, height of the input, rate of dropout."""
     log = []
 
     def record(next_function, args, kwargs, context):
@@ -249,7 +220,7 @@ def calls(model, size=64):
         (SegNetBasic, [("conv3_bn", 8), ("conv4_bn", 4), ("conv_decode4_bn", 8), ("conv_decode3_bn", 16)]),
     ],
 )
-def test_dropout_is_where_the_authors_have_it(network, expected):
+def test_segnet_has_dropout_where_the_authors_have_it(network, expected):
     log = calls(network(num_classes=2, width_multiplier=1 / 64, dropout_rate=0.3))
     places = [
         (before[1], height, rate)
@@ -261,7 +232,7 @@ def test_dropout_is_where_the_authors_have_it(network, expected):
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision(dtype):
+def test_segnet_in_half_precision(dtype):
     x = jnp.zeros((1, 32, 32, 3))
     model = SegNet(num_classes=2, width_multiplier=1 / 16, dtype=dtype)
     variables = shapes(model)
@@ -274,7 +245,7 @@ def test_half_precision(dtype):
         assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {jnp.dtype(jnp.float32)}
 
 
-def test_bfloat16_stays_near_float32():
+def test_segnet_in_bfloat16_stays_near_float32():
     variables, x = random_variables(SegNetBasic(num_classes=3, width_multiplier=1 / 8)), images(1, 32, 32, 3)
     exact, _ = evaluate(SegNetBasic(num_classes=3, width_multiplier=1 / 8), variables, x)
     rough, _ = evaluate(SegNetBasic(num_classes=3, width_multiplier=1 / 8, dtype=jnp.bfloat16), variables, x)
@@ -284,7 +255,7 @@ def test_bfloat16_stays_near_float32():
 
 
 def compiled_step(remat):
-    """Of a small network, the compiled loss, new averages and gradient, and the parameters that it takes."""
+    """Compiles loss, new averages and gradient of a small network; returns them and the parameters that they take."""
     model = SegNetBasic(num_classes=2, width_multiplier=1 / 8, remat=remat)
     variables, x = random_variables(model), images(1, 64, 64, 3)
 
@@ -298,7 +269,7 @@ def compiled_step(remat):
 
 
 @pytest.mark.parametrize(("remat", "share"), [("activations", 0.93), ("stages", 0.72)])
-def test_rematerialisation_saves_memory_and_changes_nothing(remat, share):
+def test_segnet_rematerialised_saves_memory_and_changes_nothing(remat, share):
     plain, params = compiled_step("none")
     frugal, _ = compiled_step(remat)
     memory, plain_memory = (step.memory_analysis().temp_size_in_bytes for step in (frugal, plain))
@@ -309,7 +280,7 @@ def test_rematerialisation_saves_memory_and_changes_nothing(remat, share):
 
 
 @pytest.mark.parametrize(("network", "stages"), [(SegNet, (1, 5)), (SegNetBasic, (1, 2, 3, 4))])
-def test_each_rematerialised_stage_keeps_less_for_the_backward_pass(network, stages):
+def test_segnet_keeps_less_for_the_backward_pass_by_each_rematerialised_stage(network, stages):
     x = jnp.zeros((1, 90, 120, 3))
 
     def kept(*stages):

@@ -27,7 +27,7 @@ _FEATURES = [
 
 
 class OneUnit(VGGModel):
-    """One unit: the smallest network of these layers."""
+    """A network of one unit, the smallest of these layers."""
 
     kernel_size: int = 3
     padding: int | str = "SAME"
@@ -40,13 +40,13 @@ class OneUnit(VGGModel):
         )
 
 
-def test_the_networks():
+def test_vgg_models_are_the_competitors():
     assert _NETWORKS == ["fcn32s", "fcn16s", "fcn8s", "deeplab_largefov", "deconvnet"]
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("name", _NETWORKS)
-def test_the_encoder_is_vgg16s(name, batch_norm):
+def test_vgg_models_have_vgg16s_encoder(name, batch_norm):
     variables = shapes(create_model(name, 11, batch_norm=batch_norm))
     names = [name for stage in vgg_stages() for name in stage]
     for layer, (fan_in, fan_out) in zip(names, _FEATURES, strict=True):
@@ -89,7 +89,7 @@ _FC = 49 * 512 * 4096 + 4096 * 4096
         ),
     ],
 )
-def test_model_sizes_are_table_6s(name, weights, features, megabytes):
+def test_vgg_models_have_the_sizes_of_table_6(name, weights, features, megabytes):
     variables = shapes(create_model(name, 11))
     assert count(variables["params"]) == weights + 2 * features
     assert count(variables["batch_stats"]) == 2 * features
@@ -99,14 +99,14 @@ def test_model_sizes_are_table_6s(name, weights, features, megabytes):
         assert total * 4 / 1e6 == pytest.approx(megabytes, rel=0.015)
 
 
-def test_hand_computed_totals():
+def test_vgg_models_have_the_hand_computed_totals():
     assert count(shapes(create_model("fcn8s", 11, batch_norm=False))) == 134_348_929
     assert count(shapes(create_model("fcn8s", 11, batch_norm=False, upsampling="fixed"))) == 134_314_081
     assert count(shapes(create_model("deeplab_largefov", 11, batch_norm=False))) == 20_495_179
 
 
 @pytest.mark.parametrize("name", _NETWORKS)
-def test_the_width_of_the_fully_connected_layers(name):
+def test_fc_features_set_the_width_of_the_fully_connected_layers(name):
     for fields, width in (({"fc_features": 96}, 96), ({"fc_features": 96, "width_multiplier": 0.25}, 24)):
         params = shapes(create_model(name, 11, **fields))["params"]
         assert params["fc6"]["kernel"].shape[-1] == params["fc7"]["kernel"].shape[-1] == width
@@ -126,7 +126,7 @@ def test_the_width_of_the_fully_connected_layers(name):
     ],
 )
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_a_unit(fields, expected, batch_norm):
+def test_unit_by_hand(fields, expected, batch_norm):
     model = OneUnit(num_classes=2, batch_norm=batch_norm, **fields)
     x = images(2, 7, 9, 3)
     variables = random_variables(model)
@@ -152,7 +152,7 @@ def test_a_unit(fields, expected, batch_norm):
 
 
 @pytest.mark.parametrize("fields", [{}, {"dilation": 2}])
-def test_a_unit_moves_its_running_averages_alike_in_both_forms(fields):
+def test_unit_moves_its_running_averages_alike_in_both_forms(fields):
     model, x = OneUnit(num_classes=2, batch_norm_momentum=0.75, **fields), images(2, 7, 9, 3)
     variables = random_variables(model)
     _, state = model.apply(variables, x, train=True, mutable=["batch_stats"])
@@ -167,7 +167,7 @@ def test_a_unit_moves_its_running_averages_alike_in_both_forms(fields):
     np.testing.assert_allclose(new["var"], 0.75 * old["var"] + 0.25 * convolved.var((0, 1, 2)), rtol=1e-4)
 
 
-def test_cross_replica_statistics_of_a_dilated_unit():
+def test_unit_shares_statistics_over_devices_when_dilated():
     x = images(4, 7, 9, 3) + jnp.arange(4.0).reshape(4, 1, 1, 1)
     shared = OneUnit(num_classes=2, dilation=2, axis_name="batch")
     variables = random_variables(shared)

@@ -42,13 +42,13 @@ def same(conv, x, kernel):
 
 
 def output_and_gradients(conv, x, kernel, gradient):
-    """The convolution, the gradient of its input, and that of its kernel."""
+    """Returns the convolution, the gradient of its input, and that of its kernel."""
     output, vjp = jax.vjp(functools.partial(same, conv), x, kernel)
     return output, *vjp(gradient)
 
 
 def assert_close(actual, expected, tolerance=1e-5):
-    """To within a share of the greatest magnitude: sums of thousands of terms, in another order."""
+    """Asserts equality within a share of the greatest magnitude: sums of thousands of terms, in another order."""
     for got, want in zip(actual, expected, strict=True):
         assert got.dtype == want.dtype
         want = np.asarray(want, np.float32)
@@ -56,7 +56,7 @@ def assert_close(actual, expected, tolerance=1e-5):
 
 
 def primitives(function, *args):
-    """The names of all primitives of a function, those of its inner functions included."""
+    """Returns the names of all primitives of a function, those of its inner functions included."""
 
     def names(jaxpr):
         for equation in jaxpr.eqns:
@@ -68,7 +68,7 @@ def primitives(function, *args):
 
 
 @pytest.mark.parametrize(("shape", "size", "features", "rows"), _LARGE)
-def test_strips_change_nothing_but_the_order_of_additions(monkeypatch, shape, size, features, rows):
+def test_strip_wise_weight_gradient_changes_only_the_order_of_additions(monkeypatch, shape, size, features, rows):
     set_strip_rows(monkeypatch, rows, shape, size)
     x, kernel = random(*shape), random(size, size, shape[3], features, seed=1)
     gradient = random(*shape[:3], features, seed=2)
@@ -83,7 +83,7 @@ def test_strips_change_nothing_but_the_order_of_additions(monkeypatch, shape, si
     assert primitives(weight_gradient, x, gradient).count("conv_general_dilated") == strips
 
 
-def test_the_weight_gradient_by_hand():
+def test_strip_wise_weight_gradient_by_hand():
     # Of an image of ones, each kernel position's gradient counts the pixels that it covers.
     x, gradient = jnp.ones((1, 80, 100, 1)), jnp.ones((1, 80, 100, 1))
     counts = convolution._strip_wise_weight_gradient(x, gradient, 3)[..., 0, 0]
@@ -91,7 +91,7 @@ def test_the_weight_gradient_by_hand():
 
 
 @pytest.mark.parametrize("dilation", [2, 3])
-def test_dilated_layers_run_by_winograds_algorithm_where_it_gains(monkeypatch, dilation):
+def test_conv_general_dilated_takes_winograd_for_dilated_layers_where_it_gains(monkeypatch, dilation):
     monkeypatch.setattr(winograd, "_FEWEST_TILES", 1)
     x, kernel, gradient = random(2, 13, 16, 128), random(3, 3, 128, 128, seed=1), random(2, 13, 16, 128, seed=2)
 
@@ -111,7 +111,7 @@ def test_dilated_layers_run_by_winograds_algorithm_where_it_gains(monkeypatch, d
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision(monkeypatch, dtype):
+def test_conv_general_dilated_in_half_precision(monkeypatch, dtype):
     set_strip_rows(monkeypatch, 30, (1, 80, 100, 16), 3)
     args = (
         random(1, 80, 100, 16, dtype=dtype),
@@ -139,7 +139,7 @@ def test_half_precision(monkeypatch, dtype):
         ((1, 80, 100, 32), (3, 3, 16, 32), {"feature_group_count": 2}),
     ],
 )
-def test_everything_else_is_the_plain_convolution(shape, kernel, options):
+def test_conv_general_dilated_is_plain_for_everything_else(shape, kernel, options):
     options = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": _NHWC} | options
     found = primitives(functools.partial(conv_general_dilated, **options), jnp.zeros(shape), jnp.zeros(kernel))
     assert found == ["conv_general_dilated"]
@@ -149,7 +149,7 @@ def test_everything_else_is_the_plain_convolution(shape, kernel, options):
     )
 
 
-def test_few_features_are_filled_up_for_the_strips(monkeypatch):
+def test_strip_wise_weight_gradient_fills_up_few_features(monkeypatch):
     set_strip_rows(monkeypatch, 30, (1, 80, 100, 16), 3)
     args = random(1, 80, 100, 16), random(3, 3, 16, 11, seed=1), random(1, 80, 100, 11, seed=2)
     assert_close(
@@ -159,7 +159,7 @@ def test_few_features_are_filled_up_for_the_strips(monkeypatch):
     assert "1x30x100x16xf32" in traced.lower(lowering_platforms=("cpu",)).as_text()
 
 
-def test_a_1x1_convolution_is_a_matrix_product_on_cpus():
+def test_conv_general_dilated_of_1x1_is_a_matrix_product_on_cpus():
     args = random(2, 5, 6, 7), random(1, 1, 7, 3, seed=1), random(2, 5, 6, 3, seed=2)
     assert_close(
         output_and_gradients(conv_general_dilated, *args), output_and_gradients(lax.conv_general_dilated, *args)
@@ -171,7 +171,7 @@ def test_a_1x1_convolution_is_a_matrix_product_on_cpus():
 
 
 @pytest.mark.parametrize("size", [3, 7])
-def test_a_large_convolution_layer_takes_the_strips(size):
+def test_conv_general_dilated_of_a_large_layer_takes_the_strips(size):
     layer = nn.Conv(16, (size, size), use_bias=False, conv_general_dilated=conv_general_dilated)
 
     def strips(*shape):
@@ -188,18 +188,18 @@ def _batch(images=4):
 
 
 def _mapped(transform, conv, images):
-    """The output and gradients of each of several batches, the kernel being shared."""
+    """Returns the output and gradients of each of several batches, the kernel being shared."""
     x, kernel, gradient = _batch(images)
     return transform(functools.partial(output_and_gradients, conv), in_axes=(0, None, 0))(x, kernel, gradient)
 
 
 @pytest.mark.parametrize("transform", [jax.vmap, jax.pmap])
-def test_mapped(monkeypatch, transform):
+def test_conv_general_dilated_mapped(monkeypatch, transform):
     set_strip_rows(monkeypatch, 30, (1, 80, 100, 16), 3)
     assert_close(_mapped(transform, conv_general_dilated, 2), _mapped(jax.vmap, lax.conv_general_dilated, 2))
 
 
-def test_rematerialised(monkeypatch):
+def test_conv_general_dilated_rematerialised(monkeypatch):
     set_strip_rows(monkeypatch, 30, (1, 80, 100, 16), 3)
     x, kernel, _ = _batch(1)
 
@@ -211,7 +211,7 @@ def test_rematerialised(monkeypatch):
     assert_close(gradients(x, kernel), expected(x, kernel), tolerance=1e-4)
 
 
-def test_second_derivatives(monkeypatch):
+def test_conv_general_dilated_has_second_derivatives(monkeypatch):
     set_strip_rows(monkeypatch, 30, (1, 80, 100, 16), 3)
     x, kernel, direction = _batch(1)
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segnet_jax.models.modules import DepthwiseConv
 from segnet_jax.ops import depthwise
 from segnet_jax.ops.depthwise import depthwise_conv
 
@@ -22,7 +21,7 @@ def random(*shape, seed=0, dtype=jnp.float32):
 
 
 def operands(shape, size, dtype=jnp.float32):
-    """Images, a kernel and the gradient of the output."""
+    """Draws images, a kernel and the gradient of the output."""
     return (
         random(*shape, dtype=dtype),
         random(size, size, 1, shape[-1], seed=1, dtype=dtype),
@@ -37,7 +36,7 @@ def output_and_gradients(conv, x, kernel, gradient):
 
 
 def reference(x, kernel, gradient):
-    """Straight from the definition, one pixel and one kernel value at a time."""
+    """Convolves straight from the definition, one pixel and one kernel value at a time."""
     x, kernel, gradient = (np.asarray(array, np.float64) for array in (x, kernel, gradient))
     output, by_x, by_kernel = np.zeros(x.shape), np.zeros(x.shape), np.zeros(kernel.shape)
     half, (height, width) = kernel.shape[0] // 2, x.shape[1:3]
@@ -52,14 +51,14 @@ def reference(x, kernel, gradient):
 
 @_SIZES
 @pytest.mark.parametrize("conv", [depthwise_conv, depthwise._shifted, depthwise._grouped])
-def test_both_ways_equal_the_definition(conv, shape, size):
+def test_depthwise_conv_equals_the_definition_both_ways(conv, shape, size):
     args = operands(shape, size)
     for actual, expected in zip(output_and_gradients(conv, *args), reference(*args), strict=True):
         assert actual.shape == expected.shape
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_both_ways_equal_pytorch():
+def test_depthwise_conv_equals_pytorch_both_ways():
     torch = pytest.importorskip("torch")
     x, kernel, gradient = operands((2, 9, 11, 3), 7)
     inputs = [
@@ -78,7 +77,7 @@ def test_both_ways_equal_pytorch():
             np.testing.assert_allclose(actual, want, rtol=1e-4, atol=1e-4)
 
 
-def test_second_derivatives_agree():
+def test_depthwise_conv_has_second_derivatives():
     x, kernel, direction = operands((1, 6, 7, 2), 3)
 
     def slope(conv, x, kernel):
@@ -93,7 +92,7 @@ def test_second_derivatives_agree():
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision_sums_in_float32(dtype):
+def test_depthwise_conv_sums_half_precision_in_float32(dtype):
     args = operands((2, 30, 31, 3), 7, dtype)
     results = output_and_gradients(depthwise._shifted, *args)
     for actual, expected in zip(results, reference(*args), strict=True):
@@ -103,14 +102,14 @@ def test_half_precision_sums_in_float32(dtype):
 
 
 @pytest.mark.parametrize(("platform", "number"), [("cpu", 0), ("cuda", 1), ("tpu", 1)])
-def test_only_cpus_avoid_the_grouped_convolution(platform, number):
+def test_depthwise_conv_avoids_the_grouped_convolution_on_cpus_alone(platform, number):
     x, kernel, _ = operands((1, 8, 8, 4), 7)
     program = jax.jit(depthwise_conv).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
     assert program.count("stablehlo.convolution") == number
     assert ("feature_group_count = 4" in program) == (number == 1)
 
 
-def test_the_gradient_keeps_few_images():
+def test_depthwise_conv_gradient_keeps_few_images():
     shape, size = (1, 60, 80, 16), 7
     step = jax.jit(functools.partial(output_and_gradients, depthwise._shifted))
     memory = step.lower(*operands(shape, size)).compile().memory_analysis().temp_size_in_bytes
@@ -119,19 +118,6 @@ def test_the_gradient_keeps_few_images():
 
 
 @pytest.mark.parametrize("kernel_shape", [(6, 6, 1, 3), (7, 5, 1, 3), (7, 7, 3, 3), (7, 7, 1, 4)])
-def test_a_kernel_of_another_shape_is_refused(kernel_shape):
+def test_depthwise_conv_refuses_a_kernel_of_another_shape(kernel_shape):
     with pytest.raises(ValueError, match="depthwise_conv takes a kernel"):
         depthwise_conv(jnp.zeros((1, 8, 8, 3)), jnp.zeros(kernel_shape))
-
-
-def test_the_layer():
-    x = random(1, 9, 9, 400)
-    layer = DepthwiseConv(7, dtype=jnp.bfloat16)
-    output, variables = layer.init_with_output(jax.random.key(0), x)
-    assert output.dtype == jnp.bfloat16
-    (kernel,) = jax.tree.leaves(variables)
-    assert jax.tree.map(jnp.shape, variables) == {"params": {"kernel": (7, 7, 1, 400)}}
-    # He et al.: a normal distribution of variance 2 / fan-in, the fan-in being what one output is summed from.
-    assert float(kernel.var() * 49 / 2) == pytest.approx(1, abs=5 * np.sqrt(2 / kernel.size))
-    expected, _, _ = reference(x, kernel, x)
-    np.testing.assert_allclose(np.asarray(output, np.float32), expected, rtol=0.05, atol=0.05)

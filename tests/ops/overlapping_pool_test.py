@@ -22,7 +22,7 @@ CASES = pytest.mark.parametrize(
 
 
 @CASES
-def test_values_and_gradients_are_xlas(size, window, stride, borders):
+def test_overlapping_max_pool_has_values_and_gradients_of_xla(size, window, stride, borders):
     keys = jax.random.split(jax.random.key(0), 2)
     # Few values, so that many are equal.
     x = jnp.round(2 * jax.random.normal(keys[0], (2, *size, 3)))
@@ -38,7 +38,7 @@ def test_values_and_gradients_are_xlas(size, window, stride, borders):
     np.testing.assert_allclose(gradient(weights)[0], expected_gradient(weights)[0], rtol=1e-6, atol=1e-6)
 
 
-def test_by_hand():
+def test_overlapping_max_pool_by_hand():
     x = jnp.array([[5.0, 1, 5], [0, 5, 0], [2, 0, 3]])[None, :, :, None]
     y, gradient = jax.vjp(lambda x: overlapping_max_pool(x, 2, 1, ((0, 0), (0, 0))), x)
     np.testing.assert_array_equal(y[0, :, :, 0], [[5, 5], [5, 5]])
@@ -46,14 +46,14 @@ def test_by_hand():
     np.testing.assert_array_equal(found[0, :, :, 0], [[1, 0, 10], [0, 1100, 0], [0, 0, 0]])
 
 
-def test_a_nan_wins_and_is_what_the_gradient_goes_to():
+def test_overlapping_max_pool_of_a_nan_that_wins_and_gets_the_gradient():
     x = jnp.array([[3.0, jnp.nan], [4.0, 5.0]])[None, :, :, None]
     y, gradient = jax.vjp(lambda x: overlapping_max_pool(x, 2, 1, ((0, 0), (0, 0))), x)
     assert np.isnan(y).all()
     np.testing.assert_array_equal(gradient(jnp.ones_like(y))[0][0, :, :, 0], [[0, 1], [0, 0]])
 
 
-def test_the_program_for_cpus_scatters_nothing():
+def test_overlapping_max_pool_scatters_nothing_on_cpus():
     def loss(x):
         return overlapping_max_pool(x, 3, 2, ((1, 1), (1, 1))).sum()
 

@@ -19,7 +19,7 @@ _DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16]
 
 
 def pool_by_loop(x, window):
-    """Max pooling with the first position of each maximum, one window at a time."""
+    """Pools with the first position of each maximum, one window at a time."""
     *batch, height, width, channels = x.shape
     shape = (*batch, math.ceil(height / window), math.ceil(width / window), channels)
     pooled, indices = np.zeros(shape, x.dtype), np.zeros(shape, np.uint8)
@@ -38,13 +38,13 @@ def pool_by_loop(x, window):
 
 
 def pixel_of(place, index, window):
-    """The place in the image, leading axes and channel included, of a window's index."""
+    """Returns the position in the image, leading axes and channel included, of a window's index."""
     *image, row, column, channel = place
     return (*image, row * window + int(index) // window, column * window + int(index) % window, channel)
 
 
 def unpool_by_loop(pooled, indices, size, window):
-    """Zeros, and each value at its index."""
+    """Returns zeros, and each value at its index."""
     out = np.zeros((*pooled.shape[:-3], *size, pooled.shape[-1]), pooled.dtype)
     for place in np.ndindex(pooled.shape):
         out[pixel_of(place, indices[place], window)] = pooled[place]
@@ -52,7 +52,7 @@ def unpool_by_loop(pooled, indices, size, window):
 
 
 def read_by_loop(x, indices, window):
-    """The value of `x` at each index."""
+    """Returns the value of `x` at each index."""
     out = np.zeros(indices.shape, x.dtype)
     for place in np.ndindex(indices.shape):
         out[place] = x[pixel_of(place, indices[place], window)]
@@ -60,7 +60,7 @@ def read_by_loop(x, indices, window):
 
 
 def random_indices(rng, shape, size, window):
-    """Indices of pixels inside an image of `size`, for pooled values of `shape`."""
+    """Draws indices of pixels inside an image of `size`, for pooled values of `shape`."""
     indices = np.zeros(shape, np.uint8)
     for place in np.ndindex(shape):
         row, column = place[-3:-1]
@@ -71,13 +71,13 @@ def random_indices(rng, shape, size, window):
 
 
 def assert_same(actual, expected):
-    """The same type and values, NaN being equal to itself, which NumPy does not grant to bfloat16."""
+    """Asserts the same type and values, NaN being equal to itself, which NumPy does not grant to bfloat16."""
     assert actual.dtype == expected.dtype
     np.testing.assert_array_equal(np.asarray(actual, np.float32), np.asarray(expected, np.float32))
 
 
 def distinct(shape, step=0.1):
-    """Values in random order, no two of them nearer than `step`."""
+    """Draws values in random order, no two of them nearer than `step`."""
     values = np.random.default_rng(0).permutation(math.prod(shape)) - math.prod(shape) / 2
     return jnp.asarray(step * values.reshape(shape), jnp.float32)
 
@@ -104,7 +104,7 @@ def images(draw):
 @example(x=np.full((1, 3, 3, 1), -np.inf, np.float32), window=2)
 @example(x=np.full((3, 1, 2), np.nan, jnp.bfloat16), window=2)
 @example(x=np.zeros((5, 5, 1), np.float16), window=3)
-def test_pooling_and_unpooling_equal_loops(x, window):
+def test_max_pool_argmax_and_max_unpool_equal_loops(x, window):
     pooled, indices = _pool(x, window)
     expected_pooled, expected_indices = pool_by_loop(x, window)
     assert_same(pooled, expected_pooled)
@@ -115,7 +115,7 @@ def test_pooling_and_unpooling_equal_loops(x, window):
 
 @settings(deadline=None, max_examples=15)
 @given(shape=_shapes, window=st.integers(1, 4), seed=st.integers(0, 99))
-def test_unpooling_places_any_index_and_pooling_inverts_it(shape, window, seed):
+def test_max_unpool_places_any_index_and_max_pool_argmax_inverts_it(shape, window, seed):
     rng = np.random.default_rng(seed)
     *batch, height, width, channels = shape
     small = (*batch, math.ceil(height / window), math.ceil(width / window), channels)
@@ -129,7 +129,7 @@ def test_unpooling_places_any_index_and_pooling_inverts_it(shape, window, seed):
     np.testing.assert_array_equal(again[1], indices)
 
 
-def test_pooling_by_hand():
+def test_max_pool_argmax_by_hand():
     x = jnp.array([[1, 5, 2], [7, 5, 2], [3, 3, 9]], jnp.float32)[..., None]
     pooled, indices = max_pool_argmax(x)
     np.testing.assert_array_equal(pooled[..., 0], [[7, 2], [3, 9]])
@@ -139,7 +139,7 @@ def test_pooling_by_hand():
 
 
 @pytest.mark.parametrize("dtype", _DTYPES)
-def test_padding_never_wins(dtype):
+def test_max_pool_argmax_lets_no_padding_win(dtype):
     # Each partial window holds nothing that beats a fill of zero or of the lowest finite number.
     x = jnp.full((3, 3, 2), -jnp.inf, dtype).at[..., 1].set(-1)
     pooled, indices = max_pool_argmax(x)
@@ -147,7 +147,7 @@ def test_padding_never_wins(dtype):
     assert_same(indices, np.zeros((2, 2, 2), np.uint8))
 
 
-def test_a_nan_wins_from_every_position():
+def test_max_pool_argmax_lets_a_nan_win_from_every_position():
     for position in range(4):
         x = jnp.array([3.0, jnp.inf, 1.0, 2.0]).at[position].set(jnp.nan).reshape(2, 2, 1)
         pooled, indices = max_pool_argmax(x)
@@ -155,14 +155,14 @@ def test_a_nan_wins_from_every_position():
         assert indices.item() == position
 
 
-def test_the_last_index_of_the_largest_window_fits_a_byte():
+def test_max_pool_argmax_fits_the_last_index_of_the_largest_window_into_a_byte():
     x = jnp.zeros((16, 16, 1)).at[15, 15].set(1.0)
     pooled, indices = max_pool_argmax(x, 16)
     assert indices.item() == 255
     np.testing.assert_array_equal(max_unpool(pooled, indices, (16, 16), 16), x)
 
 
-def test_sizes_of_the_paper():
+def test_max_pool_argmax_has_the_sizes_of_the_paper():
     heights = [360]
     while len(heights) < 6:
         heights.append(pooled_size(heights[-1]))
@@ -172,7 +172,7 @@ def test_sizes_of_the_paper():
 
 @pytest.mark.parametrize("dtype", _DTYPES)
 @pytest.mark.parametrize("window", [2, 3])
-def test_gradient_of_pooling_is_the_unpooled_cotangent(window, dtype):
+def test_max_pool_argmax_gradient_is_the_unpooled_cotangent(window, dtype):
     # Ties, a NaN and -inf: the gradient still goes to one pixel a window, the one that the index names.
     rng = np.random.default_rng(1)
     x = rng.integers(0, 3, (2, 7, 5, 2)).astype(dtype)
@@ -185,7 +185,7 @@ def test_gradient_of_pooling_is_the_unpooled_cotangent(window, dtype):
 
 
 @pytest.mark.parametrize("window", [2, 3])
-def test_gradient_of_unpooling_reads_at_the_indices(window):
+def test_max_unpool_gradient_reads_at_the_indices(window):
     rng = np.random.default_rng(2)
     small = (2, math.ceil(7 / window), math.ceil(5 / window), 3)
     indices = random_indices(rng, small, (7, 5), window)
@@ -196,7 +196,7 @@ def test_gradient_of_unpooling_reads_at_the_indices(window):
 
 
 @pytest.mark.parametrize("window", [2, 3])
-def test_gradients_equal_finite_differences(window):
+def test_max_pool_argmax_and_max_unpool_gradients_equal_finite_differences(window):
     x = distinct((1, 5, 4, 2))
 
     def pool(x):
@@ -212,7 +212,7 @@ def test_gradients_equal_finite_differences(window):
         check_grads(jax.jit(function), (x,), order=2, modes=["rev"], eps=1e-2, rtol=1e-2, atol=1e-2)
 
 
-def test_vjps_keep_only_the_indices():
+def test_max_pool_argmax_and_max_unpool_vjps_keep_only_the_indices():
     x = distinct((2, 7, 5, 3))
     (pooled, indices), pool_vjp = jax.vjp(max_pool_argmax, x)
     _, unpool_vjp = jax.vjp(lambda pooled: max_unpool(pooled, indices, (7, 5)), pooled)
@@ -229,7 +229,7 @@ def _loss(x):
 
 
 def _expected_loss_and_gradient(x):
-    """Of `_loss`, by loops over one image or a batch of them."""
+    """Returns the gradient of `_loss`, by loops over one image or a batch of them."""
     x = np.asarray(x)
     pooled, indices = pool_by_loop(x, 2)
     size = x.shape[-3:-1]
@@ -239,7 +239,7 @@ def _expected_loss_and_gradient(x):
     return loss, gradient
 
 
-def test_transformations_compose():
+def test_max_pool_argmax_and_max_unpool_compose_with_transformations():
     x = distinct((4, 5, 3, 2), step=0.05)
     losses, gradients = zip(*map(_expected_loss_and_gradient, x), strict=True)
     value_and_grad = jax.jit(jax.value_and_grad(_loss))
@@ -255,7 +255,7 @@ def test_transformations_compose():
 
 
 def indexed_operations(function, *args):
-    """The operations of a compiled function, before and after XLA's passes, that address by index or window."""
+    """Returns the operations of a function, before and after XLA's passes, that address by index or window."""
     lowered = jax.jit(function).lower(*args)
     text = f"{lowered.as_text()}\n{lowered.compile().as_text()}"
     # ` gather(` in HLO, `"stablehlo.gather"(` in StableHLO; never the names of functions in the metadata.
@@ -264,7 +264,7 @@ def indexed_operations(function, *args):
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 5)])
-def test_no_scatter_and_no_gather(size):
+def test_max_pool_argmax_and_max_unpool_neither_scatter_nor_gather(size):
     x = distinct((2, *size, 3))
     assert not indexed_operations(max_pool_argmax, x)
     pooled, indices = max_pool_argmax(x)
@@ -272,7 +272,7 @@ def test_no_scatter_and_no_gather(size):
     assert not indexed_operations(jax.value_and_grad(_loss), x)
 
 
-def test_the_search_for_indexed_operations_finds_them():
+def test_indexed_operations_are_found_where_they_are():
     x = distinct((2, 8, 8, 3))
 
     def usual_pool(x):
@@ -283,7 +283,7 @@ def test_the_search_for_indexed_operations_finds_them():
     assert indexed_operations(lambda x, places: x.at[places].add(x[places]), x, places) >= {"gather", "scatter"}
 
 
-def test_pooling_refuses_what_it_cannot_pool():
+def test_max_pool_argmax_refuses_what_it_cannot_pool():
     with pytest.raises(ValueError, match=r"\(0, 4, 1\)"):
         max_pool_argmax(jnp.zeros((0, 4, 1)))
     with pytest.raises(ValueError, match=r"\(2, 4, 0, 1\)"):
@@ -298,7 +298,7 @@ def test_pooling_refuses_what_it_cannot_pool():
             max_pool_argmax(jnp.zeros((4, 4, 1)), window)
 
 
-def test_unpooling_refuses_what_does_not_belong_together():
+def test_max_unpool_refuses_what_does_not_belong_together():
     pooled, indices = max_pool_argmax(jnp.zeros((1, 5, 6, 2)))
     for size in [(4, 6), (7, 6), (5, 4), (5, 7), (3, 3), (10, 12)]:
         with pytest.raises(ValueError, match=f"{size[0]}x{size[1]} from 3x3 with a window of 2"):
@@ -310,6 +310,6 @@ def test_unpooling_refuses_what_does_not_belong_together():
             max_unpool(pooled, indices, (5, 6), window)
 
 
-def test_unpooling_needs_height_width_and_channels():
+def test_max_unpool_needs_height_width_and_channels():
     with pytest.raises(ValueError, match="height, width, channels"):
         max_unpool(jnp.zeros((2, 3)), jnp.zeros((2, 3), jnp.uint8), (4, 6))

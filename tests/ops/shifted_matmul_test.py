@@ -7,12 +7,11 @@ import pytest
 from jax import lax
 
 from segnet_jax.ops import shifted_matmul
-from segnet_jax.ops import shifted_matmul as shifted
 from segnet_jax.ops.convolution import conv_general_dilated
 
 
 def reference(x, kernel, borders, dilation):
-    """By loops over the output pixels, in float64."""
+    """Convolves in loops over the output pixels, in float64."""
     x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
     size = kernel.shape[0]
     (top, bottom), (left, right) = borders
@@ -47,14 +46,14 @@ def operands(size):
 
 
 @CASES
-def test_it_is_the_convolution(size, borders, dilation):
+def test_convolve_equals_its_definition(size, borders, dilation):
     x, kernel = operands(size)
     expected = reference(x, kernel, borders, dilation)
     np.testing.assert_allclose(shifted_matmul.convolve(x, kernel, borders, dilation), expected, rtol=1e-4, atol=1e-4)
 
 
 @CASES
-def test_its_gradients_are_those_of_xlas_convolution(size, borders, dilation):
+def test_convolve_has_the_gradients_of_xlas_convolution(size, borders, dilation):
     x, kernel = operands(size)
 
     def xlas(x, kernel):
@@ -70,7 +69,7 @@ def test_its_gradients_are_those_of_xlas_convolution(size, borders, dilation):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
-def test_strips_change_nothing_but_the_order_of_additions(monkeypatch, rows):
+def test_weight_gradient_by_strips_changes_only_the_order_of_additions(monkeypatch, rows):
     x, kernel = operands(4)  # 2 x 9 x 8 pixels
     borders = ((1, 2), (2, 1))
 
@@ -78,7 +77,7 @@ def test_strips_change_nothing_but_the_order_of_additions(monkeypatch, rows):
         return jax.grad(lambda kernel: jnp.sum(jnp.sin(shifted_matmul.convolve(x, kernel, borders))))(kernel)
 
     whole = gradient()
-    monkeypatch.setattr(shifted, "_STRIP_VALUES", rows * 4 * 4 * 5 * 8)
+    monkeypatch.setattr(shifted_matmul, "_STRIP_VALUES", rows * 4 * 4 * 5 * 8)
     (loop,) = (
         equation
         for equation in jax.make_jaxpr(lambda x, y: shifted_matmul._weight_gradient(x, y, 4, 1))(
@@ -90,7 +89,7 @@ def test_strips_change_nothing_but_the_order_of_additions(monkeypatch, rows):
     np.testing.assert_allclose(gradient(), whole, rtol=1e-5, atol=1e-5)
 
 
-def test_half_precision_is_summed_in_single():
+def test_convolve_sums_half_precision_in_single():
     x, kernel = (operand.astype(jnp.bfloat16) for operand in operands(3))
     borders = ((2, 2), (2, 2))
     y, gradients = jax.vjp(lambda x, kernel: shifted_matmul.convolve(x, kernel, borders, 2), x, kernel)
@@ -111,7 +110,7 @@ def test_half_precision_is_summed_in_single():
         ((9, 8), 5, None, 0),
     ],
 )
-def test_dilated_and_large_kernels_run_by_it_on_cpus_alone(image, size, dilation, products):
+def test_conv_general_dilated_takes_products_for_dilated_and_large_kernels_on_cpus(image, size, dilation, products):
     x, kernel = jnp.zeros((1, *image, 5)), jnp.zeros((size, size, 5, 64))
     program = str(
         jax.make_jaxpr(

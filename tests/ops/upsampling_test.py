@@ -35,7 +35,7 @@ def random(*shape, seed=0):
 
 
 def operands(size, kernel_size, output_size):
-    """Images, a kernel and the gradient of the output."""
+    """Draws images, a kernel and the gradient of the output."""
     return random(2, *size, 3), random(kernel_size, kernel_size, 3, 2, seed=1), random(2, *output_size, 2, seed=2)
 
 
@@ -46,7 +46,7 @@ def output_and_gradients(x, kernel, gradient, stride, output_size, padding):
 
 
 def reference(x, kernel, gradient, stride, output_size, padding):
-    """Straight from the definition, one input pixel and one kernel value at a time."""
+    """Convolves straight from the definition, one input pixel and one kernel value at a time."""
     x, kernel, gradient = (np.asarray(array, np.float64) for array in (x, kernel, gradient))
     output, by_x, by_kernel = np.zeros(gradient.shape), np.zeros(x.shape), np.zeros(kernel.shape)
     for row, column, a, b in np.ndindex(*x.shape[1:3], *kernel.shape[:2]):
@@ -59,7 +59,7 @@ def reference(x, kernel, gradient, stride, output_size, padding):
 
 
 @_GEOMETRY
-def test_transposed_convolution_equals_its_definition(size, kernel_size, stride, padding, output_size):
+def test_conv_transpose_equals_its_definition(size, kernel_size, stride, padding, output_size):
     args = (*operands(size, kernel_size, output_size), stride, output_size, padding)
     for actual, expected in zip(output_and_gradients(*args), reference(*args), strict=True):
         assert actual.shape == expected.shape
@@ -67,7 +67,7 @@ def test_transposed_convolution_equals_its_definition(size, kernel_size, stride,
 
 
 @_GEOMETRY
-def test_transposed_convolution_equals_pytorchs(size, kernel_size, stride, padding, output_size):
+def test_conv_transpose_equals_pytorchs(size, kernel_size, stride, padding, output_size):
     torch = pytest.importorskip("torch")
     x, kernel, gradient = operands(size, kernel_size, output_size)
     inputs = [
@@ -89,7 +89,7 @@ def test_transposed_convolution_equals_pytorchs(size, kernel_size, stride, paddi
 
 
 def convolutions(jaxpr):
-    """The parameters of all convolutions in a program."""
+    """Yields the parameters of all convolutions in a program."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
             yield equation.params
@@ -97,7 +97,7 @@ def convolutions(jaxpr):
             yield from convolutions(inner)
 
 
-def test_no_convolution_dilates_or_strides():
+def test_conv_transpose_dilates_and_strides_no_convolution():
     x, kernel, gradient = operands((4, 5), 8, (8, 10))
     program = jax.make_jaxpr(output_and_gradients, static_argnums=(3, 4, 5))(x, kernel, gradient, 2, (8, 10), 3)
     found = list(convolutions(program.jaxpr))
@@ -118,12 +118,12 @@ def test_no_convolution_dilates_or_strides():
         ((4, 4, 3, 3), 2, (8, 8), -1),
     ],
 )
-def test_operands_that_do_not_belong_together(kernel_shape, stride, output_size, padding):
+def test_conv_transpose_refuses_operands_that_do_not_belong_together(kernel_shape, stride, output_size, padding):
     with pytest.raises(ValueError, match="conv_transpose"):
         conv_transpose(jnp.zeros((1, 4, 4, 3)), jnp.zeros(kernel_shape), stride, output_size, padding)
 
 
-def test_bilinear_kernels_are_the_papers():
+def test_bilinear_kernel_is_the_papers():
     quarter = np.array([1, 3, 3, 1]) / 4
     np.testing.assert_allclose(bilinear_kernel(4, 2), np.outer(quarter, quarter))
     thirds = np.array([1, 2, 3, 2, 1]) / 3
@@ -141,16 +141,7 @@ def test_bilinear_kernels_are_the_papers():
         assert wide[i::2, j::2].sum() == pytest.approx(1)
 
 
-def test_bilinear_initialisation_keeps_channels_apart():
-    kernel = bilinear_init(8)(jax.random.key(0), (16, 16, 3, 3))
-    assert kernel.dtype == jnp.float32
-    for channel, feature in np.ndindex(3, 3):
-        np.testing.assert_array_equal(kernel[:, :, channel, feature], (channel == feature) * bilinear_kernel(16, 8))
-    with pytest.raises(ValueError, match="bilinear kernel"):
-        bilinear_init(8)(jax.random.key(0), (16, 16, 3, 4))
-
-
-def test_fixed_bilinear_upsampling_is_the_transposed_convolution_at_its_start():
+def test_bilinear_conv_transpose_is_the_transposed_convolution_at_its_start():
     x = random(2, 3, 4, 5)
     kernel = bilinear_init(4)(jax.random.key(0), (8, 8, 5, 5))
     for padding, size in ((2, (12, 16)), (0, (16, 20)), (2, (11, 13))):
@@ -158,7 +149,7 @@ def test_fixed_bilinear_upsampling_is_the_transposed_convolution_at_its_start():
         np.testing.assert_allclose(actual, conv_transpose(x, kernel, 4, size, padding), rtol=1e-5, atol=1e-6)
 
 
-def test_fixed_bilinear_upsampling_interpolates_inside_and_fades_at_the_border():
+def test_bilinear_conv_transpose_interpolates_inside_and_fades_at_the_border():
     rows, columns = np.mgrid[:4, :5]
     plane = (2 * rows - columns + 7).astype(np.float32)
     actual = np.asarray(bilinear_conv_transpose(jnp.asarray(plane[None, :, :, None]), 8, 4, (16, 20), 2))[0, :, :, 0]
@@ -170,7 +161,7 @@ def test_fixed_bilinear_upsampling_interpolates_inside_and_fades_at_the_border()
 
 
 def interpolate(x, factor, size, align_corners):
-    """One axis after the other with NumPy, which goes on with the outermost values."""
+    """Interpolates one axis after the other with NumPy, which goes on with the outermost values."""
     for axis, length in ((1, size[0]), (2, size[1])):
         places = np.arange(length) / factor if align_corners else (np.arange(length) + 0.5) / factor - 0.5
         x = np.apply_along_axis(lambda line, places=places: np.interp(places, np.arange(line.size), line), axis, x)
@@ -188,7 +179,7 @@ def interpolate(x, factor, size, align_corners):
         ((1, 2), 8, (1, 9), True),
     ],
 )
-def test_bilinear_interpolation(size, factor, output_size, align_corners):
+def test_bilinear_resize_equals_numpys_interpolation(size, factor, output_size, align_corners):
     x = random(2, *size, 3)
     actual = bilinear_resize(jnp.asarray(x), factor, output_size, align_corners=align_corners)
     np.testing.assert_allclose(actual, interpolate(x, factor, output_size, align_corners), rtol=1e-5, atol=1e-5)
@@ -197,14 +188,14 @@ def test_bilinear_interpolation(size, factor, output_size, align_corners):
         bilinear_resize(jnp.asarray(x), factor, too_large, align_corners=align_corners)
 
 
-def test_with_aligned_corners_every_eighth_pixel_is_an_input():
+def test_bilinear_resize_with_aligned_corners_keeps_the_input_in_every_eighth_pixel():
     x = random(1, 5, 7, 2)
     actual = bilinear_resize(jnp.asarray(x), 8, (33, 49), align_corners=True)
     np.testing.assert_allclose(actual[:, ::8, ::8], x, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision(dtype):
+def test_upsampling_in_half_precision(dtype):
     x = random(1, 3, 4, 2)
     module = ConvTranspose(features=2, kernel_size=8, stride=2, padding=3, dtype=dtype)
     output, variables = module.init_with_output(jax.random.key(0), jnp.asarray(x), (6, 8))
@@ -218,16 +209,3 @@ def test_half_precision(dtype):
     ):
         assert actual.dtype == dtype
         np.testing.assert_allclose(np.asarray(actual, np.float32), expected, atol=0.05)
-
-
-def test_the_layers_parameters():
-    x = jnp.asarray(random(1, 3, 4, 2))
-    plain = ConvTranspose(features=2, kernel_size=4, stride=2, padding=1)
-    output, variables = plain.init_with_output(jax.random.key(0), x, (6, 8))
-    assert jax.tree.map(jnp.shape, variables) == {"params": {"kernel": (4, 4, 2, 2)}}
-    np.testing.assert_allclose(output, bilinear_conv_transpose(x, 4, 2, (6, 8), 1), rtol=1e-5, atol=1e-6)
-    biased = ConvTranspose(features=5, kernel_size=4, stride=2, use_bias=True, kernel_init=jax.nn.initializers.ones)
-    output, variables = biased.init_with_output(jax.random.key(0), x, (8, 10))
-    assert jax.tree.map(jnp.shape, variables) == {"params": {"kernel": (4, 4, 2, 5), "bias": (5,)}}
-    shifted = biased.apply({"params": {**variables["params"], "bias": jnp.arange(5.0)}}, x, (8, 10))
-    np.testing.assert_allclose(shifted - output, np.broadcast_to(np.arange(5.0), output.shape), atol=1e-5)

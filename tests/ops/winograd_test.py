@@ -14,7 +14,7 @@ from segnet_jax.ops.convolution import conv_general_dilated
 
 
 def shifted(x, size):
-    """float64 [size, size, N, H, W, C]: what each tap of the kernel sees."""
+    """Returns the image as each tap of the kernel is multiplied with it, float64 [size, size, N, H, W, C]."""
     height, width = x.shape[1:3]
     border = size // 2
     padded = np.pad(np.asarray(x, np.float64), ((0, 0), (border, border), (border, border), (0, 0)))
@@ -23,12 +23,12 @@ def shifted(x, size):
 
 
 def direct(x, kernel):
-    """The same-size convolution as a sum of shifted products, in float64."""
+    """Convolves at the same size by a sum of shifted products, in float64."""
     return np.einsum("ijnhwc,ijck->nhwk", shifted(x, len(kernel)), np.asarray(kernel, np.float64), optimize=True)
 
 
 def direct_weight_gradient(x, gradient, size):
-    """What the kernel's gradient is by definition, in float64."""
+    """Computes the kernel's gradient by definition, in float64."""
     return np.einsum("ijnhwc,nhwk->ijck", shifted(x, size), np.asarray(gradient, np.float64), optimize=True)
 
 
@@ -49,7 +49,7 @@ _TOLERANCE = {3: 3e-5, 7: 2e-4}
 @pytest.mark.parametrize("shape", [(1, 4, 8, 5), (3, 9, 14, 5), (4, 11, 4, 7), (2, 1, 3, 2), (2, 21, 8, 3)])
 @pytest.mark.parametrize("tiles", [1, 8, 10**6])
 @pytest.mark.parametrize("size", [3, 7])
-def test_equals_the_direct_sum(monkeypatch, shape, tiles, size):
+def test_convolve_equals_the_direct_sum(monkeypatch, shape, tiles, size):
     monkeypatch.setattr(winograd, "_PART_TILES", tiles)
     x, kernel = random(*shape, seed=0), random(size, size, shape[3], 6, seed=1)
     gradient = random(*shape[:3], 6, seed=2)
@@ -62,12 +62,12 @@ def test_equals_the_direct_sum(monkeypatch, shape, tiles, size):
 
 
 @pytest.mark.parametrize(("size", "tolerance"), [(3, 1.5e-5), (7, 8e-5)])
-def test_errors_are_as_small_as_the_documentation_says(size, tolerance):
+def test_convolve_has_errors_as_small_as_the_documentation_says(size, tolerance):
     x, kernel = random(1, 24, 24, 64, seed=0), random(size, size, 64, 16, seed=1)
     assert_close(jax.jit(winograd.convolve)(x, kernel), direct(x, kernel), tolerance)
 
 
-def test_the_transforms_of_3x3_are_those_of_lavin_and_gray():
+def test_scheme_of_3x3_is_that_of_lavin_and_gray():
     scheme = winograd._SCHEMES[3]
     np.testing.assert_allclose(
         scheme.tile,
@@ -92,7 +92,7 @@ def test_the_transforms_of_3x3_are_those_of_lavin_and_gray():
 
 
 @pytest.mark.parametrize("size", [3, 7])
-def test_an_impulse_gives_the_kernel_turned_round(size):
+def test_convolve_of_an_impulse_is_the_kernel_turned_round(size):
     x = np.zeros((1, 12, 12, 1), np.float32)
     x[0, 5, 6, 0] = 1
     kernel = np.arange(size * size, dtype=np.float32).reshape(size, size, 1, 1)
@@ -101,7 +101,7 @@ def test_an_impulse_gives_the_kernel_turned_round(size):
     np.testing.assert_allclose(winograd.convolve(x, kernel)[0, :, :, 0], expected, atol=3e-6 * size**4)
 
 
-def test_parts_are_whole_images_or_strips_of_one(monkeypatch):
+def test_plan_has_parts_of_whole_images_or_strips_of_one(monkeypatch):
     monkeypatch.setattr(winograd, "_PART_TILES", 24)
 
     def plan(*shape):
@@ -136,7 +136,7 @@ def test_parts_are_whole_images_or_strips_of_one(monkeypatch):
         ((1, 45, 60, 512), (3, 7, 512, 512), False),
     ],
 )
-def test_where_it_gains(x, kernel, expected):
+def test_gains_where_it_is_faster(x, kernel, expected):
     x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x, kernel))
     assert winograd.gains(x, kernel) == (expected is True)
     assert winograd.gradient_gains(x, kernel) == bool(expected)
@@ -146,7 +146,7 @@ def test_where_it_gains(x, kernel, expected):
     assert not winograd.gradient_gains(x, kernel)
 
 
-def test_networks_convolve_this_way_on_cpus_only():
+def test_conv_general_dilated_takes_winograd_on_cpus_only():
     x, kernel = jnp.zeros((10, 16, 16, 128)), jnp.zeros((3, 3, 128, 128))
 
     def output_and_gradients(x, kernel):
@@ -167,7 +167,7 @@ def test_networks_convolve_this_way_on_cpus_only():
 
 
 @pytest.mark.parametrize(("size", "depth"), [(3, 128), (3, 64), (7, 64)])
-def test_gradients_through_the_network_convolution(size, depth):
+def test_conv_general_dilated_has_gradients_through_winograd(size, depth):
     features = depth + 2
     x, kernel = random(2, 38, 33, depth, seed=0), random(size, size, depth, features, seed=1)
     gradient = random(2, 38, 33, features, seed=2)

@@ -1,4 +1,4 @@
-"""Tests for benchmarks/torch_*.py: the same networks, in PyTorch."""
+"""Tests for benchmarks/pytorch: the same networks in PyTorch."""
 
 import functools
 
@@ -26,7 +26,7 @@ _SHAPES = {"deeplab_largefov": (2, 101, 109), "deconvnet": (4, 37, 45)}
 
 
 def weights(name, module):
-    """Of every tensor of a PyTorch network: the path of ours, the tensor, and its axes in the order of ours."""
+    """Yields for every tensor of a PyTorch network the path of ours, the tensor, and its axes in the order of ours."""
     for path, layer in module.named_modules():
         ours = path.rpartition(".")[2].replace("fc6_deconv", "fc6-deconv")
         if ours == "classifier":
@@ -48,7 +48,7 @@ def paths(tree):
 
 
 def torch_counterpart(name, variables):
-    """The PyTorch network with the same weights, in float64."""
+    """Creates the PyTorch network with the same weights, in float64."""
     module = create_torch_model(name, _CLASSES, _WIDTH)
     found = set()
     with torch.no_grad():
@@ -64,7 +64,7 @@ def nchw(x):
 
 
 def assert_close(actual, expected, what=""):
-    """Of an array and a tensor in float64, by the largest value."""
+    """Asserts that an array and a tensor in float64 are equal, measured by the largest value."""
     expected = expected.detach().numpy()
     assert actual.shape == expected.shape, what
     largest = np.abs(expected).max()
@@ -73,7 +73,7 @@ def assert_close(actual, expected, what=""):
 
 
 def in_float64(function, model, *arguments):
-    """What `function(model, *arguments)` gives.
+    """Returns `function(model, *arguments)` in float64.
 
     In float32 a rounding error may decide a maximum or a ReLU, and change a gradient by a tenth. It is compiled quickly
     rather than well, because it runs once.
@@ -86,7 +86,7 @@ def in_float64(function, model, *arguments):
 
 
 def evaluate_and_train(model, variables, x):
-    """All that is compared, in one program.
+    """Computes all that is compared, in one program.
 
     Returns:
       In evaluation, the logits and what went through dropout. Of a training step without dropout, the gradient of a
@@ -105,12 +105,12 @@ def evaluate_and_train(model, variables, x):
     return logits, dropped, {"params": gradients, **state}
 
 
-def test_every_network_has_a_counterpart():
+def test_torch_models_have_a_counterpart_of_every_network():
     assert sorted(TORCH_MODELS) == sorted(MODELS)
 
 
 @_EACH
-def test_the_same_logits_and_gradients_from_the_same_weights(name):
+def test_torch_models_give_the_same_logits_and_gradients_from_the_same_weights(name):
     model, variables = small_model(name)
     x = images(*_SHAPES.get(name, (2, 37, 45)), 3)
     module = torch_counterpart(name, variables).eval()
@@ -139,7 +139,7 @@ def test_the_same_logits_and_gradients_from_the_same_weights(name):
             assert_close(trained[collection][layer][leaf], tensor, path)
 
 
-def test_deconvnets_fc6_slides_over_a_large_image():
+def test_torch_deconvnet_slides_fc6_over_a_large_image():
     model, variables = small_model("deconvnet")
     # pool5 is 8x2, so that fc6 gives 2x1 values.
     x = images(1, 230, 45, 3)
@@ -148,7 +148,7 @@ def test_deconvnets_fc6_slides_over_a_large_image():
 
 
 @_EACH
-def test_sizes_at_full_width(name):
+def test_torch_models_have_the_same_sizes_at_full_width(name):
     with torch.device("meta"):
         module = create_torch_model(name, 11).eval()
         for size in ((360, 480), (224, 225), (1, 1), (2, 31)):
@@ -168,7 +168,7 @@ def test_sizes_at_full_width(name):
         ("fcn8s", {"upscore2": 2, "upscore_pool4": 2, "upscore8": 8}),
     ],
 )
-def test_learnt_upsampling_starts_as_bilinear_interpolation(name, strides):
+def test_torch_models_start_learnt_upsampling_as_bilinear_interpolation(name, strides):
     upsamplings = create_torch_model(name, _CLASSES, _WIDTH).upsamplings
     assert list(upsamplings) == list(strides)
     for layer, stride in strides.items():
@@ -185,14 +185,14 @@ def test_learnt_upsampling_starts_as_bilinear_interpolation(name, strides):
         ("deconvnet", "fc6-deconv", 49 * 64),
     ],
 )
-def test_kernels_start_by_hes_rule(name, layer, fan_in):
+def test_torch_models_start_kernels_by_hes_rule(name, layer, fan_in):
     torch.manual_seed(0)
     module = create_torch_model(name, _CLASSES, 1 if fan_in == 49 or name == "segnet_basic" else _WIDTH)
     (weight,) = (tensor for path, tensor, _ in weights(name, module) if path == ("params", layer, "kernel"))
     assert weight.std().item() == pytest.approx(np.sqrt(2 / fan_in), rel=0.05)
 
 
-def test_kernels_of_the_flat_network_start_with_unit_norm():
+def test_torch_segnet_flat_starts_with_kernels_of_unit_norm():
     for _, weight, _ in weights("segnet_flat", create_torch_model("segnet_flat", _CLASSES, _WIDTH)):
         norms = weight.detach().flatten(1).norm(dim=1)
         np.testing.assert_allclose(norms, np.ones(len(weight)), rtol=1e-5)
