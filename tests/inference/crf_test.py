@@ -9,7 +9,7 @@ from segnet_jax.inference.crf import DenseCRF
 
 
 def exact_mean_field(crf, image, probabilities):
-    """Krähenbühl and Koltun's algorithm 1 with every pair of pixels, in float64."""
+    """Computes Krähenbühl and Koltun's algorithm 1 over every pair of pixels, in float64."""
     height, width, num_classes = probabilities.shape
     places = np.indices((height, width)).reshape(2, -1).T.astype(float)
     colors = image.reshape(len(places), -1).astype(float)
@@ -25,13 +25,13 @@ def exact_mean_field(crf, image, probabilities):
     marginals = probabilities.reshape(-1, num_classes)
     differ = 1 - np.eye(num_classes)
     for _ in range(crf.iterations):
-        # Potts: a label costs what the others' neighbours say for other labels.
+        # Potts model: a label costs the weighted marginals of all others in the neighbourhood.
         marginals = special.softmax(-unary - (weighted @ marginals) @ differ, axis=1)
     return marginals.reshape(probabilities.shape)
 
 
 def scene(seed=0, height=20, width=28, num_classes=3, noise=0.35):
-    """A noisy image of three regions, and uncertain probabilities of theirs that are wrong in places."""
+    """Draws a noisy image of three regions, its labels, and uncertain probabilities that are wrong in places."""
     rng = np.random.default_rng(seed)
     labels = np.zeros((height, width), int)
     labels[:, width // 2 :] = 1

@@ -1,4 +1,4 @@
-"""Every network overfits a few images, narrow and in a few hundred steps.
+"""Overfits every network, narrow and in a few hundred steps, on a few images.
 
 What cannot be trained (a layer that is cut off, a map in the wrong place, a gradient that explodes) does not get there.
 The default tests have SegNet and one of the simple networks; `pytest -m slow tests/training/learning_test.py` has all.

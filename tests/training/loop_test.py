@@ -81,9 +81,7 @@ def test_train_and_evaluate_leaves_report_pictures_metrics_and_checkpoints(train
         assert checkpoints.read_metrics(6)["mean_iou"] == pytest.approx(report["mean_iou"])
 
 
-def test_train_and_evaluate_takes_the_report_of_a_finished_run_as_it_lies_there(
-    tiny_config, trained_copy, trained_state
-):
+def test_train_and_evaluate_does_not_repeat_a_finished_run(tiny_config, trained_copy, trained_state):
     report = trained_copy / "eval" / "val-6.json"
     report.write_text(report.read_text().replace('"images": 9', '"images": 10'))
     again = train_and_evaluate(tiny_config, trained_copy)
@@ -92,7 +90,7 @@ def test_train_and_evaluate_takes_the_report_of_a_finished_run_as_it_lies_there(
 
 
 def noisy_config():
-    """A run whose every step draws random numbers, and that logs every step."""
+    """Returns a run whose every step draws random numbers, and that logs every step."""
     config = make_tiny_config()
     config.model.dropout_rate = 0.3
     config.augment.brightness = 0.3
@@ -102,6 +100,7 @@ def noisy_config():
 
 @pytest.fixture(scope="module")
 def noisy_run(tmp_path_factory):
+    """Returns the work directory and the last state of a finished run of `noisy_config()`, to be read only."""
     workdir = tmp_path_factory.mktemp("noisy")
     return workdir, train_and_evaluate(noisy_config(), workdir)
 
