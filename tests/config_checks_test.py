@@ -13,7 +13,7 @@ def config_with(**values):
     return config
 
 
-def test_the_defaults_make_sense():
+def test_check_values_takes_the_defaults():
     check_values(default_config())
 
 
@@ -42,20 +42,20 @@ def test_the_defaults_make_sense():
         ("pretrained.weights", "resnet", "pretrained.weights='resnet'"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_refused_by_its_key(key, value, message):
+def test_check_values_refuses_a_value_that_makes_no_sense_by_its_key(key, value, message):
     with pytest.raises(InputError, match=message):
         check_values(config_with(**{key.replace(".", "__"): value}))
 
 
 @pytest.mark.parametrize("fields", [{"model__name": "segnet_basic"}, {"model__width_multiplier": 0.5}])
-def test_vgg16_for_another_network_is_refused_before_it_is_fetched(fields):
+def test_check_values_refuses_vgg16_for_another_network(fields):
     for name in ("segnet", "fcn8s", "deconvnet"):
         check_values(config_with(pretrained__weights="vgg16", model__name=name))
     with pytest.raises(InputError, match="fits only model.name=segnet, fcn32s.* or deconvnet, at"):
         check_values(config_with(pretrained__weights="vgg16", **fields))
 
 
-def test_vgg16_for_images_with_depth_is_refused_before_it_is_fetched():
+def test_check_values_refuses_vgg16_for_images_with_depth():
     check_values(config_with(data__depth=True))
     with pytest.raises(
         InputError, match=r"vgg16 takes .* three channels.*weights=none with --config\.preprocessing=lcn"
@@ -67,7 +67,9 @@ def test_vgg16_for_images_with_depth_is_refused_before_it_is_fetched():
     ("batch_size", "parts", "devices", "fitting"),
     [(12, 1, 8, "8 or 16"), (4, 1, 8, "take 8,"), (12, 2, 4, "8 or 16"), (7, 7, 1, None), (16, 2, 8, None)],
 )
-def test_a_batch_must_divide_by_devices_and_parts(batch_size, parts, devices, fitting):
+def test_check_batch_size_refuses_a_batch_that_does_not_divide_by_devices_and_microbatches(
+    batch_size, parts, devices, fitting
+):
     config = config_with(train__batch_size=batch_size, train__accumulation_steps=parts)
     if fitting is None:
         check_batch_size(config, devices)

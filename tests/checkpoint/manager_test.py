@@ -1,4 +1,4 @@
-"""Tests for segnet_jax/checkpoint.py."""
+"""Tests for segnet_jax/checkpoint/manager.py."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ from tests.helpers.checkpoints import TEMPLATE, assert_same, make_state, save_st
 # Reading back what was written.
 
 
-def test_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
+def test_checkpoints_restore_a_state_bit_for_bit(tmp_path: Path) -> None:
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3), optax.trace(0.9))
     params = {
         "conv1_1": {"kernel": np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype(np.float32)},
@@ -49,7 +49,7 @@ def test_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
         assert_same(checkpoints.restore(abstract, 7)[1], state)
 
 
-def test_train_state_with_its_first_python_int_step_fits_a_later_checkpoint(tmp_path: Path) -> None:
+def test_checkpoints_restore_a_later_checkpoint_into_a_train_state_whose_step_is_a_python_int(tmp_path: Path) -> None:
     params = {"w": np.ones((2, 2), np.float32)}
     fresh = train_state.TrainState.create(apply_fn=lambda x: x, params=params, tx=optax.sgd(0.1, momentum=0.9))
     assert type(fresh.step) is int
@@ -65,7 +65,7 @@ def test_train_state_with_its_first_python_int_step_fits_a_later_checkpoint(tmp_
     np.testing.assert_array_equal(restored.params["w"], np.full((2, 2), 0.9, np.float32))
 
 
-def test_arrays_may_change_as_soon_as_save_returns(tmp_path: Path) -> None:
+def test_checkpoints_save_a_copy_of_arrays_that_change_afterwards(tmp_path: Path) -> None:
     state = make_state(1, size=100_000)
     expected = jax.tree.map(np.copy, state)
     with Checkpoints(tmp_path) as checkpoints:
@@ -75,7 +75,7 @@ def test_arrays_may_change_as_soon_as_save_returns(tmp_path: Path) -> None:
         assert_same(checkpoints.restore(state)[1], expected)
 
 
-def test_metadata_and_metrics_come_back(tmp_path: Path) -> None:
+def test_checkpoints_read_metadata_and_metrics(tmp_path: Path) -> None:
     metadata = {"config": {"lr": 0.1, "sizes": (360, 480), "name": "Ünï"}, "classes": [{"id": np.int64(3)}], "n": None}
     metrics: dict[str, Any] = {"mean_iou": np.float32(0.5), "boundary_f1": None}
     with Checkpoints(tmp_path) as checkpoints:
@@ -90,7 +90,7 @@ def test_metadata_and_metrics_come_back(tmp_path: Path) -> None:
         assert checkpoints.steps() == [3]
 
 
-def test_restore_by_step_and_best(tmp_path: Path) -> None:
+def test_checkpoints_restore_by_step_and_best(tmp_path: Path) -> None:
     save_steps(tmp_path, [1, 2, 3], {1: 0.3, 2: 0.7, 3: 0.6})
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
         for asked, step in ((2, 2), (3, 3), ("best", 2), ("latest", 3)):
@@ -111,11 +111,11 @@ def test_restore_by_step_and_best(tmp_path: Path) -> None:
         ({}, 2, [4, 5], None),
         ({2: 0.0}, 2, [2, 4, 5], 2),  # the only one with a metric, however bad
         ({1: float("nan"), 2: float("inf"), 3: 0.1}, 2, [3, 4, 5], 3),
-        ({1: 0.5, 2: 0.5, 3: 0.4}, 2, [2, 4, 5], 2),  # the later one of equals
+        ({1: 0.5, 2: 0.5, 3: 0.4}, 2, [2, 4, 5], 2),  # of equals the later one
         ({1: -1.0, 2: -2.0}, 2, [1, 4, 5], 1),
     ],
 )
-def test_newest_and_best_are_kept(
+def test_checkpoints_keep_the_newest_and_the_best(
     tmp_path: Path, scores: dict[int, float], keep_latest: int, kept: list[int], best: int | None
 ) -> None:
     save_steps(tmp_path, [1, 2, 3, 4, 5], scores, keep_latest=keep_latest)
@@ -127,7 +127,7 @@ def test_newest_and_best_are_kept(
 
 
 @pytest.mark.parametrize("reopened", [False, True])
-def test_the_last_of_each_stage_and_the_best_of_the_last_one_are_kept(tmp_path: Path, reopened: bool) -> None:
+def test_checkpoints_keep_the_last_of_each_stage_and_the_best_of_the_last_stage(tmp_path: Path, reopened: bool) -> None:
     stages = {1: 0, 2: 0, 3: 1, 4: 1, 5: 2, 6: 2, 7: 2, 8: 2}
     scores = {1: 0.9, 2: 0.8, 3: 0.3, 4: 0.2, 5: 0.5, 6: 0.1, 7: 0.4, 8: 0.3}
     for steps in [[step] for step in stages] if reopened else [list(stages)]:
@@ -138,20 +138,20 @@ def test_the_last_of_each_stage_and_the_best_of_the_last_one_are_kept(tmp_path: 
         assert (checkpoints.steps(), checkpoints.best_step()) == ([2, 4, 5, 7, 8], 5)
 
 
-def test_a_resumed_run_remembers_the_best(tmp_path: Path) -> None:
+def test_checkpoints_keep_the_best_of_before_they_were_reopened(tmp_path: Path) -> None:
     for step in range(1, 6):  # each save a run of its own
         save_steps(tmp_path, [step], {1: 0.1, 2: 0.9, 3: 0.2})
     with Checkpoints(tmp_path) as checkpoints:
         assert (checkpoints.steps(), checkpoints.best_step()) == ([2, 4, 5], 2)
 
 
-def test_step_zero_can_be_the_best(tmp_path: Path) -> None:
+def test_checkpoints_keep_step_zero_as_the_best(tmp_path: Path) -> None:
     save_steps(tmp_path, [0, 1, 2, 3], {0: 0.9, 1: 0.1})
     with Checkpoints(tmp_path) as checkpoints:
         assert (checkpoints.steps(), checkpoints.best_step()) == ([0, 2, 3], 0)
 
 
-def test_metrics_without_mean_iou_are_not_a_score(tmp_path: Path) -> None:
+def test_checkpoints_take_metrics_without_mean_iou_for_no_score(tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, make_state(1), {}, {"loss": 9.0})
         checkpoints.save(2, make_state(2), {}, {"mean_iou": None})
@@ -160,15 +160,15 @@ def test_metrics_without_mean_iou_are_not_a_score(tmp_path: Path) -> None:
         assert checkpoints.read_metrics(1) == {"loss": 9.0}
 
 
-def test_keep_latest_is_at_least_one(tmp_path: Path) -> None:
+def test_checkpoints_refuse_to_keep_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="keep_latest must be at least 1, not 0"):
         Checkpoints(tmp_path, keep_latest=0)
 
 
-# Saving a step again, and going back.
+# Saving a step again, and resuming from an earlier one.
 
 
-def test_saving_a_step_again(tmp_path: Path) -> None:
+def test_checkpoints_save_a_step_again_only_if_it_differs(tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.save(4, make_state(4), {"run": 1})
         assert not checkpoints.save(4, make_state(4), {"run": 1})
@@ -189,7 +189,7 @@ def test_saving_a_step_again(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["4", "5"]
 
 
-def test_later_checkpoints_of_a_course_that_was_left_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_checkpoints_remove_later_steps_after_going_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     save_steps(tmp_path, [10, 20, 30], {10: 0.2, 20: 0.3, 30: 0.9})
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.restore(TEMPLATE, 20)[0] == 20
@@ -203,7 +203,7 @@ def test_later_checkpoints_of_a_course_that_was_left_go(tmp_path: Path, caplog: 
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_killed_replacement_is_settled(tmp_path: Path, replaced: bool) -> None:
+def test_checkpoints_settle_a_replacement_that_was_killed(tmp_path: Path, replaced: bool) -> None:
     save_steps(tmp_path, [5])
     (tmp_path / "5").rename(tmp_path / "5.replaced")
     if replaced:
@@ -218,7 +218,7 @@ def test_a_killed_replacement_is_settled(tmp_path: Path, replaced: bool) -> None
 # What does not fit or is not there.
 
 
-def test_a_template_that_does_not_fit(tmp_path: Path) -> None:
+def test_checkpoints_refuse_a_template_that_does_not_fit(tmp_path: Path) -> None:
     save_steps(tmp_path, [1, 2])
     other: dict[str, Any] = make_state(0, size=7)
     other["step"] = np.array(0, np.int64)
@@ -238,7 +238,7 @@ def test_a_template_that_does_not_fit(tmp_path: Path) -> None:
         assert checkpoints.restore(TEMPLATE)[0] == 2
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_checkpoints_refuse_a_step_that_they_lack(tmp_path: Path) -> None:
     save_steps(tmp_path, [10, 20])
     with Checkpoints(tmp_path) as checkpoints:
         with pytest.raises(InputError, match="no checkpoint of step 15; the steps there are 10, 20"):
@@ -251,7 +251,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
             checkpoints.restore(TEMPLATE, "newest")
 
 
-def test_reading_makes_nothing(tmp_path: Path) -> None:
+def test_checkpoints_opened_for_reading_make_nothing(tmp_path: Path) -> None:
     missing = tmp_path / "work" / "checkpoints"
     assert not exists(missing)
     with Checkpoints(missing, read_only=True) as checkpoints:
@@ -263,7 +263,7 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "work").exists()
 
 
-def test_reading_leaves_the_save_of_another_process_alone(tmp_path: Path) -> None:
+def test_checkpoints_opened_for_reading_leave_the_save_of_another_process_alone(tmp_path: Path) -> None:
     save_steps(tmp_path, [1])
     (tmp_path / "2.orbax-checkpoint-tmp").mkdir()
     (tmp_path / "1.replaced").mkdir()
@@ -276,7 +276,7 @@ def test_reading_leaves_the_save_of_another_process_alone(tmp_path: Path) -> Non
     assert sorted(os.listdir(tmp_path)) == ["1", "1.replaced", "2.orbax-checkpoint-tmp", "3", "other"]
 
 
-def test_leftovers_of_a_killed_save_are_removed(tmp_path: Path) -> None:
+def test_checkpoints_remove_leftovers_of_a_killed_save(tmp_path: Path) -> None:
     save_steps(tmp_path, [1])
     (tmp_path / "2.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
     with Checkpoints(tmp_path) as checkpoints:
@@ -287,7 +287,7 @@ def test_leftovers_of_a_killed_save_are_removed(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["1", "2"]
 
 
-def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+def test_checkpoints_refuse_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file/checkpoints: cannot keep checkpoints there"):
         Checkpoints(tmp_path / "file" / "checkpoints")
@@ -296,14 +296,14 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
 # Logging.
 
 
-def test_only_orbax_is_quiet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_checkpoints_silence_orbax_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="absl"):
         save_steps(tmp_path, [1, 2, 3])
         absl.logging.info("from elsewhere")
     assert [record.getMessage() for record in caplog.records] == ["from elsewhere"]
 
 
-def test_orbax_can_read_the_arrays_without_this_module(tmp_path: Path) -> None:
+def test_checkpoints_can_be_read_by_orbax_alone(tmp_path: Path) -> None:
     import orbax.checkpoint as ocp
 
     save_steps(tmp_path, [1])

@@ -37,7 +37,7 @@ LEAVES = {
 }
 
 
-def test_leaves_carry_the_names_on_the_way_to_them() -> None:
+def test_flatten_names_leaves_by_the_path_to_them() -> None:
     tree = {"params": {"conv1_1": {"kernel": 1}}, "opt_state": ([2, 3], (), None), "empty": {}}
     assert flatten(tree) == {
         ("params", "conv1_1", "kernel"): 1,
@@ -60,12 +60,12 @@ class _Clash:
 
 
 @pytest.mark.parametrize("tree", [np.zeros(3), _Clash()], ids=["one leaf", "same name"])
-def test_leaves_without_a_name_of_their_own(tree: Any) -> None:
+def test_flatten_refuses_leaves_without_a_name_of_their_own(tree: Any) -> None:
     with pytest.raises(ValueError, match="has no name of its own"):
         flatten(tree)
 
 
-def test_python_numbers_take_the_dtypes_of_jax() -> None:
+def test_as_array_gives_python_numbers_the_dtypes_of_jax() -> None:
     for number in (3, 2.5, True):
         array = as_array(number)
         assert (array.dtype, array.shape) == (jnp.asarray(number).dtype, ())
@@ -75,7 +75,7 @@ def test_python_numbers_take_the_dtypes_of_jax() -> None:
         assert as_array(dtype(2)).dtype == dtype
 
 
-def test_record_holds_dtype_shape_and_crc() -> None:
+def test_make_manifest_holds_dtype_shape_and_crc() -> None:
     record = make_manifest(LEAVES, {"size": (3, np.int64(4))}, {"mean_iou": np.float64(0.5)})
     assert record["metadata"] == {"size": [3, 4]}
     assert record["metrics"] == {"mean_iou": 0.5}
@@ -89,7 +89,7 @@ def test_record_holds_dtype_shape_and_crc() -> None:
     }
 
 
-def test_record_does_not_depend_on_the_memory_layout() -> None:
+def test_make_manifest_does_not_depend_on_the_memory_layout() -> None:
     array = np.arange(12, dtype=np.int16).reshape(3, 4)
     records = [make_manifest({("a",): a}, {}, None) for a in (array, np.asfortranarray(array))]
     assert records[0] == records[1]
@@ -97,7 +97,7 @@ def test_record_does_not_depend_on_the_memory_layout() -> None:
     assert records[0] != make_manifest({("a",): array.view(np.uint16)}, {}, None)
 
 
-def test_record_of_arrays_without_buffers_of_their_own() -> None:
+def test_make_manifest_takes_arrays_without_buffers_of_their_own() -> None:
     for array in (np.zeros((0, 3), np.float32), np.array([1.5, 2.5], jnp.bfloat16), np.arange(9)[::2]):
         record = make_manifest({("a",): array}, {}, None)
         assert record["leaves"]["a"]["crc32"] == zlib.crc32(array.tobytes())
@@ -105,7 +105,7 @@ def test_record_of_arrays_without_buffers_of_their_own() -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 7))
-def test_any_flipped_bit_breaks_the_seal(position: int, bit: int) -> None:
+def test_verify_finds_any_flipped_bit(position: int, bit: int) -> None:
     record = make_manifest(LEAVES, {"name": "ü", "rate": 0.1}, None)
     data = bytearray(json.dumps(add_checksum(record)).encode())
     assert verify(data.decode()) == record
@@ -113,7 +113,7 @@ def test_any_flipped_bit_breaks_the_seal(position: int, bit: int) -> None:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        return  # read_record finds it
+        return  # read_manifest finds it
     try:
         same = json.loads(text) == add_checksum(record)
     except ValueError:
@@ -124,18 +124,18 @@ def test_any_flipped_bit_breaks_the_seal(position: int, bit: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"crc32": 1}', '{"format": 1}', "\ud800"])
-def test_what_is_not_a_record(text: str) -> None:
+def test_verify_refuses_what_is_not_a_record(text: str) -> None:
     with pytest.raises(DamagedError, match="record"):
         verify(text)
 
 
-def test_a_record_of_another_format_is_not_read() -> None:
+def test_verify_refuses_a_record_of_another_format() -> None:
     record = make_manifest(LEAVES, {}, None) | {"format": 2}
     with pytest.raises(DamagedError):
         verify(json.dumps(add_checksum(record)))
 
 
-def test_read_record(tmp_path: Path) -> None:
+def test_read_manifest_refuses_a_missing_or_damaged_file(tmp_path: Path) -> None:
     record = make_manifest(LEAVES, {"a": 1}, None)
     with pytest.raises(DamagedError, match="commit marker commit_success.txt is missing"):
         read_manifest(tmp_path)
@@ -150,7 +150,7 @@ def test_read_record(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == record
 
 
-def test_find_steps(tmp_path: Path) -> None:
+def test_find_steps_ignores_other_names(tmp_path: Path) -> None:
     for name in ("0", "10", "9", "07", "-1", "3.orbax-checkpoint-tmp", "4.replaced", "x", "1e3"):
         (tmp_path / name).mkdir()
     (tmp_path / "11").write_text("a file")
@@ -158,7 +158,7 @@ def test_find_steps(tmp_path: Path) -> None:
     assert find_steps(tmp_path / "missing") == []
 
 
-def test_check_arrays() -> None:
+def test_check_arrays_finds_other_values_dtypes_and_shapes() -> None:
     record = make_manifest(LEAVES, {}, None)
     check_arrays(record, {path: leaf.copy() for path, leaf in LEAVES.items()})
     negated = -LEAVES["params", "kernel"]
@@ -167,7 +167,7 @@ def test_check_arrays() -> None:
             check_arrays(record, LEAVES | {("params", "kernel"): wrong})
 
 
-def test_find_differences() -> None:
+def test_find_differences_names_each_array_that_differs() -> None:
     record = make_manifest(LEAVES, {}, None)
     fits: Leaves = {
         ("params", "kernel"): jax.ShapeDtypeStruct((1, 2), jnp.float32),
@@ -198,11 +198,11 @@ def test_find_differences() -> None:
         ({"mean_iou": 0.25}, 0.25),
     ],
 )
-def test_score(metrics: dict[str, float | None] | None, expected: float | None) -> None:
+def test_finite_score_of_metrics(metrics: dict[str, float | None] | None, expected: float | None) -> None:
     assert finite_score(metrics) == expected
 
 
-def test_best_of() -> None:
+def test_best_of_takes_the_latest_of_the_highest_scores() -> None:
     def best(scores: dict[int, float | None]) -> int | None:
         return best_of({step: CheckpointScore(0, score) for step, score in scores.items()})
 
@@ -212,18 +212,18 @@ def test_best_of() -> None:
     assert best({9: 0.5, 10: 0.5, 2: 0.5}) == 10
 
 
-def test_the_best_is_of_the_last_stage_that_has_a_score() -> None:
-    standings = {
+def test_best_of_is_of_the_last_stage_that_has_a_score() -> None:
+    scores = {
         2: CheckpointScore(0, 0.9),
         4: CheckpointScore(1, 0.4),
         6: CheckpointScore(1, 0.3),
         8: CheckpointScore(2, None),
     }
-    assert best_of(standings) == 4
-    assert last_steps_of_stages(standings) == {2, 6, 8}
+    assert best_of(scores) == 4
+    assert last_steps_of_stages(scores) == {2, 6, 8}
 
 
-def test_standing() -> None:
+def test_checkpoint_score_reads_stage_and_score() -> None:
     record = make_manifest({}, {"stage": 3}, {"mean_iou": 0.25})
     assert checkpoint_score(record) == (3, 0.25)
     assert checkpoint_score(make_manifest({}, {}, None)) == (0, None)

@@ -1,7 +1,6 @@
 """Tests for segnet_jax/evaluation/eval_only.py."""
 
 import json
-import shutil
 
 import pytest
 
@@ -12,45 +11,35 @@ from segnet_jax.training.loop import train_and_evaluate
 from tests.helpers.tiny_config import make_tiny_config
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("run")
-    state = train_and_evaluate(make_tiny_config(), workdir)
-    return workdir, state
-
-
-@pytest.fixture
-def workdir(run, tmp_path):
-    return shutil.copytree(run[0], tmp_path / "run")
-
-
-def test_a_checkpoint_alone_gives_the_scores_of_the_training_run(workdir):
-    (workdir / "config.json").unlink()
-    path = workdir / "eval" / "val-6.json"
+def test_evaluate_checkpoint_gives_the_scores_of_the_training_run_from_the_checkpoint_alone(trained_copy):
+    (trained_copy / "config.json").unlink()
+    path = trained_copy / "eval" / "val-6.json"
     expected = json.loads(path.read_text())
     path.unlink()
-    report = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest"})
+    report = evaluate_checkpoint(trained_copy, {"eval.checkpoint": "latest"})
     assert json.loads(path.read_text()) == expected
     assert report.items() <= expected.items()
     assert (expected["data"], expected["image_size"], expected["batch_norm"]) == ("synthetic", [], "running")
     assert path.with_suffix(".png").exists()
 
 
-def test_another_split_is_written_under_its_name(workdir):
-    evaluate_checkpoint(workdir, {"data.eval_split": "test", "data.eval_scenes": 3, "eval.checkpoint": "latest"})
-    assert json.loads((workdir / "eval" / "test-6.json").read_text())["images"] == 3
+def test_evaluate_checkpoint_names_the_report_of_another_split_by_it(trained_copy):
+    evaluate_checkpoint(trained_copy, {"data.eval_split": "test", "data.eval_scenes": 3, "eval.checkpoint": "latest"})
+    assert json.loads((trained_copy / "eval" / "test-6.json").read_text())["images"] == 3
 
 
-def test_the_crf_can_be_chosen_after_training(workdir):
-    plain = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest"})
-    refined = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest", "crf.enabled": True, "crf.position_std": 2.0})
+def test_evaluate_checkpoint_refines_by_a_crf_chosen_after_training(trained_copy):
+    plain = evaluate_checkpoint(trained_copy, {"eval.checkpoint": "latest"})
+    refined = evaluate_checkpoint(
+        trained_copy, {"eval.checkpoint": "latest", "crf.enabled": True, "crf.position_std": 2.0}
+    )
     assert refined["crf"]["position_std"] == 2.0
     assert refined["pixels"] == plain["pixels"]
     assert refined["global_accuracy"] != plain["global_accuracy"]
 
 
-def test_no_evaluation_replaces_that_of_training_or_another_kind(workdir):
-    trained = (workdir / "eval" / "val-6.json").read_bytes()
+def test_evaluate_checkpoint_replaces_no_report_of_training_or_of_another_kind(trained_copy):
+    trained = (trained_copy / "eval" / "val-6.json").read_bytes()
     kinds = {
         "val-6-crf": {"crf.enabled": True},
         "val-6-first2": {"data.max_images": 2},
@@ -59,9 +48,9 @@ def test_no_evaluation_replaces_that_of_training_or_another_kind(workdir):
     }
     images = {}
     for name, overrides in kinds.items():
-        report = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest", **overrides})
+        report = evaluate_checkpoint(trained_copy, {"eval.checkpoint": "latest", **overrides})
         images[name] = report["images"]
-    folder = workdir / "eval"
+    folder = trained_copy / "eval"
     assert {path.name for path in folder.iterdir()} == {
         f"{name}.{kind}" for name in ["val-6", *kinds] for kind in ("json", "png")
     }
@@ -70,13 +59,13 @@ def test_no_evaluation_replaces_that_of_training_or_another_kind(workdir):
     assert {name: report["images"] for name, report in written.items()} == images
     assert images == {"val-6-crf": 9, "val-6-first2": 2, "val-6-exact": 9, "val-6-12x24": 9}
     assert [report["max_images"] for report in written.values()] == [0, 2, 0, 0]
-    labels = [run.kind for run in read_runs(workdir)]
+    labels = [run.kind for run in read_runs(trained_copy)]
     assert sorted(labels) == sorted(
         [(), ("dense CRF",), ("first 2 images",), ("exact statistics of BatchNorm",), ("at 12x24",)]
     )
 
 
-def test_a_run_that_evaluates_so_itself_names_its_report_alike(tmp_path, caplog):
+def test_evaluate_checkpoint_names_its_report_as_the_training_run_does(tmp_path, caplog):
     config = make_tiny_config()
     config.model.dropout_rate, config.eval.samples, config.crf.enabled = 0.5, 2, True
     config.train.duration, config.data.max_images = "2 steps", 8
@@ -93,10 +82,10 @@ def test_a_run_that_evaluates_so_itself_names_its_report_alike(tmp_path, caplog)
     assert (path.parent / "val-2-first8.json").is_file()
 
 
-def test_exact_batch_statistics_are_computed_where_the_checkpoint_has_none(workdir, caplog):
+def test_evaluate_checkpoint_computes_exact_batch_statistics_where_the_checkpoint_has_none(trained_copy, caplog):
     caplog.set_level("INFO", logger="segnet_jax")
-    running = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest"})
-    exact = evaluate_checkpoint(workdir, {"eval.checkpoint": "latest", "eval.batch_norm": "exact"})
+    running = evaluate_checkpoint(trained_copy, {"eval.checkpoint": "latest"})
+    exact = evaluate_checkpoint(trained_copy, {"eval.checkpoint": "latest", "eval.batch_norm": "exact"})
     assert exact["global_accuracy"] != running["global_accuracy"]
     assert any("computed from the training split" in record.message for record in caplog.records)
 
@@ -112,12 +101,12 @@ def test_exact_batch_statistics_are_computed_where_the_checkpoint_has_none(workd
         ({"model.width_multiplier": 0.5}, "model.width_multiplier belongs to the training run"),
     ],
 )
-def test_what_is_not_there_is_said(workdir, overrides, message):
+def test_evaluate_checkpoint_refuses_a_wrong_value_by_its_key(trained_run, overrides, message):
     with pytest.raises(InputError, match=message):
-        evaluate_checkpoint(workdir, overrides)
+        evaluate_checkpoint(trained_run, overrides)
 
 
-def test_a_directory_without_checkpoints_is_left_as_it_is(tmp_path):
+def test_evaluate_checkpoint_leaves_a_directory_without_checkpoints_as_it_is(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint"):
         evaluate_checkpoint(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()

@@ -35,7 +35,7 @@ def evaluation_of(model, variables, data, num_devices=1, batch_size=2, **options
     return evaluator(variables, data, **options)
 
 
-def test_every_labelled_pixel_counts_once_as_in_one_image_at_a_time(model, variables):
+def test_evaluator_counts_every_labelled_pixel_once_as_one_image_at_a_time(model, variables):
     data = Images(sizes=((12, 14),))
     confusion = np.zeros((3, 3), int)
     for example in data.examples:
@@ -54,7 +54,7 @@ def test_every_labelled_pixel_counts_once_as_in_one_image_at_a_time(model, varia
 
 
 @pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 7), (3, 3), (8, 5)])
-def test_the_result_does_not_depend_on_batch_size_or_devices(model, variables, num_devices, batch_size):
+def test_evaluator_does_not_depend_on_batch_size_or_devices(model, variables, num_devices, batch_size):
     data = Images()
     expected = evaluation_of(model, variables, data, boundary_f1=True)
     found = evaluation_of(model, variables, data, num_devices, batch_size, boundary_f1=True)
@@ -62,7 +62,7 @@ def test_the_result_does_not_depend_on_batch_size_or_devices(model, variables, n
     assert found.report["boundary_f1"] is not None
 
 
-def test_pictures_have_their_own_sizes_and_predictions(model, variables):
+def test_evaluator_draws_pictures_in_their_own_sizes_with_their_predictions(model, variables):
     data = Images()
     pictures = evaluation_of(model, variables, data, batch_size=4, num_pictures=3).pictures
     assert [picture.image.shape for picture in pictures] == [(9, 14, 3), (12, 11, 3), (9, 14, 3)]
@@ -73,7 +73,7 @@ def test_pictures_have_their_own_sizes_and_predictions(model, variables):
     assert evaluation_of(model, variables, data).pictures == []
 
 
-def test_an_evaluation_can_be_stopped(model, variables):
+def test_evaluator_can_be_stopped(model, variables):
     asked = []
     with pytest.raises(Stopped):
         evaluation_of(model, variables, Images(), should_stop=lambda: asked.append(1) or len(asked) == 2)
@@ -100,7 +100,7 @@ def test_exact_batch_stats_are_the_means_over_batches(model, variables):
     assert jax.tree.structure(stats) == jax.tree.structure(variables["batch_stats"])
 
 
-def test_a_written_report_comes_with_its_sheet(model, variables, tmp_path):
+def test_evaluation_write_puts_the_picture_sheet_beside_the_report(model, variables, tmp_path):
     evaluation = evaluation_of(model, variables, Images(), num_pictures=2)
     path = evaluation.write(tmp_path, default_config(), "val", 12, TABLE)
     assert path == tmp_path / "eval" / "val-12.json"
@@ -109,7 +109,7 @@ def test_a_written_report_comes_with_its_sheet(model, variables, tmp_path):
 
 
 @pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 2), (4, 3)])
-def test_stochastic_passes_depend_on_seed_and_image_alone(model, variables, num_devices, batch_size):
+def test_evaluator_draws_stochastic_passes_by_seed_and_image_alone(model, variables, num_devices, batch_size):
     data = Images(count=5)
     network = model.clone(dropout_rate=0.5)
     # Of images of several sizes, the network sees each at the greatest height and width, its border repeated.
@@ -147,7 +147,7 @@ def test_stochastic_passes_depend_on_seed_and_image_alone(model, variables, num_
 
 
 @pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 5), (2, 2)])
-def test_a_crf_refines_each_image_without_its_padding(model, variables, num_devices, batch_size):
+def test_evaluator_refines_each_image_by_a_crf_without_its_padding(model, variables, num_devices, batch_size):
     data = Images(count=3)
     crf = DenseCRF(iterations=3, bilateral_color_std=80.0, bilateral_position_std=4.0)
     evaluator = Evaluator(
@@ -163,8 +163,8 @@ def test_a_crf_refines_each_image_without_its_padding(model, variables, num_devi
         refined = crf(example["image"], jax.nn.softmax(logits[0, :height, :width]))
         expected = np.asarray(refined).argmax(-1)
         np.testing.assert_array_equal(picture.prediction, expected)
-        known = example["label"] != VOID
-        np.add.at(confusion, (example["label"][known], expected[known]), 1)
+        labelled = example["label"] != VOID
+        np.add.at(confusion, (example["label"][labelled], expected[labelled]), 1)
         scores.append(metrics.boundary_f1(example["label"], expected, 3))
     assert evaluation.report["global_accuracy"] == pytest.approx(np.trace(confusion) / confusion.sum())
     assert evaluation.report["pixels"] == confusion.sum() == plain.report["pixels"]
@@ -176,7 +176,7 @@ def test_a_crf_refines_each_image_without_its_padding(model, variables, num_devi
     assert "CRF" not in metrics.format_table(plain.report)
 
 
-def test_the_report_tells_how_many_pairs_the_evaluated_network_has(model, variables):
+def test_evaluator_reports_how_many_pairs_the_network_has(model, variables):
     network = create_model("segnet_flat", 3, pairs=2, width_multiplier=1 / 16)
     weights = jax.device_get(network.init(jax.random.key(0), jnp.zeros((1, 12, 14, 3))))
     data = Images()

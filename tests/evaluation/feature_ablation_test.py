@@ -36,7 +36,7 @@ def variables():
 
 
 def reference_rms(variables, image):
-    """Of one image, at each depth: the root mean square over the pooled map, in float64."""
+    """Returns the root mean square over the pooled map of one image at each depth, in float64."""
     x, result = np.asarray(image, np.float64), []
     for name in ("conv1", "conv2"):
         x, _ = pool(np.maximum(convolve(x, np.asarray(variables["params"][name]["kernel"], np.float64)), 0))
@@ -44,7 +44,7 @@ def reference_rms(variables, image):
     return result
 
 
-def test_rms_equals_a_reference(variables):
+def test_feature_rms_equals_a_reference(variables):
     images = np.random.default_rng(0).normal(size=(3, 13, 10, 3)).astype(np.float32)
     sizes = jnp.asarray([[13, 10], [13, 10], [0, 0]])
     found = jax.jit(lambda v, x, s: feature_rms(MODEL, v, x, s))(variables, images, sizes)
@@ -55,7 +55,7 @@ def test_rms_equals_a_reference(variables):
     assert not any(np.any(rms[2]) for rms in found)
 
 
-def test_padding_does_not_count(variables):
+def test_feature_rms_does_not_count_padding(variables):
     images = np.random.default_rng(0).normal(size=(1, 16, 18, 3)).astype(np.float32)
     # Black padding, which is what a convolution sees beyond an edge.
     images[:, 11:] = 0
@@ -86,7 +86,7 @@ def test_training_rms_has_every_image_once_and_in_order(variables):
                 np.testing.assert_allclose(found[depth][i], expected[depth], rtol=1e-3)
 
 
-def test_histogram_by_hand():
+def test_top_histogram_by_hand():
     rms = np.asarray([[0.1, 0.9, 0.5, 0.0], [0.7, 0.6, 0.2, 0.0], [0.0, 0.8, 0.9, 0.0]])
     assert top_histogram(rms, 0).tolist() == [0, 0, 0, 0]
     # "Top 1" keeps every feature that is the strongest of some image.
@@ -95,7 +95,7 @@ def test_histogram_by_hand():
     assert top_histogram(rms, 4).tolist() == [3, 3, 3, 3]
 
 
-def test_all_features_are_the_plain_network_and_none_are_nothing(variables):
+def test_predict_active_with_all_features_is_the_plain_network_and_with_none_gives_class_0(variables):
     images = np.random.default_rng(1).normal(size=(2, 12, 10, 3)).astype(np.float32)
     plain = np.asarray(MODEL.apply(variables, images)).argmax(-1)
     assert len(np.unique(plain)) > 1
@@ -103,7 +103,7 @@ def test_all_features_are_the_plain_network_and_none_are_nothing(variables):
     assert not np.any(predict_active(MODEL, variables, images, jnp.zeros(4, bool)))
 
 
-def test_a_study_writes_figure_and_numbers(tmp_path):
+def test_study_features_writes_pictures_and_numbers(tmp_path):
     config = make_tiny_config()
     config.model.name = "segnet_flat"
     config.model.pairs = 2
@@ -127,7 +127,7 @@ def test_a_study_writes_figure_and_numbers(tmp_path):
         assert sheet.height > 2 * 16
 
 
-def test_another_network_is_refused(tmp_path, monkeypatch):
+def test_study_features_refuses_another_network(tmp_path, monkeypatch):
     config, model = make_tiny_config(), create_model("segnet_basic", 3)
     trained = TrainedModel(config, config, TABLE, model, {}, 1, False)
     monkeypatch.setattr(ablation, "load_trained", lambda workdir, overrides: trained)

@@ -145,7 +145,7 @@ def test_summarize_equals_sets_of_pixels(labels, predictions):
 
 
 def _halves(height, width, column):
-    """Class 0 left of the column, class 1 from it on."""
+    """Returns labels of class 0 left of the column and of class 1 from it on."""
     return np.where(np.arange(width) < column, 0, 1) * np.ones((height, 1), np.int64)
 
 

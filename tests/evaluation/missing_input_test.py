@@ -5,18 +5,18 @@ import json
 import numpy as np
 import pytest
 
+from segnet_jax.data import from_config
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.eval_only import evaluate_checkpoint
 from segnet_jax.evaluation.missing_input import evaluate_missing
 from segnet_jax.inference.trained_model import load_trained
-from segnet_jax.training import from_config as experiment
 from segnet_jax.training.loop import train_and_evaluate
 from tests.helpers.tiny_config import make_tiny_config
 
 
 class ScenesWithDepth:
-    """The drawn scenes, with a fourth channel that is nearer the further down a pixel lies."""
+    """Drawn scenes with a fourth channel that is nearer the further down a pixel lies."""
 
     name, modalities = "scenes with depth", (3, 1)
 
@@ -61,13 +61,13 @@ def masked_run(tmp_path_factory):
     return workdir
 
 
-def test_accuracy_against_the_share_of_missing_pixels(masked_run):
+def test_evaluate_missing_gives_the_accuracy_by_the_share_of_missing_pixels(masked_run):
     workdir = masked_run
     rows = evaluate_missing(workdir, {"eval.pictures": 2})
     assert [(row["missing_pixels"], row["missing_modality"]) for row in rows] == [(0.0, None), (0.5, None), (1.0, None)]
     plain = evaluate_checkpoint(workdir)
     assert {key: value for key, value in plain.items() if key != "boundary_f1"}.items() <= rows[0].items()
-    # Nothing is known: all logits are 0, and every pixel is given the first class.
+    # Nothing is left of the input: all logits are 0, and every pixel is given the first class.
     sky, pixels = rows[2]["classes"][0]["pixels"], rows[2]["pixels"]
     assert rows[2]["global_accuracy"] == pytest.approx(sky / pixels)
     assert rows[1]["global_accuracy"] not in (rows[0]["global_accuracy"], rows[2]["global_accuracy"])
@@ -80,13 +80,15 @@ def test_accuracy_against_the_share_of_missing_pixels(masked_run):
 
 @pytest.fixture
 def with_depth(monkeypatch):
+    """Puts `ScenesWithDepth` in the place of every data set."""
+
     def create(name, split, *, scene_size, train_scenes, eval_scenes, seed, **others):
         return ScenesWithDepth(split, scene_size, train_scenes if split == "train" else eval_scenes, seed)
 
-    monkeypatch.setattr(experiment, "create_dataset", create)
+    monkeypatch.setattr(from_config, "create_dataset", create)
 
 
-def test_a_modality_can_be_missing(with_depth, tmp_path):
+def test_evaluate_missing_leaves_out_each_modality(with_depth, tmp_path):
     config = flat_config()
     config.augment.brightness = 0.2
     config.masking.modality = 0.5
@@ -99,12 +101,12 @@ def test_a_modality_can_be_missing(with_depth, tmp_path):
     assert len({row["global_accuracy"] for row in rows}) == 3
 
 
-def test_other_modalities_than_those_of_the_run_are_refused(masked_run, with_depth):
+def test_evaluate_missing_refuses_other_modalities_than_those_of_the_run(masked_run, with_depth):
     with pytest.raises(InputError, match=r"scenes with depth have modalities of \(3, 1\) channels.*had \(3,\)"):
         evaluate_missing(masked_run)
 
 
-def test_the_only_modality_cannot_be_missing(tmp_path):
+def test_train_and_evaluate_refuses_to_mask_the_only_modality(tmp_path):
     config = flat_config()
     config.masking.modality = 0.5
     with pytest.raises(InputError, match="the only modality"):

@@ -26,7 +26,7 @@ def evaluation_of(variables, data, num_devices=1, batch_size=2, **options):
     return evaluator(variables, data, **options)
 
 
-def test_scores_equal_a_reference_for_any_batch_and_devices(variables):
+def test_reconstruction_evaluator_equals_a_reference_for_any_batch_and_devices(variables):
     data = Images(sizes=((12, 14),))
     inputs = np.stack([preprocessing.imagenet(example["image"]) for example in data.examples]).astype(np.float64)
     outputs = np.asarray(MODEL.apply(variables, inputs.astype(np.float32)), np.float64)
@@ -41,7 +41,7 @@ def test_scores_equal_a_reference_for_any_batch_and_devices(variables):
         )
 
 
-def test_padding_does_not_count(variables):
+def test_reconstruction_evaluator_does_not_count_padding(variables):
     data = Images(count=2, sizes=((9, 14), (12, 11)))
     values = []
     for example in data.examples:
@@ -54,7 +54,7 @@ def test_padding_does_not_count(variables):
     assert report["mean_squared_error"] == pytest.approx(np.concatenate(values).mean(), rel=1e-4)
 
 
-def test_pictures_are_image_input_and_reconstruction(variables, tmp_path):
+def test_reconstruction_evaluator_draws_image_input_and_reconstruction(variables, tmp_path):
     data = Images()
     evaluation = evaluation_of(variables, data, num_pictures=2)
     (picture, _) = evaluation.pictures
@@ -68,6 +68,6 @@ def test_pictures_are_image_input_and_reconstruction(variables, tmp_path):
     assert "explained variance" in evaluation.table()
 
 
-def test_it_can_be_stopped(variables):
+def test_reconstruction_evaluator_can_be_stopped(variables):
     with pytest.raises(Stopped):
         evaluation_of(variables, Images(), should_stop=lambda: True)

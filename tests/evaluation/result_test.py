@@ -25,7 +25,7 @@ def config_of(**overrides):
         ({"data__image_size": (180, 240)}, "val-2-180x240.json"),
     ],
 )
-def test_a_report_is_named_by_what_sets_it_apart_and_found_by_its_name(tmp_path, overrides, name):
+def test_report_path_names_what_sets_a_report_apart_and_find_reports_finds_it(tmp_path, overrides, name):
     path = report_path(tmp_path, config_of(**overrides), "val", 2, default_config())
     assert path == tmp_path / "eval" / name
     path.parent.mkdir()
@@ -34,7 +34,7 @@ def test_a_report_is_named_by_what_sets_it_apart_and_found_by_its_name(tmp_path,
     assert find_reports(tmp_path) == {("val", 2, kind): path}
 
 
-def test_statistics_and_size_of_the_training_run_itself_need_no_name(tmp_path):
+def test_report_path_does_not_name_statistics_and_size_of_the_training_run(tmp_path):
     config = config_of(eval__batch_norm="exact", data__image_size=(180, 240))
     for trained in (None, config):
         assert report_path(tmp_path, config, "test", 9, trained).name == "test-9.json"
@@ -42,7 +42,7 @@ def test_statistics_and_size_of_the_training_run_itself_need_no_name(tmp_path):
     assert report_path(tmp_path, changed, "test", 9, config).name == "test-9-running-native.json"
 
 
-def test_splits_may_have_hyphens_and_numbers_in_their_names(tmp_path):
+def test_find_reports_takes_splits_with_hyphens_and_numbers(tmp_path):
     (tmp_path / "eval").mkdir()
     for name in ("fold-3-10", "fold-3-10-crf", "val-6-missing", "val-6-crf-missing", "val", "notes-crf", "val-6-crfs"):
         (tmp_path / "eval" / f"{name}.json").write_text("")

@@ -3,18 +3,18 @@
 import jax
 import numpy as np
 
-from segnet_jax.data.from_config import build_train_batches
-from segnet_jax.training import from_config as experiment
+from segnet_jax.training import loop
 
 
 def assert_identical(first, second):
+    """Asserts that two trees of arrays hold the same bits."""
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(first), jax.tree.leaves(second), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), path
 
 
 def stop_at(monkeypatch, step, act):
-    """Calls `act` when the run asks for the batch of `step`."""
-    original = build_train_batches
+    """Makes a run call `act` when it asks for the batch of `step`."""
+    original = loop.build_train_batches
 
     def batches(config, dataset, devices, first_step):
         number = first_step
@@ -24,4 +24,4 @@ def stop_at(monkeypatch, step, act):
                 act()
             yield batch
 
-    monkeypatch.setattr(experiment, "train_batches_of", batches)
+    monkeypatch.setattr(loop, "build_train_batches", batches)

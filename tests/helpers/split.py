@@ -1,4 +1,4 @@
-"""A data set of arrays."""
+"""A data set in memory."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ TABLE = ClassTable.from_config("three", ["a", "b", "c"])
 
 
 class Images:
-    """Random images of several sizes, with labels that hold void."""
+    """A data set of random images of several sizes, some of whose pixels are void."""
 
     name, split, class_table = "random", "val", TABLE
 

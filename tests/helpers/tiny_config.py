@@ -6,7 +6,7 @@ from segnet_jax.config import default_config
 
 
 def make_tiny_config() -> ml_collections.ConfigDict:
-    """Six steps of a network with four features on 16x24 scenes: a whole run in a few seconds."""
+    """Returns a run of six steps on 16x24 scenes, of a network with four features."""
     config = default_config()
     config.data.scene_size = (16, 24)
     config.data.train_scenes = 16

@@ -43,7 +43,7 @@ def softmax(logits):
     return jax.nn.softmax(logits.astype(jnp.float32))
 
 
-def test_mean_and_variance_are_those_of_the_passes(model, variables, images):
+def test_sample_posterior_gives_mean_and_variance_of_the_passes(model, variables, images):
     samples = 5
     stochastic = model.clone(stochastic=True)
 
@@ -63,11 +63,11 @@ def test_mean_and_variance_are_those_of_the_passes(model, variables, images):
     np.testing.assert_allclose(posterior.probabilities.sum(axis=-1), 1.0, atol=1e-5)
 
 
-def test_one_pass_has_no_variance(model, variables, images):
+def test_sample_posterior_of_one_pass_has_no_variance(model, variables, images):
     assert np.all(sample(model, variables, images, KEYS, 1).uncertainty == 0)
 
 
-def test_without_dropout_it_is_the_plain_prediction(model, variables, images):
+def test_sample_posterior_without_dropout_is_the_plain_prediction(model, variables, images):
     plain = softmax(model.apply(variables, images, train=False))
     deterministic = model.clone(dropout_rate=0.0)
     posterior = sample(deterministic, variables, images, KEYS, 6)
@@ -77,7 +77,7 @@ def test_without_dropout_it_is_the_plain_prediction(model, variables, images):
     np.testing.assert_array_equal(plain, softmax(deterministic.apply(variables, images, train=False)))
 
 
-def test_an_image_has_the_result_of_its_key_whatever_its_batch(model, variables, images):
+def test_sample_posterior_depends_on_the_key_of_an_image_and_not_on_its_batch(model, variables, images):
     whole = sample(model, variables, images, KEYS, 3)
     turned = sample(model, variables, images[::-1], KEYS[::-1], 3)
     np.testing.assert_allclose(turned.probabilities[::-1], whole.probabilities, atol=1e-6)
@@ -86,13 +86,13 @@ def test_an_image_has_the_result_of_its_key_whatever_its_batch(model, variables,
     assert np.abs(other.probabilities - whole.probabilities).max() > 0.05
 
 
-def test_the_uncertainty_falls_into_the_bounds_of_a_variance_of_probabilities(model, variables, images):
+def test_sample_posterior_has_an_uncertainty_within_the_bounds_of_a_variance_of_probabilities(model, variables, images):
     # No probability varies by more than from 0 to 1, with a variance of a quarter.
     uncertainty = sample(model, variables, 50 * images, KEYS, 4).uncertainty
     assert np.all((uncertainty >= 0) & (uncertainty <= 0.25))
 
 
-def test_memory_does_not_grow_with_the_number_of_passes(model, variables, images):
+def test_sample_posterior_needs_no_more_memory_for_more_passes(model, variables, images):
     def temporary_bytes(samples):
         return sample.lower(model, variables, images, KEYS, samples).compile().memory_analysis().temp_size_in_bytes
 
@@ -101,7 +101,7 @@ def test_memory_does_not_grow_with_the_number_of_passes(model, variables, images
     assert few < 64 * images.shape[0] * 32 * 48 * 3 * 4, "less than the probabilities of all passes would take"
 
 
-def test_half_precision_gives_float32_moments(model, variables, images):
+def test_sample_posterior_gives_float32_moments_in_half_precision(model, variables, images):
     exact = sample(model, variables, images, KEYS, 2)
     half = sample(model.clone(dtype=jnp.bfloat16), variables, images, KEYS, 2)
     assert half.probabilities.dtype == jnp.float32
@@ -109,6 +109,6 @@ def test_half_precision_gives_float32_moments(model, variables, images):
     assert np.median(np.abs(half.probabilities - exact.probabilities)) < 0.02
 
 
-def test_no_passes_are_refused(model, variables, images):
+def test_sample_posterior_refuses_no_passes(model, variables, images):
     with pytest.raises(ValueError, match="samples is 0"):
         sample_posterior(model, variables, images, KEYS, samples=0)

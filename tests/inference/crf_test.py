@@ -9,7 +9,7 @@ from segnet_jax.inference.crf import DenseCRF
 
 
 def exact_mean_field(crf, image, probabilities):
-    """Krähenbühl and Koltun's algorithm 1 with every pair of pixels, in float64."""
+    """Computes Krähenbühl and Koltun's algorithm 1 over every pair of pixels, in float64."""
     height, width, num_classes = probabilities.shape
     places = np.indices((height, width)).reshape(2, -1).T.astype(float)
     colors = image.reshape(len(places), -1).astype(float)
@@ -22,16 +22,16 @@ def exact_mean_field(crf, image, probabilities):
     weighted = crf.position_weight * kernel((places, crf.position_std))
     weighted += crf.bilateral_weight * kernel((places, crf.bilateral_position_std), (colors, crf.bilateral_color_std))
     unary = -np.log(np.maximum(probabilities.reshape(-1, num_classes).astype(float), 1e-20))
-    beliefs = probabilities.reshape(-1, num_classes)
+    marginals = probabilities.reshape(-1, num_classes)
     differ = 1 - np.eye(num_classes)
     for _ in range(crf.iterations):
-        # Potts: a label costs what the others' neighbours say for other labels.
-        beliefs = special.softmax(-unary - (weighted @ beliefs) @ differ, axis=1)
-    return beliefs.reshape(probabilities.shape)
+        # Potts model: a label costs the weighted marginals of all others in the neighbourhood.
+        marginals = special.softmax(-unary - (weighted @ marginals) @ differ, axis=1)
+    return marginals.reshape(probabilities.shape)
 
 
 def scene(seed=0, height=20, width=28, num_classes=3, noise=0.35):
-    """A noisy image of three regions, and uncertain probabilities of theirs that are wrong in places."""
+    """Draws a noisy image of three regions, its labels, and uncertain probabilities that are wrong in places."""
     rng = np.random.default_rng(seed)
     labels = np.zeros((height, width), int)
     labels[:, width // 2 :] = 1
@@ -51,7 +51,7 @@ def scene(seed=0, height=20, width=28, num_classes=3, noise=0.35):
         DenseCRF(iterations=4, bilateral_color_std=60.0, bilateral_position_std=4.0),
     ],
 )
-def test_marginals_are_near_the_exact_ones(crf):
+def test_dense_crf_marginals_are_near_the_exact_ones(crf):
     image, labels, probabilities = scene()
     expected = exact_mean_field(crf, image, probabilities)
     found = np.asarray(crf(image, probabilities))
@@ -62,13 +62,13 @@ def test_marginals_are_near_the_exact_ones(crf):
     assert np.abs(probabilities - expected).mean() > 0.05, "the CRF does more than its error"
 
 
-def test_the_position_kernel_alone_is_exact():
+def test_dense_crf_with_the_position_kernel_alone_is_exact():
     image, _, probabilities = scene(1, 13, 17)
     crf = DenseCRF(iterations=5, bilateral_weight=0.0, position_std=2.0)
     np.testing.assert_allclose(crf(image, probabilities), exact_mean_field(crf, image, probabilities), atol=2e-6)
 
 
-def test_the_result_follows_the_image():
+def test_dense_crf_follows_the_image():
     image, labels, probabilities = scene(noise=0.3)
     before = np.mean(probabilities.argmax(-1) == labels)
     after = np.mean(np.asarray(DenseCRF()(image, probabilities)).argmax(-1) == labels)
@@ -76,25 +76,25 @@ def test_the_result_follows_the_image():
     assert after > 0.99
 
 
-def test_a_crf_without_weights_leaves_the_prediction():
+def test_dense_crf_without_weights_leaves_the_prediction():
     image, _, probabilities = scene()
     silent = DenseCRF(position_weight=0.0, bilateral_weight=0.0)
     np.testing.assert_allclose(silent(image, probabilities), probabilities, atol=1e-6)
 
 
 @pytest.mark.parametrize("iterations", [0, -1])
-def test_a_crf_without_iterations_is_refused(iterations):
+def test_dense_crf_refuses_no_iterations(iterations):
     with pytest.raises(InputError, match=rf"crf\.iterations={iterations} must be at least 1;.*crf\.enabled=False"):
         DenseCRF(iterations=iterations)
 
 
-def test_one_class_is_certain():
+def test_dense_crf_of_one_class_is_certain():
     image, _, _ = scene()
     crf = DenseCRF(iterations=3)
     np.testing.assert_array_equal(crf(image, np.ones((*image.shape[:2], 1), np.float32)), 1.0)
 
 
-def test_equal_pixels_stay_equal():
+def test_dense_crf_keeps_equal_pixels_equal():
     # Whatever the weights, a network's certainty about an image of one colour is not changed where all agree.
     probabilities = np.tile(np.float32([0.6, 0.3, 0.1]), (6, 9, 1))
     result = np.asarray(DenseCRF()(np.full((6, 9, 3), 90, np.uint8), probabilities))
@@ -102,7 +102,7 @@ def test_equal_pixels_stay_equal():
     assert result[0, 0, 0] > 0.99
 
 
-def test_a_probability_of_zero_can_be_overruled():
+def test_dense_crf_can_overrule_a_probability_of_zero():
     image = np.full((9, 9, 3), 120, np.uint8)
     probabilities = np.tile(np.float32([0.0, 1.0]), (9, 9, 1))
     probabilities[4, 4] = [1.0, 0.0]
@@ -112,7 +112,7 @@ def test_a_probability_of_zero_can_be_overruled():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1)])
-def test_any_size_and_number_of_channels(shape):
+def test_dense_crf_takes_any_size_and_number_of_channels(shape):
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), shape).astype(np.float32)
     for channels in (1, 3, 4):
         image = np.random.default_rng(1).integers(0, 256, (*shape, channels), np.uint8)
@@ -120,6 +120,6 @@ def test_any_size_and_number_of_channels(shape):
         np.testing.assert_allclose(crf(image, probabilities), exact_mean_field(crf, image, probabilities), atol=0.05)
 
 
-def test_sizes_that_differ_are_refused():
+def test_dense_crf_refuses_sizes_that_differ():
     with pytest.raises(ValueError, match=r"\(4, 5, 3\).*\(4, 6, 2\)"):
         DenseCRF()(np.zeros((4, 5, 3), np.uint8), np.zeros((4, 6, 2)))

@@ -13,7 +13,7 @@ from segnet_jax.inference.permutohedral import _enclosing_simplex, build_lattice
 
 
 def exact(features, values):
-    """The normalised filter, all pairs at once."""
+    """Returns the normalised Gaussian filter over all pairs of points."""
     squares = ((features[:, None] - features) ** 2).sum(axis=-1)
     kernel = np.exp(-squares / 2)
     return kernel @ values / kernel.sum(axis=1, keepdims=True)
@@ -27,7 +27,7 @@ def approximate(features, values):
 
 @settings(max_examples=40, deadline=None)
 @given(dimensions=st.integers(1, 6), seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([0.1, 3.0, 200.0]))
-def test_barycentric_coordinates_place_every_point(dimensions, seed, scale):
+def test_enclosing_simplex_places_every_point_by_its_barycentric_coordinates(dimensions, seed, scale):
     rng = np.random.default_rng(seed)
     # Points of the lattice itself and on the faces between simplices are among them.
     features = np.concatenate([rng.normal(size=(20, dimensions)) * scale, np.zeros((1, dimensions))])
@@ -53,7 +53,7 @@ def test_barycentric_coordinates_place_every_point(dimensions, seed, scale):
     np.testing.assert_array_equal(remainders, np.tile(np.arange(dimensions + 1)[:, None], (21, 1, dimensions)))
 
 
-def test_neighbors_are_each_others():
+def test_build_lattice_makes_neighbors_each_others():
     features = np.random.default_rng(0).normal(size=(60, 3)) * 2
     neighbors = np.asarray(build_lattice(features).neighbors)
     size = neighbors.shape[-1]
@@ -67,7 +67,7 @@ def test_neighbors_are_each_others():
     assert found > 4 * 60
 
 
-def test_a_dense_line_of_points_is_filtered_as_by_a_gaussian():
+def test_filter_points_filters_a_dense_line_as_a_gaussian_does():
     # One dimension, far apart in units of the points' distance: the lattice is nearly a Gaussian's convolution.
     features = np.arange(400)[:, None] / 20
     values = np.random.default_rng(0).uniform(size=(400, 2))
@@ -80,7 +80,9 @@ def test_a_dense_line_of_points_is_filtered_as_by_a_gaussian():
     ("smooth_image", "smooth_values", "greatest", "mean"),
     [(True, True, 0.03, 0.003), (False, True, 0.03, 0.003), (True, False, 0.13, 0.015), (False, False, 0.13, 0.015)],
 )
-def test_bilateral_sums_are_near_the_exact_ones(position_std, color_std, smooth_image, smooth_values, greatest, mean):
+def test_filter_points_gives_bilateral_sums_near_the_exact_ones(
+    position_std, color_std, smooth_image, smooth_values, greatest, mean
+):
     rng = np.random.default_rng(1)
     height, width = 24, 32
     image = rng.uniform(0, 255, (height, width, 3))
@@ -101,7 +103,7 @@ def test_bilateral_sums_are_near_the_exact_ones(position_std, color_std, smooth_
     assert np.abs(values - expected).mean() > 3 * error.mean()
 
 
-def test_filtering_is_linear_and_keeps_constants():
+def test_filter_points_is_linear_and_keeps_constants():
     rng = np.random.default_rng(2)
     features = rng.normal(size=(50, 4))
     lattice = build_lattice(features)
@@ -112,18 +114,18 @@ def test_filtering_is_linear_and_keeps_constants():
     np.testing.assert_allclose(approximate(features, np.full((50, 2), 0.3)), 0.3, rtol=1e-5)
 
 
-def test_points_far_apart_know_nothing_of_each_other():
+def test_filter_points_leaves_points_far_apart_independent():
     features = np.array([[0.0, 0.0], [0.1, 0.0], [40.0, 40.0]])
     result = approximate(features, np.array([[1.0], [0.0], [5.0]]))
     np.testing.assert_allclose(result[:2], 0.5, atol=0.05)
     assert result[2] == pytest.approx(5)
 
 
-def test_one_point_is_itself():
+def test_filter_points_leaves_a_single_point():
     np.testing.assert_allclose(approximate(np.zeros((1, 5)), np.array([[0.25, 0.75]])), [[0.25, 0.75]], rtol=1e-6)
 
 
-def test_lattices_of_like_images_share_a_compiled_program():
+def test_filter_points_compiles_once_for_lattices_of_like_images():
     compiled = jax.jit(filter_points)
     for seed in range(3):
         features = np.random.default_rng(seed).normal(size=(64, 3))
@@ -131,7 +133,7 @@ def test_lattices_of_like_images_share_a_compiled_program():
     assert compiled._cache_size() == 1
 
 
-def test_a_spread_that_cannot_be_numbered_is_refused():
+def test_build_lattice_refuses_a_spread_that_cannot_be_numbered():
     features = np.concatenate([np.zeros((1, 5)), np.full((1, 5), 1e5)])
     with pytest.raises(InputError, match="raise crf.bilateral_position_std or crf.bilateral_color_std"):
         build_lattice(features)

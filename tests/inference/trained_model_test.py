@@ -11,44 +11,36 @@ from segnet_jax.training.loop import train_and_evaluate
 from tests.helpers.tiny_config import make_tiny_config
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("run")
-    state = train_and_evaluate(make_tiny_config(), workdir)
-    return workdir, state
-
-
-def test_best_is_the_default_and_a_step_can_be_named(run):
-    workdir, _ = run
-    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+def test_load_trained_takes_the_best_step_or_the_one_that_is_named(trained_run):
+    with Checkpoints(trained_run / "checkpoints", read_only=True) as checkpoints:
         best, steps = checkpoints.best_step(), checkpoints.steps()
-    assert load_trained(workdir).step == best
-    assert load_trained(workdir, {"eval.checkpoint": str(steps[0])}).step == steps[0]
+    assert load_trained(trained_run).step == best
+    for step in steps:
+        assert load_trained(trained_run, {"eval.checkpoint": str(step)}).step == step
 
 
-def test_the_trained_network_holds_the_last_state(run):
-    workdir, state = run
-    trained = load_trained(workdir, {"eval.checkpoint": "latest"})
-    for a, b in zip(jax.tree.leaves(trained.variables), jax.tree.leaves(state.variables), strict=True):
+def test_load_trained_gives_the_last_state(trained_run, trained_state):
+    trained = load_trained(trained_run, {"eval.checkpoint": "latest"})
+    for a, b in zip(jax.tree.leaves(trained.variables), jax.tree.leaves(trained_state.variables), strict=True):
         np.testing.assert_array_equal(a, b)
     assert trained.class_table.names[0] == "sky"
     assert trained.config.train.batch_size == 8
 
 
 @pytest.mark.parametrize("name", ["optimizer.momentum", "train.batch_size"])
-def test_what_training_has_fixed_cannot_be_overridden(run, name):
+def test_load_trained_refuses_to_override_what_training_has_fixed(trained_run, name):
     with pytest.raises(InputError, match=f"{name} belongs to the training run"):
-        load_trained(run[0], {name: 0})
+        load_trained(trained_run, {name: 0})
 
 
-def test_a_directory_without_checkpoints_is_left_as_it_is(tmp_path):
+def test_load_trained_leaves_a_directory_without_checkpoints_as_it_is(tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint"):
         load_trained(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
 
 
 @pytest.mark.slow
-def test_a_network_without_batch_norm_goes_the_same_way(tmp_path):
+def test_load_trained_gives_a_network_without_batch_norm(tmp_path):
     config = make_tiny_config()
     config.model.name = "deeplab_largefov"
     config.model.batch_norm = False

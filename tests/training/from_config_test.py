@@ -1,9 +1,7 @@
 """Tests for segnet_jax/training/from_config.py."""
 
-import dataclasses
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,8 +9,6 @@ import pytest
 from segnet_jax.config import default_config, from_dict, to_json
 from segnet_jax.data.from_config import build_class_weights, build_dataset, build_normalization
 from segnet_jax.errors import InputError
-from segnet_jax.evaluation.from_config import build_crf, build_evaluator
-from segnet_jax.inference.crf import DenseCRF
 from segnet_jax.models.from_config import build_model
 from segnet_jax.training.from_config import build_learning_rate, build_plan
 
@@ -23,7 +19,7 @@ def config_with(**values):
     return config
 
 
-def test_model_fields_come_from_the_config():
+def test_build_model_takes_its_fields_from_the_config():
     config = config_with(
         model__dtype="bfloat16", model__width_multiplier=0.5, model__remat="stages", model__remat_stages=(1, 2)
     )
@@ -34,7 +30,7 @@ def test_model_fields_come_from_the_config():
     assert build_model(config_with(model__cross_replica_batch_norm=False), 11).axis_name is None
 
 
-def test_what_the_config_leaves_open_is_the_networks_own():
+def test_build_model_leaves_the_network_its_own_defaults():
     assert build_model(config_with(), 3).dropout_rate == 0.0
     model = build_model(config_with(model__name="deeplab_largefov"), 3)
     assert (model.dropout_rate, model.batch_norm, model.fc_features) == (0.5, True, 1024)
@@ -54,7 +50,7 @@ def test_what_the_config_leaves_open_is_the_networks_own():
     assert build_model(stored, 3).dropout_rate == 0.5
 
 
-def test_a_field_of_another_model_is_refused():
+def test_build_model_refuses_a_field_of_another_model():
     flat = build_model(config_with(model__name="segnet_flat", model__pairs=3), 5)
     assert (flat.num_classes, flat.pairs) == (5, 3)
     assert build_model(config_with(model__name="segnet_flat"), 5).pairs == 4
@@ -62,7 +58,7 @@ def test_a_field_of_another_model_is_refused():
         build_model(config_with(model__name="segnet_basic", model__pairs=3), 5)
 
 
-def test_the_plan_of_stages_has_a_milestone_after_each():
+def test_build_plan_has_a_milestone_after_each_stage():
     config = config_with(
         layerwise__duration="2 epochs",
         train__batch_size=12,
@@ -91,7 +87,7 @@ def test_the_plan_of_stages_has_a_milestone_after_each():
         ("data.name", "camvid", "data.root"),
     ],
 )
-def test_a_wrong_value_is_refused_by_its_key(key, value, message):
+def test_builders_refuse_a_wrong_value_by_its_key(key, value, message):
     config = config_with(**{key.replace(".", "__"): value})
     with pytest.raises(InputError, match=message):
         build_model(config, 3)
@@ -100,14 +96,14 @@ def test_a_wrong_value_is_refused_by_its_key(key, value, message):
         build_dataset(config, "train")
 
 
-def test_the_first_images_of_each_split():
+def test_build_dataset_takes_the_first_images_of_each_split():
     config = config_with(data__train_scenes=7, data__eval_scenes=3, data__scene_size=(20, 24))
     for max_images, lengths in ((0, (7, 3)), (5, (5, 3)), (2, (2, 2))):
         config.data.max_images = max_images
         assert tuple(len(build_dataset(config, split)) for split in ("train", "val")) == lengths
 
 
-def test_the_plan_counts_in_steps():
+def test_build_plan_counts_in_steps():
     config = config_with(
         train__duration="2 epochs",
         train__batch_size=12,
@@ -123,7 +119,7 @@ def test_the_plan_counts_in_steps():
     assert [step for step in steps if plan.checkpoints(step)] == [9, 10, 17]
 
 
-def test_class_weights_are_computed_from_the_training_labels():
+def test_build_class_weights_computes_them_from_the_training_labels():
     config = config_with(data__train_scenes=3, data__scene_size=(20, 24))
     dataset = build_dataset(config, "train")
     labels = np.stack([dataset[i]["label"] for i in range(3)])
@@ -138,22 +134,3 @@ def test_class_weights_are_computed_from_the_training_labels():
     for frequency, value in frequencies:
         if value < 10:
             assert weights[value] == pytest.approx(median / frequency, rel=1e-5)
-
-
-def test_stochastic_passes_need_a_network_with_dropout():
-    config = config_with(model__name="segnet_basic", eval__samples=4)
-    with pytest.raises(InputError, match="eval.samples=4 needs a network with dropout.*model.dropout_rate=0.5"):
-        build_evaluator(config, build_model(config, 3), jax.devices()[:1])
-    config.model.dropout_rate = 0.5
-    build_evaluator(config, build_model(config, 3), jax.devices()[:1])
-
-
-def test_the_crf_is_off_unless_it_is_switched_on():
-    config = config_with(crf__bilateral_weight=4.0)
-    assert build_crf(config) is None
-    config.crf.enabled = True
-    crf = build_crf(config)
-    assert crf == DenseCRF(bilateral_weight=4.0)
-    # Of DeepLab's prototxt.
-    assert dataclasses.astuple(DenseCRF()) == (10, 3.0, 3.0, 5.0, 50.0, 10.0)
-    assert build_crf(config_with(crf__enabled=True)) == DenseCRF()

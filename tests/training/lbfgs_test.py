@@ -17,7 +17,7 @@ def minimize(function, params, iterations, memory=10):
 
 
 def regression_problem(pixels=300, features=6, classes=4):
-    """Weighted soft-max regression without bias: convex, with labels that no weights explain."""
+    """Draws a weighted softmax regression without bias: convex, with labels that no weights explain."""
     rng = np.random.default_rng(3)
     x = rng.normal(size=(pixels, features)) * rng.uniform(0.2, 3, features)
     scores = x @ rng.normal(size=(features, classes)) + 2 * rng.normal(size=(pixels, classes))
@@ -34,7 +34,7 @@ def cross_entropy(params):
 
 
 def numpy_cross_entropy(flat):
-    """Loss and gradient in float64, by hand."""
+    """Returns loss and gradient in float64, written out."""
     logits = X @ flat.reshape(X.shape[1], -1)
     logits -= logits.max(axis=1, keepdims=True)
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -45,7 +45,7 @@ def numpy_cross_entropy(flat):
     return -np.mean(weights * np.log(probabilities[rows, LABELS])), (X.T @ errors / len(LABELS)).ravel()
 
 
-def test_a_convex_problem_is_solved_as_scipy_solves_it():
+def test_minimize_solves_a_convex_problem_as_scipy_does():
     start = np.random.default_rng(0).normal(size=(6, 4))
     reference = optimize.minimize(
         numpy_cross_entropy, start.ravel(), jac=True, method="L-BFGS-B", options={"gtol": 1e-8, "ftol": 1e-14}
@@ -60,7 +60,7 @@ def test_a_convex_problem_is_solved_as_scipy_solves_it():
     np.testing.assert_allclose(*centred, atol=5e-3)
 
 
-def test_twenty_iterations_do_as_well_as_scipys_twenty():
+def test_minimize_does_as_well_in_twenty_iterations_as_scipy():
     start = np.random.default_rng(1).normal(size=(6, 4))
     reference = optimize.minimize(
         numpy_cross_entropy, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 20, "ftol": 0, "gtol": 0}
@@ -70,26 +70,26 @@ def test_twenty_iterations_do_as_well_as_scipys_twenty():
     assert float(found.value) <= reference.fun + 1e-3
 
 
-def test_value_and_gradient_are_those_at_the_parameters():
+def test_minimize_returns_value_and_gradient_at_its_parameters():
     found = minimize(cross_entropy, {"kernel": jnp.ones((6, 4))}, 7)
     value, gradient = numpy_cross_entropy(np.asarray(found.params["kernel"], np.float64).ravel())
     assert float(found.value) == pytest.approx(value, rel=1e-5)
     np.testing.assert_allclose(found.grads["kernel"].ravel(), gradient, atol=1e-5)
 
 
-def test_more_iterations_are_never_worse():
+def test_minimize_is_never_worse_with_more_iterations():
     values = [float(minimize(cross_entropy, {"kernel": jnp.ones((6, 4))}, n).value) for n in (1, 2, 4, 8)]
     assert values == sorted(values, reverse=True)
     assert len(set(values)) == 4
 
 
 def walled(params):
-    """A bowl with a plateau in the middle, of which the gradient knows nothing."""
+    """Returns a bowl with a plateau in the middle that its gradient does not show."""
     return jnp.sum(params**2) + 100.0 * (jnp.sum(params**2) < 1.0)
 
 
 @pytest.mark.parametrize("distance", [1.0, 1.0001, 1.5, 4.0, 20.0])
-def test_a_loss_that_jumps_never_rises(distance):
+def test_minimize_never_raises_a_loss_that_jumps(distance):
     start = jnp.full(4, distance / 2)
     found = minimize(walled, start, 20)
     assert float(found.initial_value) == pytest.approx(distance**2, rel=1e-5)
@@ -97,7 +97,7 @@ def test_a_loss_that_jumps_never_rises(distance):
     assert float(found.value) == pytest.approx(float(walled(found.params)), rel=1e-5)
 
 
-def test_where_nothing_is_lower_the_parameters_stay():
+def test_minimize_leaves_the_parameters_where_nothing_is_lower():
     for start in (jnp.full(4, 0.5), jnp.zeros(4)):
         found = minimize(walled, start, 20)
         np.testing.assert_array_equal(found.params, start)

@@ -24,7 +24,7 @@ _normalizer = jax.jit(normalizer, static_argnums=2)
 
 
 def loss_and_gradient_by_loop(logits, labels, weights):
-    """In float64, one pixel after the other."""
+    """Returns loss and gradient in float64, summed one pixel after the other."""
     loss, gradient = 0.0, np.zeros(logits.shape)
     for pixel in np.ndindex(labels.shape):
         label, scores = int(labels[pixel]), logits[pixel].astype(np.float64)
@@ -37,7 +37,7 @@ def loss_and_gradient_by_loop(logits, labels, weights):
     return loss, gradient
 
 
-def test_equal_logits_by_hand():
+def test_cross_entropy_of_equal_logits_by_hand():
     # Every class has probability 1/4; of the six pixels two are void.
     labels = np.array([[0, 1, 3], [VOID, 1, VOID]], np.uint8)
     loss = _cross_entropy(jnp.zeros((2, 3, 4)), labels, _WEIGHTS)
@@ -47,7 +47,7 @@ def test_equal_logits_by_hand():
     assert _normalizer(labels, _WEIGHTS, "weights") == 11.75
 
 
-def test_good_and_bad_predictions_by_hand():
+def test_cross_entropy_of_good_and_bad_predictions_by_hand():
     # A margin of log 3 between two classes: probabilities 3/4 and 1/4.
     logits = jnp.array([[math.log(3), 0.0], [math.log(3), 0.0]])
     weights = np.array([1.0, 10.0], np.float32)
@@ -64,7 +64,7 @@ def test_good_and_bad_predictions_by_hand():
     labels=hnp.arrays(np.uint8, (2, 3, 5), elements=st.sampled_from([0, 1, 2, 3, 4, 100, 254, VOID])),
     weights=hnp.arrays(np.float32, 4, elements=st.sampled_from([0.0, 0.125, 1.0, 9.5])),
 )
-def test_equals_a_loop(logits, labels, weights):
+def test_cross_entropy_and_gradient_equal_a_loop(logits, labels, weights):
     loss, gradient = _value_and_grad(logits, labels, weights)
     expected_loss, expected_gradient = loss_and_gradient_by_loop(logits, labels, weights)
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-4, atol=1e-4)
@@ -76,7 +76,7 @@ def test_equals_a_loop(logits, labels, weights):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
-def test_void_never_counts(dtype):
+def test_cross_entropy_never_counts_void(dtype):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 4, 4, 4)).astype(np.float32)
     labels = rng.integers(0, 4, (2, 4, 4)).astype(dtype)
@@ -84,7 +84,7 @@ def test_void_never_counts(dtype):
     masked = np.where(void, VOID, labels).astype(dtype)
     loss, gradient = _value_and_grad(logits, masked, _WEIGHTS)
     assert not gradient[void].any()
-    # The labelled pixels alone give the same, and what the network says of void ones changes nothing.
+    # The labelled pixels alone give the same, and the logits of void ones changes nothing.
     np.testing.assert_allclose(loss, _cross_entropy(logits[~void], labels[~void], _WEIGHTS), rtol=1e-6)
     wild = np.where(void[..., None], 1e4 * rng.normal(size=logits.shape), logits).astype(np.float32)
     wild_loss, wild_gradient = _value_and_grad(wild, masked, _WEIGHTS)
@@ -94,7 +94,7 @@ def test_void_never_counts(dtype):
         assert _normalizer(masked, _WEIGHTS, by) == _normalizer(labels[~void], _WEIGHTS, by)
 
 
-def test_a_batch_of_void_is_zero():
+def test_cross_entropy_of_a_batch_of_void_is_zero():
     labels = np.full((1, 2, 2), VOID, np.uint8)
     loss, gradient = _value_and_grad(np.ones((1, 2, 2, 4), np.float32), labels, _WEIGHTS)
     assert loss == 0
@@ -102,14 +102,14 @@ def test_a_batch_of_void_is_zero():
     assert _normalizer(labels, _WEIGHTS, "pixels") == _normalizer(labels, _WEIGHTS, "weights") == 0
 
 
-def test_a_class_of_weight_zero_still_counts_as_labelled():
+def test_normalizer_counts_a_class_of_weight_zero_as_labelled():
     labels = np.array([2, 2, 0], np.uint8)
     np.testing.assert_allclose(_cross_entropy(jnp.zeros((3, 4)), labels, _WEIGHTS), 0.5 * math.log(4), rtol=1e-6)
     assert _normalizer(labels, _WEIGHTS, "pixels") == 3
     assert _normalizer(labels, _WEIGHTS, "weights") == 0.5
 
 
-def test_many_classes_reach_up_to_void():
+def test_pixel_weights_of_255_classes_still_leave_out_void():
     # 255 classes: the last one is 254, and 255 is still void.
     labels = np.array([254, VOID], np.uint8)
     weights = np.arange(255, dtype=np.float32)
@@ -117,7 +117,7 @@ def test_many_classes_reach_up_to_void():
     assert _normalizer(labels, weights, "pixels") == 1
 
 
-def test_large_logits_neither_overflow_nor_vanish():
+def test_cross_entropy_of_large_logits_neither_overflows_nor_vanishes():
     logits = jnp.array([[2e4, -2e4, 0.0, 0.0]])
     loss, gradient = _value_and_grad(logits, np.array([1], np.uint8), np.ones(4, np.float32))
     np.testing.assert_allclose(loss, 4e4, rtol=1e-6)
@@ -125,7 +125,7 @@ def test_large_logits_neither_overflow_nor_vanish():
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision_logits_are_summed_in_float32(dtype):
+def test_cross_entropy_sums_half_precision_logits_in_float32(dtype):
     # 2 ** 12 equal pixels: bfloat16 would stop counting at 2 ** 8, float16 at 2 ** 11.
     logits = jnp.zeros((4096, 4), dtype).at[:, 0].set(1)
     labels = np.zeros(4096, np.uint8)
@@ -138,7 +138,7 @@ def test_half_precision_logits_are_summed_in_float32(dtype):
     np.testing.assert_allclose(np.asarray(gradient[7], np.float32), expected, rtol=1e-2)
 
 
-def test_gradient_equals_finite_differences():
+def test_cross_entropy_has_the_gradient_of_finite_differences():
     rng = np.random.default_rng(3)
     logits = rng.normal(size=(5, 4)).astype(np.float32)
     labels = np.array([0, 1, VOID, 3, 2], np.uint8)
@@ -146,7 +146,7 @@ def test_gradient_equals_finite_differences():
     check_grads(loss, (logits,), order=2, modes=["rev"], eps=1e-2, rtol=1e-2)
 
 
-def test_sums_over_devices_equal_the_whole_batch():
+def test_cross_entropy_summed_over_devices_equals_the_whole_batch():
     rng = np.random.default_rng(4)
     logits = rng.normal(size=(4, 2, 6, 4)).astype(np.float32)
     labels = rng.choice(np.array([0, 1, 3, VOID], np.uint8), size=(4, 2, 6))
@@ -160,7 +160,7 @@ def test_sums_over_devices_equal_the_whole_batch():
     np.testing.assert_allclose(losses, np.full(4, whole), rtol=1e-5)
 
 
-def test_no_scatter_and_no_gather():
+def test_cross_entropy_compiles_to_no_scatter_and_no_gather():
     def operations(function, *args):
         lowered = jax.jit(function).lower(*args)
         text = f"{lowered.as_text()}\n{lowered.compile().as_text()}"
@@ -175,12 +175,12 @@ def test_no_scatter_and_no_gather():
     assert operations(picked, logits, labels) == {"scatter"}
 
 
-def test_an_unknown_normalization_is_refused():
+def test_normalizer_refuses_an_unknown_normalization():
     with pytest.raises(ValueError, match="'pixels' or 'weights', not 'mean'"):
         _normalizer(np.zeros(3, np.uint8), _WEIGHTS, "mean")
 
 
-def test_any_value_that_is_no_class_is_unlabelled():
+def test_normalizer_takes_any_value_that_is_no_class_for_unlabelled():
     labels = jnp.asarray([-1, 0, 1, 2, 255])
     weights = jnp.asarray([2.0, 3.0])
     assert normalizer(labels, weights, "pixels") == 2

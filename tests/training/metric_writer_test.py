@@ -25,7 +25,7 @@ from segnet_jax.training.metric_writer import MetricWriter, NullWriter
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C by its definition, bit by bit (reflected polynomial 0x82F63B78)."""
+    """Returns CRC-32C by its definition, bit by bit (reflected polynomial 0x82F63B78)."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte
@@ -39,7 +39,7 @@ def masked(crc: int) -> int:
 
 
 def read_file(path: Path) -> list[Any]:
-    """The events of one file: TFRecord framing is length, CRC of it, data, CRC of it."""
+    """Reads the events of one file; TFRecord framing is length, its CRC, data, its CRC."""
     data = path.read_bytes()
     events = []
     while data:
@@ -53,7 +53,7 @@ def read_file(path: Path) -> list[Any]:
 
 
 def read_events(workdir: Path) -> list[Any]:
-    """The events of all files in the order in which TensorBoard reads them."""
+    """Reads the events of all files in the order of TensorBoard."""
     return [event for path in sorted(workdir.glob("events.out.tfevents.*")) for event in read_file(path)]
 
 
@@ -74,7 +74,7 @@ def without_time(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if name != "time"} for line in lines]
 
 
-def test_scalars(tmp_path: Path) -> None:
+def test_metric_writer_writes_scalars_as_json_lines_and_events(tmp_path: Path) -> None:
     before = datetime.now(UTC)
     with MetricWriter(tmp_path / "run" / "1") as writer:
         writer.write_scalars(10, {"train/loss": 1.25, "epoch": 3, "seen": np.int64(2**40)})
@@ -105,7 +105,7 @@ def test_scalars(tmp_path: Path) -> None:
     assert before.timestamp() <= first.wall_time <= time.time()
 
 
-def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
+def test_metric_writer_writes_null_for_what_is_not_finite(tmp_path: Path) -> None:
     with MetricWriter(tmp_path) as writer:
         writer.write_scalars(1, {"a": math.nan, "b": jnp.inf, "c": np.float32(-np.inf), "undefined": None, "d": 1})
     assert without_time(read_lines(tmp_path)) == [
@@ -116,7 +116,7 @@ def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
     assert values == {"b": math.inf, "c": -math.inf, "d": 1}
 
 
-def test_a_line_is_there_before_the_writer_is_flushed(tmp_path: Path) -> None:
+def test_metric_writer_writes_lines_at_once_and_events_when_flushed(tmp_path: Path) -> None:
     with MetricWriter(tmp_path) as writer:
         writer.write_scalars(1, {"loss": 2.0})
         assert without_time(read_lines(tmp_path)) == [{"step": 1, "loss": 2.0}]
@@ -133,14 +133,14 @@ def test_a_line_is_there_before_the_writer_is_flushed(tmp_path: Path) -> None:
         ({"ok": 1, "time": 3}, "a scalar cannot be called time"),
     ],
 )
-def test_what_is_not_a_scalar(tmp_path: Path, scalars: dict[str, Any], message: str) -> None:
+def test_metric_writer_refuses_what_is_not_a_scalar(tmp_path: Path, scalars: dict[str, Any], message: str) -> None:
     with MetricWriter(tmp_path) as writer:
         with pytest.raises(ValueError, match=message):
             writer.write_scalars(1, scalars)
         assert read_lines(tmp_path) == []
 
 
-def test_images(tmp_path: Path) -> None:
+def test_metric_writer_writes_images(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
     with MetricWriter(tmp_path) as writer:
         writer.write_images(4, {"overlay": images[0], "batch": images})
@@ -153,21 +153,12 @@ def test_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)])
-def test_what_is_not_an_image(tmp_path: Path, image: np.ndarray) -> None:
+def test_metric_writer_refuses_what_is_not_an_image(tmp_path: Path, image: np.ndarray) -> None:
     with MetricWriter(tmp_path) as writer, pytest.raises(ValueError, match="image overlay must be uint8"):
         writer.write_images(1, {"overlay": image})
 
 
-def test_texts(tmp_path: Path) -> None:
-    with MetricWriter(tmp_path) as writer:
-        writer.write_texts(3, {"parameters": "| größe |"})
-    ((step, value),) = read_values(tmp_path)
-    assert (step, value.tag) == (3, "parameters/text_summary")
-    assert value.metadata.plugin_data.plugin_name == "text"
-    assert value.tensor.string_val == ["| größe |".encode()]
-
-
-def test_hparams(tmp_path: Path) -> None:
+def test_metric_writer_writes_hparams(tmp_path: Path) -> None:
     hparams = {
         "model": {"name": "segnet", "dropout": 0.5, "bayesian": True},
         "crop": (360, 480),
@@ -194,7 +185,7 @@ def test_hparams(tmp_path: Path) -> None:
     assert sorted(info.name for info in experiment.experiment.hparam_infos) == sorted(found)
 
 
-def test_resuming_takes_back_what_was_written_of_later_steps(tmp_path: Path) -> None:
+def test_metric_writer_removes_later_steps_on_resume(tmp_path: Path) -> None:
     with MetricWriter(tmp_path) as writer:
         for step in (10, 20, 30, 40):
             writer.write_scalars(step, {"loss": 1 / step})
@@ -219,7 +210,7 @@ def test_resuming_takes_back_what_was_written_of_later_steps(tmp_path: Path) -> 
     assert [(step, round(value, 6)) for step, value in kept] == [(10, 0.1), (20, 0.05), (30, 5.0)]
 
 
-def test_a_first_start_purges_nothing(tmp_path: Path) -> None:
+def test_metric_writer_purges_nothing_at_the_first_start(tmp_path: Path) -> None:
     with MetricWriter(tmp_path) as writer:
         writer.write_scalars(0, {"loss": 1.0})
     assert not any(event.HasField("session_log") for event in read_events(tmp_path))
@@ -237,13 +228,15 @@ def test_a_first_start_purges_nothing(tmp_path: Path) -> None:
         (b'{"step": 2}\n{"step": 1}\n{"step": 3}\n', b'{"step": 1}\n'),
     ],
 )
-def test_lines_that_are_left_on_resume(tmp_path: Path, before: bytes, after: bytes) -> None:
+def test_metric_writer_keeps_whole_lines_up_to_the_step_on_resume(tmp_path: Path, before: bytes, after: bytes) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(before)
     MetricWriter(tmp_path, resume_step=1).close()
     assert (tmp_path / "metrics.jsonl").read_bytes() == after
 
 
-def test_a_kill_while_the_lines_are_taken_out_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metric_writer_loses_no_line_when_killed_while_it_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = b'{"step": 1}\n{"step": 2}\n'
     (tmp_path / "metrics.jsonl").write_bytes(data)
 
@@ -256,17 +249,19 @@ def test_a_kill_while_the_lines_are_taken_out_loses_none(tmp_path: Path, monkeyp
     assert (tmp_path / "metrics.jsonl").read_bytes() == data
 
 
-def test_writers_that_start_within_one_second_keep_their_files(tmp_path: Path) -> None:
+def test_metric_writer_keeps_the_files_of_writers_started_within_the_same_second(tmp_path: Path) -> None:
     for step in range(5):
         with MetricWriter(tmp_path, resume_step=step) as writer:
             writer.write_scalars(step, {"loss": step})
     assert [(step, value.simple_value) for step, value in read_values(tmp_path)] == [(step, step) for step in range(5)]
 
 
-def test_closing_twice(tmp_path: Path) -> None:
+def test_metric_writer_can_be_closed_twice(tmp_path: Path) -> None:
     writer = MetricWriter(tmp_path)
+    writer.write_scalars(1, {"loss": 2.0})
     writer.close()
     writer.close()
+    assert [(step, value.simple_value) for step, value in read_values(tmp_path)] == [(1, 2.0)]
 
 
 @contextmanager
@@ -280,32 +275,32 @@ def small_files_only(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_metric_writer_names_a_full_disk(tmp_path: Path) -> None:
     full = pytest.raises(InputError, match=r"the metrics cannot be written .*File too large.*free space")
     with MetricWriter(tmp_path) as writer, small_files_only(1000), full:
         for step in range(100):
             writer.write_scalars(step, {"loss": 1.0})
     full = pytest.raises(InputError, match="the metrics cannot be written")
+    noise = np.random.default_rng(0).integers(0, 256, (30, 30, 3), np.uint8)  # does not compress
     with small_files_only(1000), full, MetricWriter(tmp_path / "events") as writer:
-        writer.write_texts(1, {"long": "x" * 2000})
+        writer.write_images(1, {"large": noise})
     # An error that is on its way already is not hidden by it.
     with pytest.raises(KeyError), small_files_only(1000), MetricWriter(tmp_path / "other") as writer:
-        writer.write_texts(1, {"long": "x" * 2000})
+        writer.write_images(1, {"large": noise})
         raise KeyError
 
 
-def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+def test_metric_writer_refuses_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file/run: the metrics cannot be written"):
         MetricWriter(tmp_path / "file" / "run")
 
 
-def test_null_writer_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_null_writer_writes_nothing_and_has_all_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with NullWriter() as writer:
         writer.write_scalars(1, {"loss": 1.0})
         writer.write_images(1, {"a": np.zeros((2, 2, 3), np.uint8)})
-        writer.write_texts(1, {"a": "b"})
         writer.write_hparams({"a": 1})
         writer.flush()
     assert list(tmp_path.iterdir()) == []

@@ -46,7 +46,7 @@ def rates(schedule, steps):
         ("step", {"cycles": 2, "warmup_steps": 2, "step_every": 2}, {0: 0.1, 3: 0.2, 4: 0.02, 5: 0.1, 9: 0.02}),
     ],
 )
-def test_schedules_by_hand(name, options, expected):
+def test_create_schedule_by_hand(name, options, expected):
     schedule = create_schedule(name, learning_rate=0.2, total_steps=10, **options)
     np.testing.assert_allclose(rates(schedule, expected), list(expected.values()), rtol=1e-5, atol=1e-8)
 
@@ -58,7 +58,7 @@ def test_schedules_by_hand(name, options, expected):
     warmup=st.floats(0, 0.9),
     rate=st.floats(1e-4, 1, allow_subnormal=False),
 )
-def test_schedules_rise_in_the_warm_up_and_never_after(name, total, warmup, rate):
+def test_create_schedule_rises_in_the_warm_up_and_never_after(name, total, warmup, rate):
     warmup_steps = int(warmup * total)
     schedule = create_schedule(name, learning_rate=rate, total_steps=total, warmup_steps=warmup_steps, step_every=3)
     values = np.array(rates(schedule, range(total)))
@@ -72,48 +72,48 @@ def test_schedules_rise_in_the_warm_up_and_never_after(name, total, warmup, rate
     assert (np.diff(values[warmup_steps:]) <= 1e-6 * rate).all()
 
 
-def test_a_schedule_runs_under_jit():
+def test_create_schedule_gives_a_function_that_runs_under_jit():
     schedule = create_schedule("poly", learning_rate=0.1, total_steps=10, warmup_steps=3)
     np.testing.assert_allclose(jax.jit(schedule)(jnp.int32(1)), 0.1 * 2 / 3, rtol=1e-6)
 
 
-def test_an_unknown_schedule_is_answered_with_the_known_ones():
+def test_create_schedule_answers_an_unknown_name_with_the_known_ones():
     with pytest.raises(InputError, match="optimizer.schedule='linear'.*constant, poly, cosine, step"):
         create_schedule("linear", learning_rate=0.1, total_steps=10)
 
 
 @pytest.mark.parametrize("warmup_steps", [10, 11])
-def test_a_warm_up_as_long_as_the_run_is_refused(warmup_steps):
+def test_create_schedule_refuses_a_warm_up_as_long_as_the_run(warmup_steps):
     with pytest.raises(InputError, match=f"optimizer.warmup is {warmup_steps} steps.*only 10"):
         create_schedule("constant", learning_rate=0.1, total_steps=10, warmup_steps=warmup_steps)
     create_schedule("constant", learning_rate=0.1, total_steps=10, warmup_steps=9)
 
 
-def test_a_warm_up_as_long_as_a_cycle_is_refused():
+def test_create_schedule_refuses_a_warm_up_as_long_as_a_cycle():
     with pytest.raises(InputError, match="optimizer.warmup is 5 steps.*each of the 2 cycles has only 5"):
         create_schedule("cosine", learning_rate=0.1, total_steps=10, warmup_steps=5, cycles=2)
     create_schedule("cosine", learning_rate=0.1, total_steps=10, warmup_steps=4, cycles=2)
 
 
 @pytest.mark.parametrize("cycles", [0, -1, 11])
-def test_cycles_that_the_run_cannot_hold_are_refused(cycles):
+def test_create_schedule_refuses_cycles_that_the_run_cannot_hold(cycles):
     with pytest.raises(InputError, match=f"optimizer.cycles={cycles} .*10 steps"):
         create_schedule("cosine", learning_rate=0.1, total_steps=10, cycles=cycles)
 
 
-def test_the_first_of_two_cycles_is_the_run_of_half_the_length():
+def test_create_schedule_repeats_a_run_of_half_the_length_in_two_cycles():
     one = create_schedule("cosine", learning_rate=0.1, total_steps=7, warmup_steps=2)
     two = create_schedule("cosine", learning_rate=0.1, total_steps=14, warmup_steps=2, cycles=2)
     assert rates(two, range(14)) == 2 * rates(one, range(7))
 
 
-def test_steps_need_a_length():
+def test_create_schedule_refuses_steps_without_a_length():
     with pytest.raises(InputError, match="optimizer.step_every"):
         create_schedule("step", learning_rate=0.1, total_steps=10)
 
 
 def gradients(step):
-    """Others at each step."""
+    """Returns gradients that differ from step to step."""
     return jax.tree.map(lambda leaf: jnp.cos(leaf + step), _PARAMS)
 
 
@@ -130,7 +130,7 @@ def train(optimizer, steps=4):
 
 
 def train_by_hand(schedule, steps=4, *, momentum=0.0, nesterov=False, weight_decay=0.0, clip_norm=0.0):
-    """Clip, decay, momentum, step: in this order, in float64."""
+    """Clips, decays, adds momentum and steps, in this order and in float64."""
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), _PARAMS)
     velocity = jax.tree.map(np.zeros_like, params)
     for step in range(steps):
@@ -162,7 +162,7 @@ def train_by_hand(schedule, steps=4, *, momentum=0.0, nesterov=False, weight_dec
         {"momentum": 0.9, "nesterov": True, "weight_decay": 0.3, "clip_norm": 0.7},
     ],
 )
-def test_optimizer_equals_a_recursion_by_hand(options):
+def test_create_optimizer_equals_a_recursion_by_hand(options):
     schedule = [0.4, 0.3, 0.2, 0.1]
     optimizer = create_optimizer(lambda step: jnp.array(schedule)[step], **options)
     jax.tree.map(
@@ -172,7 +172,7 @@ def test_optimizer_equals_a_recursion_by_hand(options):
     )
 
 
-def test_defaults_are_plain_momentum():
+def test_create_optimizer_defaults_to_momentum_0_9():
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
         train(create_optimizer(optax.constant_schedule(0.1))),
@@ -180,7 +180,7 @@ def test_defaults_are_plain_momentum():
     )
 
 
-def test_without_momentum_no_copy_of_the_parameters_is_kept():
+def test_create_optimizer_keeps_no_copy_of_the_parameters_without_momentum():
     def state_size(**options):
         state = create_optimizer(optax.constant_schedule(0.1), **options).init(_PARAMS)
         return sum(leaf.size for leaf in jax.tree.leaves(state))
@@ -191,7 +191,7 @@ def test_without_momentum_no_copy_of_the_parameters_is_kept():
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_weight_decay_spares_biases_and_batch_norm(name):
+def test_decayed_spares_biases_and_batch_norm(name):
     model = create_model(name, 2)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     decays = {(path[0].key, path[1].key): decay for path, decay in jax.tree_util.tree_leaves_with_path(decayed(params))}
@@ -203,6 +203,6 @@ def test_weight_decay_spares_biases_and_batch_norm(name):
 
 
 @pytest.mark.parametrize("step_factor", [0.0, -0.1, 2.0])
-def test_a_step_that_does_not_lower_the_rate_is_refused(step_factor):
+def test_create_schedule_refuses_a_step_that_does_not_lower_the_rate(step_factor):
     with pytest.raises(InputError, match="optimizer.step_factor"):
         create_schedule("step", learning_rate=0.1, total_steps=10, step_every=2, step_factor=step_factor)

@@ -12,7 +12,7 @@ from segnet_jax.training.progress import Progress
 
 
 class Clock:
-    """A clock that goes only when it is told to."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,16 +27,16 @@ class Terminal(io.StringIO):
 
 
 class Unread:
-    """A value that may not be looked at, as it would make the host wait for the device."""
+    """A value that must not be read, as that would make the host wait for the device."""
 
     def __float__(self) -> float:
-        raise AssertionError("looked at a value that is not shown")
+        raise AssertionError("read a value that is not shown")
 
 
 def take_steps(
     progress: Progress, clock: Clock, steps: range, *, seconds: float, wait: float = 0.0, **values: Any
 ) -> dict[int, dict[str, float]]:
-    """Steps of `seconds` each, `wait` of which go into waiting for the data; what `update` gave."""
+    """Takes steps of `seconds` each, of which the data take `wait`; returns the results of `update` by step."""
     rates = {}
     for step in steps:
         with progress.data_wait():
@@ -48,7 +48,7 @@ def take_steps(
     return rates
 
 
-def test_lines_in_a_file() -> None:
+def test_progress_writes_lines_into_a_file() -> None:
     clock, stream = Clock(), io.StringIO()
     with Progress(100, 1, 8, log_every=40, stream=stream, clock=clock) as progress:
         rates = take_steps(progress, clock, range(1, 2), seconds=12.34, wait=3.0, loss=2.39790, learning_rate=0.1)
@@ -67,7 +67,7 @@ def test_lines_in_a_file() -> None:
     assert rates[80] == pytest.approx({"images_per_second": 4, "data_wait": 0.9})
 
 
-def test_pauses_do_not_count() -> None:
+def test_progress_does_not_count_pauses() -> None:
     clock, stream = Clock(), io.StringIO()
     with Progress(1000, 1, 2, log_every=10, stream=stream, clock=clock) as progress:
         with progress.pause():  # e.g. an evaluation before the first step
@@ -89,7 +89,7 @@ def test_pauses_do_not_count() -> None:
     ]
 
 
-def test_a_failure_within_a_pause_or_a_wait_is_timed_too() -> None:
+def test_progress_times_a_pause_or_a_wait_that_fails() -> None:
     clock, stream = Clock(), io.StringIO()
     progress = Progress(10, 1, 1, log_every=1, stream=stream, clock=clock)
     take_steps(progress, clock, range(1, 2), seconds=1)
@@ -101,7 +101,7 @@ def test_a_failure_within_a_pause_or_a_wait_is_timed_too() -> None:
     assert progress.update(2, {}) == pytest.approx({"images_per_second": 1 / 4, "data_wait": 3 / 4})
 
 
-def test_a_resumed_run() -> None:
+def test_progress_of_a_resumed_run() -> None:
     clock, stream = Clock(), io.StringIO()
     with Progress(200_000, 150_001, 4, log_every=1000, stream=stream, clock=clock) as progress:
         take_steps(progress, clock, range(150_001, 150_002), seconds=60, loss=1)
@@ -112,14 +112,14 @@ def test_a_resumed_run() -> None:
     ]
 
 
-def test_a_run_of_one_step() -> None:
+def test_progress_of_a_run_of_one_step() -> None:
     clock, stream = Clock(), io.StringIO()
     with Progress(1, 1, 4, log_every=1, stream=stream, clock=clock) as progress:
         assert take_steps(progress, clock, range(1, 2), seconds=2, loss=1) == {1: {}}
     assert stream.getvalue() == "step 1/1  loss 1  first step took 2.0 s, compilation included\n"
 
 
-def test_values_are_looked_at_only_where_they_are_shown() -> None:
+def test_progress_reads_values_only_where_it_shows_them() -> None:
     clock, stream = Clock(), io.StringIO()
     progress = Progress(10, 1, 1, log_every=5, stream=stream, clock=clock)
     for step in range(1, 11):
@@ -131,7 +131,7 @@ def test_values_are_looked_at_only_where_they_are_shown() -> None:
     ] * 3
 
 
-def test_the_time_of_a_step_ends_when_its_values_are_there() -> None:
+def test_progress_times_a_step_until_its_values_arrive() -> None:
     clock, stream = Clock(), io.StringIO()
 
     class Late:
@@ -147,13 +147,16 @@ def test_the_time_of_a_step_ends_when_its_values_are_there() -> None:
     assert rates["images_per_second"] == pytest.approx(2)
 
 
-def test_a_clock_that_does_not_move() -> None:
-    progress = Progress(3, 1, 1, log_every=1, stream=io.StringIO(), clock=lambda: 0.0)
-    for step in (1, 2, 3):
-        progress.update(step, {"loss": 1.0})
+def test_progress_gives_finite_rates_when_the_clock_does_not_move() -> None:
+    stream = io.StringIO()
+    progress = Progress(3, 1, 1, log_every=1, stream=stream, clock=lambda: 0.0)
+    rates = [progress.update(step, {"loss": 1.0}) for step in (1, 2, 3)]
+    assert [line.split("  ")[0] for line in stream.getvalue().splitlines()] == ["step 1/3", "step 2/3", "step 3/3"]
+    assert rates[0] == {}
+    assert all(values and np.isfinite(list(values.values())).all() for values in rates[1:])
 
 
-def test_a_bar_on_a_terminal() -> None:
+def test_progress_draws_a_bar_on_a_terminal() -> None:
     clock, stream = Clock(), Terminal()
     with Progress(30, 11, 8, log_every=10, stream=stream, clock=clock) as progress:
         take_steps(progress, clock, range(11, 12), seconds=12.3, loss=2)
@@ -174,7 +177,7 @@ def test_a_bar_on_a_terminal() -> None:
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_other_processes_keep_silent(terminal: bool, capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_of_other_processes_is_silent(terminal: bool, capfd: pytest.CaptureFixture[str]) -> None:
     clock, stream = Clock(), Terminal() if terminal else io.StringIO()
     with Progress(4, 1, 1, log_every=2, stream=stream, enabled=False, clock=clock) as progress:
         rates = take_steps(progress, clock, range(1, 5), seconds=1, loss=1)
@@ -184,7 +187,7 @@ def test_other_processes_keep_silent(terminal: bool, capfd: pytest.CaptureFixtur
     assert capfd.readouterr() == ("", "")
 
 
-def test_stderr_is_where_it_goes_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_goes_to_stderr_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(1, 1, 1, clock=Clock())
     progress.update(1, {"loss": 0.5})
     assert capsys.readouterr() == ("", "step 1/1  loss 0.5  first step took 0.0 s, compilation included\n")

@@ -58,7 +58,7 @@ def assert_close(first, second, rtol=2e-4):
 
 
 @pytest.mark.parametrize("normalization", ["pixels", "weights"])
-def test_eight_devices_train_to_the_same_numbers_as_one(normalization):
+def test_train_step_gives_the_numbers_of_one_device_on_eight(normalization):
     one, one_metrics = run(1, normalization=normalization)
     eight, eight_metrics = run(8, normalization=normalization)
     assert int(one.step) == int(eight.step) == 3
@@ -67,7 +67,7 @@ def test_eight_devices_train_to_the_same_numbers_as_one(normalization):
     assert_close(one.variables, eight.variables)
 
 
-def test_the_loss_of_the_first_step_is_that_of_its_formula():
+def test_train_step_has_the_loss_of_its_formula():
     _, metrics = run(2, steps=1)
     model = create_model("segnet_basic", K, width_multiplier=1 / 16)
     variables = model.init(jax.random.key(1), jnp.zeros((1, 32, 32, 3)))
@@ -80,7 +80,7 @@ def test_the_loss_of_the_first_step_is_that_of_its_formula():
     assert metrics[0]["pixel_accuracy"] == pytest.approx((logits.argmax(-1) == labels).mean())
 
 
-def test_accumulation_over_equal_parts_is_one_step_on_one_part():
+def test_train_step_over_equal_microbatches_is_one_step_on_one_of_them():
     # BatchNorm sees each part by itself, so only equal parts make the same step.
     part = next(batches(1, size=2))
     whole = {key: np.concatenate([value, value, value]) for key, value in part.items()}
@@ -93,7 +93,7 @@ def test_accumulation_over_equal_parts_is_one_step_on_one_part():
     np.testing.assert_allclose(mean_parts, mean_once * (1 - 0.9**3) / (1 - 0.9), rtol=1e-4, atol=1e-6)
 
 
-def test_a_batch_without_a_labelled_pixel_gives_zero_loss_and_finite_parameters():
+def test_train_step_without_a_labelled_pixel_gives_zero_loss_and_finite_parameters():
     blank = next(batches(1))
     blank["label"][:] = 255
     state, metrics = run(2, source=[blank])
@@ -101,7 +101,7 @@ def test_a_batch_without_a_labelled_pixel_gives_zero_loss_and_finite_parameters(
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
-def test_dropout_differs_by_step_and_device_and_repeats_by_seed():
+def test_train_step_draws_dropout_by_seed_step_and_device():
     first, first_metrics = run(2, dropout_rate=0.5)
     again, again_metrics = run(2, dropout_rate=0.5)
     assert first_metrics == again_metrics
@@ -113,7 +113,7 @@ def test_dropout_differs_by_step_and_device_and_repeats_by_seed():
 
 
 @pytest.mark.parametrize("parts", [1, 2])
-def test_a_network_without_batch_norm_has_no_statistics(parts):
+def test_train_step_moves_every_parameter_of_a_network_without_batch_norm(parts):
     state, metrics = run(2, steps=2, parts=parts, name="deeplab_largefov", batch_norm=False, dropout_rate=0.0)
     assert state.batch_stats == {}
     assert state.variables == {"params": state.params, "batch_stats": {}}
@@ -126,7 +126,7 @@ def test_a_network_without_batch_norm_has_no_statistics(parts):
     assert np.isfinite(metrics[-1]["loss"])
 
 
-def test_a_network_without_batch_norm_has_empty_statistics():
+def test_train_step_trains_segnet_flat_alike_on_one_device_and_two():
     state, metrics = run(2, name="segnet_flat", pairs=2)
     assert state.batch_stats == {}
     assert state.variables["batch_stats"] == {}
@@ -136,7 +136,7 @@ def test_a_network_without_batch_norm_has_empty_statistics():
     assert metrics[-1]["loss"] < metrics[0]["loss"]
 
 
-def test_parameters_that_are_not_trained_have_no_gradient():
+def test_train_step_gives_parameters_that_are_not_trained_no_gradient():
     def is_trained(params):
         return {
             name: jax.tree.map(lambda _, name=name: name == "conv_classifier", leaf) for name, leaf in params.items()
@@ -161,7 +161,7 @@ def test_parameters_that_are_not_trained_have_no_gradient():
     assert classifier[0]["loss"] == pytest.approx(everything[0]["loss"], rel=1e-5)
 
 
-def test_masks_take_part_in_the_step_and_repeat_by_seed():
+def test_train_step_masks_its_input_and_repeats_by_seed():
     same = next(batches(1))
     options = {"source": [same, same], "step_options": {"masking": Masking(pixels=(0.5, 0.5))}, "name": "segnet_flat"}
     _, metrics = run(2, pairs=1, **options)

@@ -36,7 +36,7 @@ _SOURCE = {"repository": "someone/vgg16", "file": "model.safetensors", "revision
 
 
 def random_layers(narrow=1):
-    """VGG16 with features divided by `narrow`, as torchvision stores it: OIHW kernels and biases, float16."""
+    """Returns VGG16 with features divided by `narrow`, as torchvision stores it: OIHW kernels and biases, float16."""
     rng = np.random.default_rng(0)
     tensors = {}
     for _, number, fan_in, fan_out in _LAYERS:
@@ -54,13 +54,13 @@ def write(path, tensors):
 
 @pytest.fixture(scope="module")
 def full_layers(tmp_path_factory):
-    """Tensors of VGG16's true shapes, and the file that holds them."""
+    """Returns tensors of VGG16's true shapes, and the file that holds them."""
     tensors = random_layers()
     return tensors, write(tmp_path_factory.mktemp("vgg16") / "model.safetensors", tensors)
 
 
 def segnet_variables(name="segnet", channels=3, **fields):
-    """Variables of a network: kernels 0, scales and variances 1, as at the start of a training."""
+    """Returns a network and variables of it: kernels 0, scales and variances 1."""
     model = create_model(name, 2, **fields)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, channels)))
     return model, jax.tree_util.tree_map_with_path(
@@ -68,7 +68,7 @@ def segnet_variables(name="segnet", channels=3, **fields):
     )
 
 
-def test_loading_transposes_and_names(tmp_path):
+def test_load_vgg16_transposes_and_names(tmp_path):
     tensors = random_layers(narrow=32)
     tensors["classifier.0.weight"] = np.zeros((2, 2), np.float32)
     layers = load_vgg16(write(tmp_path / "vgg16.safetensors", tensors))
@@ -83,7 +83,7 @@ def test_loading_transposes_and_names(tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["features.0.weight", "features.0.bias", "features.28.bias"])
-def test_a_missing_tensor_is_named(tmp_path, missing):
+def test_load_vgg16_names_a_missing_tensor(tmp_path, missing):
     tensors = random_layers(narrow=64)
     del tensors[missing]
     path = write(tmp_path / "vgg16.safetensors", tensors)
@@ -94,14 +94,14 @@ def test_a_missing_tensor_is_named(tmp_path, missing):
 
 
 @pytest.mark.parametrize(("part", "shape"), [("weight", (8, 8)), ("bias", (9,))])
-def test_a_tensor_of_another_form_is_named(tmp_path, part, shape):
+def test_load_vgg16_names_a_tensor_of_another_shape(tmp_path, part, shape):
     tensors = random_layers(narrow=64)
     tensors[f"features.10.{part}"] = np.zeros(shape, np.float16)
     with pytest.raises(InputError, match="features.10 has a weight of .* which is no convolution"):
         load_vgg16(write(tmp_path / "vgg16.safetensors", tensors))
 
 
-def test_a_damaged_file_is_named(tmp_path):
+def test_load_vgg16_names_a_damaged_file(tmp_path):
     whole = write(tmp_path / "whole.safetensors", random_layers(narrow=64)).read_bytes()
     for name, content in {
         "empty": b"",
@@ -119,7 +119,7 @@ def test_a_damaged_file_is_named(tmp_path):
         load_vgg16(tmp_path / "absent.safetensors")
 
 
-def test_the_encoder_computes_what_vgg16_does(full_layers):
+def test_initialize_encoder_makes_the_encoder_compute_what_vgg16_does(full_layers):
     tensors, path = full_layers
     model, variables = segnet_variables()
     variables = initialize_encoder(variables, load_vgg16(path))
@@ -145,7 +145,7 @@ def test_the_encoder_computes_what_vgg16_does(full_layers):
         np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_only_the_encoder_changes(full_layers):
+def test_initialize_encoder_changes_nothing_but_the_encoder(full_layers):
     _, path = full_layers
     layers = load_vgg16(path)
     _, variables = segnet_variables()
@@ -166,7 +166,7 @@ def test_only_the_encoder_changes(full_layers):
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("name", ["fcn32s", "deeplab_largefov", "deconvnet"])
-def test_competitors_take_the_encoder_too(full_layers, name, batch_norm):
+def test_initialize_encoder_takes_the_competitors_too(full_layers, name, batch_norm):
     _, path = full_layers
     layers = load_vgg16(path)
     _, variables = segnet_variables(name, fc_features=4, batch_norm=batch_norm)
@@ -185,7 +185,7 @@ def test_competitors_take_the_encoder_too(full_layers, name, batch_norm):
     assert not any(leaf.any() for leaf in jax.tree.leaves(variables["params"]["conv1_1"]))
 
 
-def test_biases_and_batch_norm_compute_the_same(full_layers):
+def test_initialize_encoder_gives_the_same_with_biases_and_with_batch_norm(full_layers):
     _, path = full_layers
     layers = load_vgg16(path)
     x = jnp.asarray(np.random.default_rng(1).normal(size=(1, 32, 32, 3)), jnp.float32)
@@ -198,7 +198,7 @@ def test_biases_and_batch_norm_compute_the_same(full_layers):
     np.testing.assert_allclose(pools[0], pools[1], rtol=1e-3, atol=1e-3)
 
 
-def test_kernels_take_the_type_of_the_parameters(full_layers):
+def test_initialize_encoder_keeps_the_dtype_of_the_parameters(full_layers):
     _, path = full_layers
     _, variables = segnet_variables(param_dtype=jnp.bfloat16)
     after = initialize_encoder(variables, load_vgg16(path))
@@ -214,7 +214,7 @@ def test_kernels_take_the_type_of_the_parameters(full_layers):
         ({"name": "segnet_basic"}, r"no layer conv1_1.*--config\.model\.name=segnet"),
     ],
 )
-def test_a_network_of_other_shapes_is_refused(full_layers, fields, expected):
+def test_initialize_encoder_refuses_a_network_of_other_shapes(full_layers, fields, expected):
     _, path = full_layers
     _, variables = segnet_variables(**fields)
     with pytest.raises(InputError, match=expected) as caught:
@@ -222,21 +222,21 @@ def test_a_network_of_other_shapes_is_refused(full_layers, fields, expected):
     assert "--config.pretrained.weights=none" in str(caught.value)
 
 
-def test_a_local_file_needs_no_hub(tmp_path, monkeypatch):
+def test_find_weights_takes_a_local_file_without_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", None)
     path = tmp_path / "vgg16.safetensors"
     path.write_bytes(b"")
     assert find_weights(str(path), **_SOURCE) == path
 
 
-def test_a_path_without_a_file_is_refused(tmp_path):
+def test_find_weights_refuses_a_path_without_a_file(tmp_path):
     for path in (tmp_path, tmp_path / "absent.safetensors"):
         with pytest.raises(InputError, match="is not a file") as caught:
             find_weights(str(path), **_SOURCE)
         assert f"pretrained.path={path} " in str(caught.value)
 
 
-def test_the_hub_is_asked_for_the_configured_file(tmp_path, monkeypatch):
+def test_find_weights_asks_the_hub_for_the_configured_file(tmp_path, monkeypatch):
     def download(repo_id, filename, *, revision):
         assert (repo_id, filename, revision) == ("someone/vgg16", "model.safetensors", "v1")
         return str(tmp_path / "cached")
@@ -245,7 +245,7 @@ def test_the_hub_is_asked_for_the_configured_file(tmp_path, monkeypatch):
     assert find_weights("", **_SOURCE) == Path(tmp_path / "cached")
 
 
-def test_without_a_network_the_way_out_is_named(tmp_path, monkeypatch):
+def test_find_weights_names_the_way_out_without_a_connection(tmp_path, monkeypatch):
     # The hub's own answer: offline, and nothing in its cache.
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
@@ -264,7 +264,7 @@ def test_without_a_network_the_way_out_is_named(tmp_path, monkeypatch):
         ValueError("no such name"),
     ],
 )
-def test_every_failure_of_the_hub_is_an_input_error(monkeypatch, error):
+def test_find_weights_turns_every_failure_of_the_hub_into_an_input_error(monkeypatch, error):
     def download(*args, **kwargs):
         raise error
 
@@ -273,7 +273,7 @@ def test_every_failure_of_the_hub_is_an_input_error(monkeypatch, error):
         find_weights("", **_SOURCE)
 
 
-def test_the_published_weights(vgg16_weights):
+def test_load_vgg16_reads_the_published_weights(vgg16_weights):
     layers = load_vgg16(vgg16_weights)
     assert {name: (kernel.shape, bias.shape) for name, (kernel, bias) in layers.items()} == {
         name: ((3, 3, fan_in, fan_out), (fan_out,)) for name, _, fan_in, fan_out in _LAYERS
