@@ -1,10 +1,9 @@
-"""Compares and stops runs."""
+"""Compares states of runs, and acts at a step of one."""
 
 import jax
 import numpy as np
 
-from segnet_jax.data.from_config import build_train_batches
-from segnet_jax.training import from_config as experiment
+from segnet_jax.training import loop
 
 
 def assert_identical(first, second):
@@ -14,7 +13,7 @@ def assert_identical(first, second):
 
 def stop_at(monkeypatch, step, act):
     """Calls `act` when the run asks for the batch of `step`."""
-    original = build_train_batches
+    original = loop.build_train_batches
 
     def batches(config, dataset, devices, first_step):
         number = first_step
@@ -24,4 +23,4 @@ def stop_at(monkeypatch, step, act):
                 act()
             yield batch
 
-    monkeypatch.setattr(experiment, "train_batches_of", batches)
+    monkeypatch.setattr(loop, "build_train_batches", batches)
