@@ -84,7 +84,7 @@ def out_of_range(path):
     Image.fromarray(mask).save(path)
 
 
-# The file, what is done to it, and what is said of it beside its path.
+# The file, its damage, and the message beside its path.
 FAULTS = {
     "truncated": ("images/rgba_png.png", lambda path: path.write_bytes(path.read_bytes()[:200]), "is damaged"),
     "empty": ("images/cmyk_jpg.jpg", lambda path: path.write_bytes(b""), "is empty (0 bytes)"),
