@@ -1,4 +1,4 @@
-"""The command line.
+"""Trains and evaluates, from the command line.
 
 python -m segnet_jax.main --config=FILE --workdir=DIR [--mode=train|eval|missing|ablation] [--config.key=value ...]
 """
@@ -43,16 +43,16 @@ _MODE = flags.DEFINE_enum(
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     "",
-    "HOST:PORT of process 0, where nothing else tells the processes of one run of each other (docs/distributed.md).",
+    "HOST:PORT of process 0, for a run of several processes that no launcher tells JAX of (docs/distributed.md).",
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "How many processes are one run; 1 keeps this one by itself, whatever has started it."
+    "num_processes", None, "The number of processes of the run; 1 runs this one by itself, whatever has started it."
 )
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "The number of this process, from 0.")
 _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
     "heartbeat_timeout",
     100,
-    "Seconds without a sign of life after which a process counts as lost, and the others end.",
+    "Seconds without a heartbeat after which a process counts as lost, and the others end.",
     lower_bound=10,
 )
 _INITIALIZATION_TIMEOUT = flags.DEFINE_integer(
@@ -63,10 +63,8 @@ _log = logging.getLogger("segnet_jax")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Dispatches by --mode."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"what is {arguments[1]!r}? Options begin with --, as in --workdir=runs/first.")
-    # JAX tells, at the level of information, which accelerators a machine does not have.
+    """Runs the --mode, together with the other processes of the run; prints an error of the input in one line."""
+    # JAX logs, as information, which accelerators a machine does not have.
     absl_logging.set_verbosity(absl_logging.WARNING)
     enable_compilation_cache()
     try:
@@ -117,7 +115,7 @@ def _run() -> None:
 
 
 class _LogHandler(logging.Handler):
-    """Plain lines on stdout, above the progress bar if there is one."""
+    """Writes plain lines to stdout, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes the message."""

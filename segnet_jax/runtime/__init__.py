@@ -1,1 +1,1 @@
-"""Devices, processes, signals, files: what a run needs of the machine."""
+"""Devices, processes, signals and files: everything that depends on the machine a run is on."""

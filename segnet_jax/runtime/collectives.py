@@ -1,6 +1,6 @@
-"""What the processes of a run tell each other, so that all of them do the same.
+"""Exchanges of values between the processes of a run: gather, broadcast, comparison, errors, a maximum.
 
-Every function is called by all processes in the same order. With one process none of them costs anything.
+All processes call these functions in the same order. With one process they cost nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from segnet_jax.runtime.sharding import AXIS, named_sharding
 
 
 def gather(value: Any) -> list[Any]:
-    """What each process has, by its number; anything that can be pickled."""
+    """Returns the values of all processes, in their order; anything that can be pickled."""
     if not several():
         return [value]
     data = np.frombuffer(pickle.dumps(value), np.uint8)
@@ -34,18 +34,18 @@ def gather(value: Any) -> list[Any]:
 
 
 def from_first(value: Any) -> Any:
-    """What process 0 has."""
+    """Returns the value of process 0; anything that can be pickled."""
     return gather(value if is_first() else None)[0]
 
 
 def broadcast(tree: Any) -> Any:
-    """The arrays of process 0, as NumPy arrays; `tree` itself if there is one process."""
+    """Returns the arrays of process 0, as NumPy arrays; `tree` itself if there is one process."""
     return multihost_utils.broadcast_one_to_all(jax.device_get(tree)) if several() else tree
 
 
 @contextlib.contextmanager
 def raise_on_all_processes() -> Iterator[None]:
-    """Around what each process does by itself: an `InputError` in one of them is raised in all."""
+    """Raises an `InputError` of one process in all of them; around work that each process does by itself."""
     if not several():
         yield
         return
@@ -60,10 +60,10 @@ def raise_on_all_processes() -> Iterator[None]:
 
 
 def require_same(facts: Mapping[str, Any]) -> None:
-    """Refuses processes that are about to do different things.
+    """Refuses processes that differ in what has to be the same in all.
 
     Args:
-      facts: what must be the same everywhere, by what it is called.
+      facts: the values to compare, by the names that the message calls them.
 
     Raises:
       InputError: in all processes, naming the first difference.
@@ -81,12 +81,12 @@ def require_same(facts: Mapping[str, Any]) -> None:
 
 
 class AsyncAllReduceMax:
-    """The greatest number that a process has given at the call before; 0 at first.
+    """Maximum over all processes of one integer each, one call late, so that nobody waits for it.
 
-    What is given now is on its way while the devices compute, so nobody waits for it.
+    The reduction of a call runs beside the devices' work until the next call reads it.
 
     Args:
-      devices: of all processes.
+      devices: the devices of all processes.
     """
 
     def __init__(self, devices: Sequence[jax.Device]) -> None:
@@ -95,21 +95,21 @@ class AsyncAllReduceMax:
         self._pending: jax.Array | None = None
 
     def __call__(self, number: int) -> int:
-        """Gives `number`, and takes the greatest of the call before."""
+        """Starts the reduction of `number`, and returns that of the call before; 0 at the first call."""
         before = self._pending
         self._pending = self._max(_rows(np.asarray(number, np.int32), self._devices))
         return 0 if before is None else int(before)
 
 
 def _all_rows(row: np.ndarray) -> np.ndarray:
-    """What all processes give, [processes, ...], of one shape and type."""
+    """Returns the arrays of all processes, of one shape and dtype, as [processes, ...]."""
     devices = tuple(all_devices())
     rows = np.asarray(_replicated(_identity, devices)(_rows(row, devices)))
     return rows[:: len(devices) // share_of(devices).count]
 
 
 def _rows(row: np.ndarray, devices: tuple[jax.Device, ...]) -> jax.Array:
-    """A row for each device, the same for those of a process."""
+    """Returns an array of one row a device, [devices, ...], the same for all devices of a process."""
     count = len(devices) // share_of(devices).count
     sharding = named_sharding(devices, AXIS)
     return jax.make_array_from_process_local_data(sharding, np.stack([row] * count), (len(devices), *row.shape))
@@ -117,6 +117,7 @@ def _rows(row: np.ndarray, devices: tuple[jax.Device, ...]) -> jax.Array:
 
 @functools.cache
 def _replicated(function: Callable[[jax.Array], jax.Array], devices: tuple[jax.Device, ...]) -> Callable[..., Any]:
+    """Returns `function` jitted with its result on all devices; cached, so that it is compiled once."""
     return jax.jit(function, out_shardings=named_sharding(devices))
 
 

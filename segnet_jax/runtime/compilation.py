@@ -1,4 +1,4 @@
-"""Options of the XLA compiler that are worth their place, by platform."""
+"""Compiles functions with the XLA options of their platform, and keeps compiled programs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _OPTIONS: dict[str, dict[str, Any]] = {"cpu": {"xla_disable_hlo_passes": "cse_ba
 
 
 def compiler_options(platform: str) -> dict[str, Any]:
-    """The options for `jax.jit(..., compiler_options=...)` or `Lowered.compile` on "cpu", "gpu" or "tpu"."""
+    """Returns the options for `jax.jit(..., compiler_options=...)` or `Lowered.compile` on "cpu", "gpu" or "tpu"."""
     return dict(_OPTIONS.get(platform, {}))
 
 
 class Compiled:
-    """A jitted or pmapped function, compiled with `compiler_options(platform)` for the shapes and types it is given.
+    """A jitted or pmapped function, compiled with `compiler_options(platform)` for the shapes and dtypes of each call.
 
-    `jax.pmap` takes no compiler options itself. With several processes, arrays come and go as they lie on the
-    devices of all of them, where `jax.pmap` itself would give each process its part.
+    `jax.pmap` takes no compiler options itself. With several processes, arguments and results are arrays over the
+    devices of all processes, where `jax.pmap` itself takes and returns the part of one process.
 
     Args:
       mapped: the function.
@@ -36,7 +36,7 @@ class Compiled:
         self._executables: dict[Any, Any] = {}
 
     def executable(self, *args: Any) -> Any:
-        """The `jax.stages.Compiled` for these arguments, made if there is none yet; it tells its use of memory."""
+        """Returns the `jax.stages.Compiled` for these arguments, compiled at first; its `memory_analysis` is of use."""
         leaves, structure = jax.tree.flatten(args)
         key = (structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
         if key not in self._executables:
@@ -44,7 +44,7 @@ class Compiled:
         return self._executables[key]
 
     def __call__(self, *args: Any) -> Any:
-        """What the function gives."""
+        """Calls the function."""
         return self.executable(*args)(*args)
 
 

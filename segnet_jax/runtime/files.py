@@ -1,4 +1,4 @@
-"""Files: written at one stroke, locked, and cached for the user."""
+"""Writes files atomically, locks them, and finds the user's cache directory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def user_cache_dir() -> Path:
 
 @contextlib.contextmanager
 def write_errors(path: str | os.PathLike[str], advice: str = "make room there or choose another") -> Iterator[None]:
-    """Turns an OSError into an InputError that says that `path` cannot be written, why, and the `advice`."""
+    """Turns an `OSError` into an `InputError` that says that `path` cannot be written, why, and the `advice`."""
     try:
         yield
     except OSError as error:
@@ -30,7 +30,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file so that whoever reads it sees the former content or all of this one; text is UTF-8.
 
     Raises:
-      OSError: as of any write; what was there before is intact.
+      OSError: if it cannot be written; the former content is intact.
     """
     temporary = path.with_name(f"{path.name}.tmp")
     with open(temporary, "wb") as file:
@@ -42,14 +42,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, taken: str = "") -> Iterator[None]:
-    """Holds a lock on the file `path`, which is made if need be; the system lets go when the process ends.
+    """Holds a lock on the file `path`, creating it if need be; the system releases it when the process ends.
 
     Args:
-      path: the file.
-      taken: the message if another process of this machine has the lock; "" waits for it.
+      path: the file to lock.
+      taken: the message if another process of this machine holds the lock; "" waits for it instead.
 
     Raises:
-      InputError: `taken`.
+      InputError: with the message `taken`.
       OSError: if the file cannot be opened.
     """
     with open(path, "w", encoding="utf-8") as file:

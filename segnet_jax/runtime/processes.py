@@ -1,4 +1,4 @@
-"""This process among those of a run, and their devices."""
+"""Finds out which process of the run this is, and which devices the run has."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import jax
 
 
 def several() -> bool:
-    """Whether this process is one of several that `join` has brought together."""
+    """Returns whether this process is one of several that `distributed.join` has joined."""
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def is_first() -> bool:
-    """Whether this is process 0, the one that writes."""
+    """Returns whether this is process 0, which alone prints and writes."""
     return not several() or jax.process_index() == 0
 
 
 def all_devices() -> list[jax.Device]:
-    """The devices of all processes, those of process 0 first: what is mapped over."""
+    """Returns the devices of all processes, those of process 0 first: the devices that a run is mapped over."""
     if not several():
         return jax.local_devices()
     return [device for index in range(jax.process_count()) for device in jax.local_devices(index)]
@@ -27,13 +27,13 @@ def all_devices() -> list[jax.Device]:
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """The part of this process: the one of number `index` of `count` equal ones."""
+    """One of `count` equal parts of the devices or of a batch: the one with number `index`."""
 
     index: int
     count: int
 
 
 def share_of(devices: Iterable[jax.Device]) -> Share:
-    """This process's share of what is mapped over `devices`."""
+    """Returns this process's share of `devices`, and so of each batch that is split over them."""
     processes = sorted({device.process_index for device in devices})
     return Share(processes.index(jax.process_index()), len(processes))

@@ -1,4 +1,4 @@
-"""Arrays on the devices of all processes: batches split over them, trees replicated."""
+"""Maps functions over the devices of all processes, splits batches over them and replicates trees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from segnet_jax.runtime.compilation import Compiled
 from segnet_jax.runtime.processes import share_of
 
 AXIS = "batch"
-"""The mapped axis: over the devices of all processes. Collectives and cross-replica BatchNorm name it."""
+"""Name of the mapped axis, over the devices of all processes, for collectives and cross-replica BatchNorm."""
 
 
 def map_over_devices(
@@ -29,11 +29,11 @@ def map_over_devices(
     """Returns `function` mapped over `devices` by `jax.pmap`, its mapped axis being `AXIS`.
 
     Args:
-      function: of one device's part.
-      devices: of all processes.
-      in_axes: as of `jax.pmap`; by default a first argument that is alike on all devices, and a batch.
-      out_axes: as of `jax.pmap`.
-      donate_argnums: arguments whose memory is used again for the result.
+      function: takes one device's part.
+      devices: the devices of all processes.
+      in_axes: as for `jax.pmap`; by default a first argument that is the same on all devices, and a batch.
+      out_axes: as for `jax.pmap`.
+      donate_argnums: arguments whose memory the result may use.
     """
     mapped = jax.pmap(
         function, axis_name=AXIS, in_axes=in_axes, out_axes=out_axes, devices=devices, donate_argnums=donate_argnums
@@ -47,9 +47,9 @@ def to_devices(
     """Sends batches to the devices, split over them as [devices, b / devices, ...], `depth` ahead of use.
 
     Args:
-      batches: this process's parts.
-      devices: of all processes.
-      depth: how many are sent before they are asked for.
+      batches: this process's parts of the batches.
+      devices: the devices of all processes.
+      depth: the number of batches that are sent before they are asked for.
     """
     sharding = named_sharding(devices, AXIS)
     share = share_of(devices)
@@ -82,7 +82,7 @@ def from_devices(array: jax.Array) -> np.ndarray:
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """Returns a copy of `tree` on each of the devices, in memory that is theirs to use again."""
+    """Returns a copy of `tree` on each of the devices, in memory of its own, so that it may be donated."""
     # A program's outputs are always new memory, unlike what `device_put` gives.
     copy = jax.jit(lambda leaves: jax.tree.map(jnp.copy, leaves), out_shardings=named_sharding(devices))
     return copy(jax.device_get(tree))

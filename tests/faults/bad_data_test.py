@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.faults.program import TINY, Program, differences, resumed_step, steps_in
+from tests.helpers.program import TINY, Program, differences, resumed_step, steps_in
 
 SIZE = (16, 24)
 # As the command `capsh --drop` does it: without these, root too is refused what a file's mode refuses.
@@ -84,7 +84,7 @@ def out_of_range(path):
     Image.fromarray(mask).save(path)
 
 
-# The file, what is done to it, and what is said of it beside its path.
+# The file, its damage, and the message beside its path.
 FAULTS = {
     "truncated": ("images/rgba_png.png", lambda path: path.write_bytes(path.read_bytes()[:200]), "is damaged"),
     "empty": ("images/cmyk_jpg.jpg", lambda path: path.write_bytes(b""), "is empty (0 bytes)"),
@@ -94,7 +94,7 @@ FAULTS = {
 }
 
 
-def test_a_bad_file_is_named_before_training(environment, images, tmp_path):
+def test_train_names_a_bad_file_before_the_first_step(environment, images, tmp_path):
     with contextlib.ExitStack() as stack:
         programs = {}
         for name, (file, damage, _) in FAULTS.items():
@@ -116,7 +116,7 @@ def test_a_bad_file_is_named_before_training(environment, images, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_that_vanishes_in_mid_run_and_comes_back(environment, images, tmp_path):
+def test_train_resumes_after_its_images_were_gone_in_mid_run(environment, images, tmp_path):
     root = shutil.copytree(images, tmp_path / "mine")
     with Program(arguments_for(root, tmp_path / "whole"), environment, tmp_path / "log") as program:
         assert program.end() == 0, program.output

@@ -1,4 +1,4 @@
-"""Tests for segnet_jax/checkpoint.py: damaged checkpoints, saves that fail, killed processes."""
+"""Tests for segnet_jax/checkpoint/manager.py: damaged checkpoints, saves that fail, killed processes."""
 
 import inspect
 import os
@@ -52,7 +52,7 @@ def intact_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_the_checkpoint_before_a_damaged_one_is_used(
+def test_checkpoints_restore_the_one_before_a_damaged_one(
     tmp_path: Path,
     intact_directory: Path,
     name: str,
@@ -79,7 +79,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used(
     assert capfd.readouterr().err == ""
 
 
-def test_a_damaged_checkpoint_can_be_saved_again(tmp_path: Path) -> None:
+def test_checkpoints_save_again_over_a_damaged_one(tmp_path: Path) -> None:
     save_steps(tmp_path, [1, 2])
     flip_bit(array_file(tmp_path / "2"))
     with Checkpoints(tmp_path) as checkpoints:
@@ -91,7 +91,7 @@ def test_a_damaged_checkpoint_can_be_saved_again(tmp_path: Path) -> None:
         assert checkpoints.steps() == [1, 2]
 
 
-def test_damage_that_does_not_concern_the_state_is_no_matter(tmp_path: Path) -> None:
+def test_checkpoints_ignore_damage_outside_the_state(tmp_path: Path) -> None:
     save_steps(tmp_path, [1, 2])
     (tmp_path / "2" / "_CHECKPOINT_METADATA").write_text('{"init_timestamp_nsecs": 1.5}')
     with Checkpoints(tmp_path) as checkpoints:
@@ -102,7 +102,7 @@ def test_damage_that_does_not_concern_the_state_is_no_matter(tmp_path: Path) -> 
         assert checkpoints.steps() == [2, 3]
 
 
-def test_all_damaged(tmp_path: Path) -> None:
+def test_checkpoints_that_are_all_damaged_are_refused(tmp_path: Path) -> None:
     save_steps(tmp_path, [1, 2], {1: 0.5})
     flip_bit(array_file(tmp_path / "1"))
     (tmp_path / "2" / "commit_success.txt").unlink()
@@ -116,7 +116,7 @@ def test_all_damaged(tmp_path: Path) -> None:
         assert checkpoints.latest_step() is None
 
 
-def test_a_damaged_best_is_not_replaced_by_another(tmp_path: Path) -> None:
+def test_checkpoints_do_not_replace_a_damaged_best_by_another(tmp_path: Path) -> None:
     save_steps(tmp_path, [1, 2, 3], {1: 0.9, 2: 0.5})
     flip_bit(array_file(tmp_path / "1"))
     expected = pytest.raises(InputError, match="step 1 is damaged .*; the other steps are 2, 3$")
@@ -138,7 +138,7 @@ def small_files_only(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_save_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_checkpoints_survive_a_save_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, make_state(1), {})
         checkpoints.wait()
@@ -160,7 +160,7 @@ def test_a_save_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixt
     assert capfd.readouterr().err == ""
 
 
-def test_a_failed_save_surfaces_on_the_way_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_checkpoints_raise_a_failed_save_on_exit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     expected = pytest.raises(InputError, match="could not be written")
     with expected, small_files_only(10_000), Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, make_state(1), {})
@@ -177,7 +177,7 @@ import sys
 from pathlib import Path
 from typing import Any
 import numpy as np
-from segnet_jax.checkpoint import Checkpoints
+from segnet_jax.checkpoint.manager import Checkpoints
 {inspect.getsource(make_state)}
 with Checkpoints(Path(sys.argv[1])) as checkpoints:
     step = checkpoints.latest_step() or 0
@@ -188,7 +188,7 @@ with Checkpoints(Path(sys.argv[1])) as checkpoints:
 """
 
 
-def test_killed_in_the_middle_of_saves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_checkpoints_survive_kills_in_the_middle_of_saves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     delays = random.Random(0)
     for _ in range(3):
         command = [sys.executable, "-c", CHILD, str(tmp_path)]

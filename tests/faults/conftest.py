@@ -1,10 +1,10 @@
-"""The run that disturbed ones are compared with."""
+"""Provides the undisturbed run that disturbed ones are compared with."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.faults.program import TINY, Program, make_environment
+from tests.helpers.program import TINY, Program, make_environment
 
 
 @pytest.fixture(scope="session")

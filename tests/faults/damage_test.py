@@ -3,13 +3,13 @@
 import contextlib
 import shutil
 
-from tests.faults.program import TINY, TOTAL_STEPS, Program, differences, resumed_step, steps_in
 from tests.helpers.damage import array_file, flip_bit, truncate
+from tests.helpers.program import TINY, TOTAL_STEPS, Program, differences, resumed_step, steps_in
 
 DAMAGES = {"truncated": truncate, "missing": lambda path: path.unlink(), "flipped": flip_bit}
 
 
-def test_the_checkpoint_before_a_damaged_one_is_resumed_to_a_bit_identical_end(environment, undisturbed, tmp_path):
+def test_train_resumes_the_checkpoint_before_a_damaged_one_to_a_bit_identical_end(environment, undisturbed, tmp_path):
     before, newest = steps_in(undisturbed)[-2:]
     assert newest == TOTAL_STEPS
     with contextlib.ExitStack() as stack:
@@ -29,7 +29,7 @@ def test_the_checkpoint_before_a_damaged_one_is_resumed_to_a_bit_identical_end(e
             assert differences(tmp_path / name, undisturbed) == []
 
 
-def test_where_every_checkpoint_is_damaged_nothing_is_trained_or_removed(environment, undisturbed, tmp_path):
+def test_train_removes_nothing_where_every_checkpoint_is_damaged(environment, undisturbed, tmp_path):
     workdir = shutil.copytree(undisturbed, tmp_path / "run")
     steps = steps_in(workdir)
     for step in steps:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.program import TINY, Program, differences, is_saving, resumed_step, steps_in
+from tests.helpers.program import TINY, Program, differences, is_saving, resumed_step, steps_in
 
 _MOUNT = 'mount -t tmpfs -o size="$1" none "$2" && echo mounted && exec sleep infinity'
 
@@ -69,11 +69,11 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_the_run_with_a_message_and_loses_no_checkpoint(disk, environment, undisturbed, tmp_path):
+def test_train_ends_on_a_full_disk_with_a_message_and_loses_no_checkpoint(disk, environment, undisturbed, tmp_path):
     workdir, seen = disk.mount_point / "run", disk.outside / "run"
     # Nothing but checkpoints is written on the way.
-    rhythm = ["--config.train.log_every=40 steps", "--config.train.eval_every=40 steps"]
-    arguments = [*TINY, *rhythm, f"--workdir={workdir}"]
+    schedule = ["--config.train.log_every=40 steps", "--config.train.eval_every=40 steps"]
+    arguments = [*TINY, *schedule, f"--workdir={workdir}"]
 
     def fails() -> str:
         """The one line that explains why the program ended; finished checkpoints stay."""
@@ -118,7 +118,7 @@ def test_a_full_disk_ends_the_run_with_a_message_and_loses_no_checkpoint(disk, e
     assert differences(seen, undisturbed) == []
 
 
-def test_output_that_cannot_be_written(environment, tmp_path):
+def test_main_says_that_its_output_cannot_be_written(environment, tmp_path):
     arguments = [sys.executable, "-m", "segnet_jax.main", *TINY, f"--workdir={tmp_path / 'run'}"]
     with open("/dev/full", "w") as full:
         result = subprocess.run(arguments, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)

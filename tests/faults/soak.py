@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.faults.program import (
+from tests.helpers.program import (
     TINY,
     Program,
     differences,
@@ -36,11 +36,11 @@ TOTAL_STEPS = 60
 
 
 class Soak:
-    """The runs, what was done to them, and what was wrong.
+    """Runs under random faults, with counts of what was done to them and a list of what was wrong.
 
     Args:
-      directory: where they lie; empty.
-      seed: of everything that is random here. When a signal arrives also depends on the machine.
+      directory: an empty directory for the runs.
+      seed: the seed of the faults. When a signal arrives also depends on the machine.
     """
 
     def __init__(self, directory: Path, seed: int) -> None:
@@ -64,7 +64,7 @@ class Soak:
 
     @property
     def kills(self) -> int:
-        """How often a process was killed."""
+        """The number of processes killed."""
         return sum(self.done[name] for name in KILLS)
 
     def disturb(self) -> None:
@@ -81,7 +81,7 @@ class Soak:
             self._resume("", self._intact_steps())
 
     def table(self) -> str:
-        """What was done, as lines of counts."""
+        """Returns the counts of what was done, a line each."""
         rows = [*self.done.items(), ("runs finished and compared", self.finished), ("faults found", len(self.faults))]
         return "\n".join(f"{count:5}  {name}" for name, count in rows)
 
@@ -95,8 +95,8 @@ class Soak:
         return [step for step in steps_in(self._workdir) if step not in self._flipped]
 
     def _arguments(self, workdir: Path) -> Sequence[str]:
-        rhythm = {"duration": TOTAL_STEPS, "eval_every": 30}
-        overrides = [f"--config.train.{key}={steps} steps" for key, steps in rhythm.items()]
+        schedule = {"duration": TOTAL_STEPS, "eval_every": 30}
+        overrides = [f"--config.train.{key}={steps} steps" for key, steps in schedule.items()]
         return [*TINY, *overrides, f"--workdir={workdir}"]
 
     def _resume(self, action: str, intact: list[int]) -> None:
@@ -183,11 +183,11 @@ def run(directory: Path, minutes: float, kills: int, seed: int) -> Soak:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Runs the command line and returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10, help="how long, beside the undisturbed run")
     parser.add_argument("--kills", type=int, default=20, help="how many processes are killed at least")
-    parser.add_argument("--seed", type=int, default=0, help="of the faults")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the faults")
     options: Mapping[str, float] = vars(parser.parse_args(arguments))
     with tempfile.TemporaryDirectory() as directory:
         soak = run(Path(directory), options["minutes"], int(options["kills"]), int(options["seed"]))

@@ -6,7 +6,7 @@ from tests.faults import soak
 
 
 @pytest.mark.slow
-def test_no_fault_changes_the_end_of_a_run(tmp_path, capsys):
+def test_soak_finds_no_fault_that_changes_the_end_of_a_run(tmp_path, capsys):
     result = soak.run(tmp_path, minutes=0, kills=20, seed=1)
     assert result.faults == [], capsys.readouterr().err
     assert result.kills >= 20

@@ -1,4 +1,4 @@
-"""Checkpoints of a small state."""
+"""Saves and compares checkpoints of a small state."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from segnet_jax.checkpoint.manager import Checkpoints
 
 
 def make_state(step: int, size: int = 3000) -> dict[str, Any]:
-    """A small state whose every byte depends on the step, and that does not compress."""
+    """Returns a small state whose every byte depends on the step, and that does not compress."""
     rng = np.random.default_rng(step)
     return {
         "params": {"conv1_1": {"kernel": rng.normal(size=(size, 3)).astype(np.float32)}},
@@ -23,7 +23,7 @@ TEMPLATE = make_state(0)
 
 
 def assert_same(actual: Any, expected: Any) -> None:
-    """Same tree, dtypes, shapes and bits."""
+    """Asserts the same tree, dtypes, shapes and bits."""
     structures: set[Any] = {jax.tree.structure(actual), jax.tree.structure(expected)}
     assert len(structures) == 1
     for got, want in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):

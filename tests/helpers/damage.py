@@ -1,4 +1,4 @@
-"""Damages the files of checkpoints."""
+"""Damages files of checkpoints."""
 
 from pathlib import Path
 

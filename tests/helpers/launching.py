@@ -1,7 +1,8 @@
-"""What the tests of several processes need: processes that are started together and never left behind."""
+"""Starts the processes of one run on this machine, and never leaves one behind."""
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -24,8 +25,8 @@ def flags(count, index, port):
 
 
 def environment(devices, **more):
-    """What a process with so many devices sees: nothing of the launchers that this test may run under."""
-    marks = ("SLURM_", "OMPI_", "PMIX_", "KUBERNETES_", "JAX_COORDINATOR_")
+    """Returns the environment of a process with so many CPU devices, without the variables of any launcher."""
+    marks = ("SLURM_", "OMPI_", "PMIX_", "KUBERNETES_", "JOB_COMPLETION_INDEX", "JAX_COORDINATOR_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(marks)}
     return {
         **kept,
@@ -39,7 +40,7 @@ def environment(devices, **more):
 
 @contextlib.contextmanager
 def started(commands, environments, directory):
-    """The processes, each with `out` and `err`, the files that it writes to; killed at the end if they still run."""
+    """Starts a process for each command, with its output in the files `out` and `err`; kills them at the end."""
     processes = []
     try:
         for index, (command, env) in enumerate(zip(commands, environments, strict=True)):
@@ -56,7 +57,7 @@ def started(commands, environments, directory):
 
 
 def wait(processes):
-    """Waits for all and gives their exit statuses."""
+    """Waits for all processes and returns their exit statuses."""
     end = time.monotonic() + PATIENCE
     return [process.wait(timeout=max(1, end - time.monotonic())) for process in processes]
 
@@ -70,12 +71,18 @@ def wait_for(process, text):
         time.sleep(0.05)
 
 
-def complete_error(process):
-    """What an ended process has written to its standard error; the filter behind it may end a moment later."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        text = process.err.read_text()
-        if text.endswith("\n"):
-            return text
-        time.sleep(0.05)
-    return process.err.read_text()
+def errors(processes):
+    """Returns what each process has written to its standard error."""
+    return [process.err.read_text() for process in processes]
+
+
+def assert_lost(process, index):
+    """Asserts that an ended process says that another one is lost: in our line, or by the abort of JAX's runtime."""
+    text = process.err.read_text()
+    if process.returncode == 75:
+        line = text.splitlines()[-1]
+        assert line.startswith(f"error: process {index}: another process of this run has ended or cannot be reached; ")
+        assert "Traceback" not in text
+    else:
+        assert process.returncode == -signal.SIGABRT, text
+        assert "the JAX distributed service detected fatal errors" in text

@@ -1,4 +1,4 @@
-"""What the processes that tests/distributed_test.py starts do: python process_worker.py FUNCTION [flags ...]."""
+"""The program that tests/runtime/distributed_test.py starts as several processes: its argument names the function."""
 
 import contextlib
 import errno
@@ -16,11 +16,11 @@ from segnet_jax.runtime.preemption import GracefulShutdown
 from segnet_jax.runtime.processes import all_devices, is_first, share_of
 from segnet_jax.runtime.sharding import from_devices, replicate, to_devices
 
-flags.DEFINE_string("coordinator", "", "As of segnet_jax.main.")
-flags.DEFINE_integer("num_processes", None, "As of segnet_jax.main.")
-flags.DEFINE_integer("process_id", None, "As of segnet_jax.main.")
-flags.DEFINE_integer("heartbeat_timeout", 100, "As of segnet_jax.main.")
-flags.DEFINE_integer("initialization_timeout", 300, "As of segnet_jax.main.")
+flags.DEFINE_string("coordinator", "", "As for segnet_jax.main.")
+flags.DEFINE_integer("num_processes", None, "As for segnet_jax.main.")
+flags.DEFINE_integer("process_id", None, "As for segnet_jax.main.")
+flags.DEFINE_integer("heartbeat_timeout", 100, "As for segnet_jax.main.")
+flags.DEFINE_integer("initialization_timeout", 300, "As for segnet_jax.main.")
 
 
 def say(**values):
@@ -28,7 +28,7 @@ def say(**values):
 
 
 def agree():
-    """Every function of `agreement`, and the ways of a batch."""
+    """Calls every function of `collectives`, and sends a batch to the devices and back."""
     index, devices = jax.process_index(), all_devices()
     share = share_of(devices)
     said = {
@@ -77,7 +77,7 @@ def fail(index):
 
 
 def meet(index):
-    """Collectives until something ends them."""
+    """Runs collectives until something ends them."""
     say(met=index)
     while True:
         collectives.gather(index)
@@ -115,16 +115,16 @@ def break_down():
 
 
 def stop_together():
-    """Signals, until one has come to any process."""
-    with GracefulShutdown(collectives.AsyncAllReduceMax(all_devices()), announce=is_first()) as interruption:
+    """Polls until a signal has reached one of the processes."""
+    with GracefulShutdown(collectives.AsyncAllReduceMax(all_devices()), announce=is_first()) as shutdown:
         say(met=jax.process_index())
         count = 0
-        while interruption.signal is None:
-            interruption.poll()
+        while shutdown.signal is None:
+            shutdown.poll()
             count += 1
             time.sleep(0.02)
-        say(signal=interruption.signal, count=count, same=collectives.gather(count))
-        raise SystemExit(interruption.exit_status)
+        say(signal=shutdown.signal, count=count, same=collectives.gather(count))
+        raise SystemExit(shutdown.exit_status)
 
 
 def main(arguments):

@@ -1,9 +1,9 @@
-"""Compares and stops runs."""
+"""Compares states of runs, and acts at a step of one."""
 
 import jax
 import numpy as np
 
-from segnet_jax.training import loop
+from segnet_jax.training import from_config
 
 
 def assert_identical(first, second):
@@ -14,7 +14,7 @@ def assert_identical(first, second):
 
 def stop_at(monkeypatch, step, act):
     """Makes a run call `act` when it asks for the batch of `step`."""
-    original = loop.build_train_batches
+    original = from_config.build_train_batches
 
     def batches(config, dataset, devices, first_step):
         number = first_step
@@ -24,4 +24,4 @@ def stop_at(monkeypatch, step, act):
                 act()
             yield batch
 
-    monkeypatch.setattr(loop, "build_train_batches", batches)
+    monkeypatch.setattr(from_config, "build_train_batches", batches)

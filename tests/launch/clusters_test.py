@@ -1,4 +1,4 @@
-"""Tests for launch/slurm.sbatch and launch/tpu-pod.sh, with programs that stand for the cluster's.
+"""Tests for launch/slurm.sbatch and launch/tpu-pod.sh, with stand-ins for the programs of the clusters.
 
 tests/slurm/run.sh tries slurm.sbatch on a real SLURM.
 """
@@ -45,16 +45,7 @@ def batch(*arguments, env):
     )
 
 
-def test_options_for_sbatch():
-    options = re.findall(r"^#SBATCH (\S+)$", SLURM.read_text(), re.MULTILINE)
-    assert len(options) == SLURM.read_text().count("\n#SBATCH")
-    # Requeued jobs write on into the same file; the steps, not the batch script, get the signal.
-    assert {"--requeue", "--open-mode=append", "--signal=TERM@120"} <= set(options)
-    # --ntasks here would hold against --nodes on the command line.
-    assert not any(option.startswith("--ntasks=") for option in options)
-
-
-def test_the_job_runs_the_program_as_it_is_told(slurm):
+def test_slurm_script_runs_the_program_with_its_arguments(slurm):
     environment, calls = slurm
     result = batch("--config=a.py", "--workdir=runs/x", env=environment)
     assert result.returncode == 0, result.stderr
@@ -64,7 +55,7 @@ def test_the_job_runs_the_program_as_it_is_told(slurm):
     assert result.stdout == "Job 7, start 1: 2 processes on node[1-2].\n"
 
 
-def test_without_options_it_trains_on_drawn_scenes(slurm):
+def test_slurm_script_without_arguments_trains_on_synthetic_scenes(slurm):
     environment, calls = slurm
     assert batch(env={**environment, "PYTHON": "/opt/python"}).returncode == 0
     assert "/opt/python -m segnet_jax.main --config=configs/synthetic.py --workdir=runs/slurm" in calls.read_text()
@@ -84,7 +75,7 @@ def test_without_options_it_trains_on_drawn_scenes(slurm):
         (137, {}, False),
     ],
 )
-def test_a_job_that_was_stopped_is_requeued(slurm, status, more, is_requeued):
+def test_slurm_script_requeues_a_job_that_was_stopped(slurm, status, more, is_requeued):
     environment, calls = slurm
     result = batch("--workdir=x", env={**environment, "STATUS": str(status), **more})
     assert ("scontrol requeue 7" in calls.read_text().splitlines()) == is_requeued
@@ -92,7 +83,7 @@ def test_a_job_that_was_stopped_is_requeued(slurm, status, more, is_requeued):
 
 
 @pytest.mark.parametrize(("tasks", "gpus", "is_refused"), [(2, 3, True), (2, 2, False), (1, 8, False), (8, 2, True)])
-def test_tasks_take_all_gpus_of_a_node_or_one_each(slurm, tasks, gpus, is_refused):
+def test_slurm_script_refuses_tasks_that_cannot_share_the_gpus(slurm, tasks, gpus, is_refused):
     environment, calls = slurm
     more = {"SLURM_NTASKS_PER_NODE": str(tasks), "SLURM_GPUS_ON_NODE": str(gpus)}
     result = batch("--workdir=x", env={**environment, **more})
@@ -101,7 +92,7 @@ def test_tasks_take_all_gpus_of_a_node_or_one_each(slurm, tasks, gpus, is_refuse
     assert bool(calls.read_text()) != is_refused
 
 
-def test_outside_a_job_it_says_how_to_submit_it(slurm):
+def test_slurm_script_outside_a_job_says_how_to_submit_it(slurm):
     environment = {name: value for name, value in slurm[0].items() if name != "SLURM_JOB_ID"}
     result = batch("--workdir=x", env=environment)
     assert result.returncode == 2
@@ -158,7 +149,7 @@ def verbs(folder):
     return [name for name in names if name != "list"]
 
 
-def test_a_slice_is_created_prepared_and_used(tpu):
+def test_tpu_script_creates_prepares_and_uses_a_slice(tpu):
     environment, folder = tpu
     result = pod(*TPU_FLAGS, "--spot", "--type=v5litepod-64", *PROGRAM_FLAGS, env=environment)
     assert result.returncode == 0, result.stderr
@@ -174,14 +165,14 @@ def test_a_slice_is_created_prepared_and_used(tpu):
     assert run.rstrip().endswith(r"-m segnet_jax.main --config=configs/synthetic.py --workdir=/mnt/segnet/runs/a\ b")
 
 
-def test_a_slice_that_is_there_is_used_and_kept(tpu):
+def test_tpu_script_uses_and_keeps_an_existing_slice(tpu):
     environment, folder = tpu
     (folder / "state").write_text("READY\n")
     assert pod(*TPU_FLAGS, *PROGRAM_FLAGS, env=environment).returncode == 0
     assert verbs(folder) == ["scp", "ssh", "run"]
 
 
-def test_a_question_that_gcloud_cannot_answer_is_asked_again(tpu):
+def test_tpu_script_asks_again_when_gcloud_does_not_answer(tpu):
     environment, folder = tpu
     (folder / "state").write_text("READY\n")
     once = '[[ $4 == list && ! -e $TPU_DIR/asked ]] && { touch "$TPU_DIR/asked"; exit 1; }\n'
@@ -192,13 +183,13 @@ def test_a_question_that_gcloud_cannot_answer_is_asked_again(tpu):
     assert verbs(folder) == ["scp", "ssh", "run"]
 
 
-def test_it_is_deleted_at_the_end_if_asked(tpu):
+def test_tpu_script_deletes_the_slice_at_the_end_if_asked(tpu):
     environment, folder = tpu
     assert pod(*TPU_FLAGS, "--delete", *PROGRAM_FLAGS, env=environment).returncode == 0
     assert verbs(folder)[-1] == "delete"
 
 
-def test_a_preempted_slice_is_made_anew_and_the_run_goes_on(tpu):
+def test_tpu_script_replaces_a_preempted_slice_and_goes_on(tpu):
     environment, folder = tpu
     result = pod(*TPU_FLAGS, "--restarts=0", *PROGRAM_FLAGS, env={**environment, "RUNS": "preempted preempted 0"})
     assert result.returncode == 0, result.stderr
@@ -210,7 +201,7 @@ def test_a_preempted_slice_is_made_anew_and_the_run_goes_on(tpu):
     ("runs", "status", "starts"),
     [("1 0", 1, 1), ("2 0", 2, 1), ("137 0", 0, 2), ("75 0", 0, 2), ("255 255 255", 255, 3)],
 )
-def test_errors_are_not_repeated_and_lost_processes_are(tpu, runs, status, starts):
+def test_tpu_script_restarts_after_lost_processes_and_not_after_errors(tpu, runs, status, starts):
     environment, folder = tpu
     result = pod(*TPU_FLAGS, "--restarts=2", *PROGRAM_FLAGS, env={**environment, "RUNS": runs})
     assert result.returncode == status
@@ -219,7 +210,7 @@ def test_errors_are_not_repeated_and_lost_processes_are(tpu, runs, status, start
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_run_on_the_hosts(tpu, number):
+def test_tpu_script_passes_a_signal_to_the_hosts(tpu, number):
     environment, folder = tpu
     process = subprocess.Popen(
         [TPU, *TPU_FLAGS, *PROGRAM_FLAGS], env={**environment, "RUNS": "wait"}, stderr=subprocess.PIPE, text=True
@@ -235,7 +226,7 @@ def test_a_signal_stops_the_run_on_the_hosts(tpu, number):
     assert verbs(folder) == ["create", "scp", "ssh", "run", "ssh"]
 
 
-def test_the_commands_for_the_hosts_do_what_they_should(tpu):
+def test_tpu_script_starts_and_stops_the_program_on_every_host(tpu):
     """Two folders stand for two hosts: the program starts there, where one was left behind, and is stopped."""
     environment, folder = tpu
     execute = """
@@ -291,7 +282,7 @@ while :; do sleep 0.05; done
         ([*TPU_FLAGS, "--workdir=runs/x"], "--workdir=runs/x would be lost"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_sentence(tpu, arguments, says):
+def test_tpu_script_says_a_mistake_in_one_sentence(tpu, arguments, says):
     environment, folder = tpu
     result = pod(*arguments, env=environment)
     assert result.returncode == 2

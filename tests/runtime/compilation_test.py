@@ -13,19 +13,19 @@ def two_passes(x):
     return once[1:] + 3 * once[:-1]
 
 
-def test_barriers_stay_on_cpus():
+def test_compiled_keeps_barriers_on_cpus():
     x = jnp.arange(8.0)
     assert "opt-barrier" in Compiled(jax.jit(two_passes), "cpu").executable(x).as_text()
     assert "opt-barrier" not in jax.jit(two_passes).lower(x).compile().as_text()
 
 
 @pytest.mark.parametrize("mapped", [jax.jit(two_passes), jax.pmap(two_passes)], ids=["jit", "pmap"])
-def test_gives_what_the_function_gives(mapped):
+def test_compiled_returns_what_the_function_returns(mapped):
     x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     np.testing.assert_allclose(Compiled(mapped, "cpu")(x), mapped(x), rtol=1e-6)
 
 
-def test_compiles_once_for_each_shape_and_type():
+def test_compiled_compiles_once_for_each_shape_and_dtype():
     traced = []
 
     def count(x):
@@ -40,12 +40,12 @@ def test_compiles_once_for_each_shape_and_type():
     assert traced == [((3,), jnp.float32), ((4,), jnp.float32), ((3,), jnp.int32)]
 
 
-def test_other_platforms_compile_as_they_do_by_themselves():
+def test_compiler_options_are_none_for_gpu_and_tpu():
     assert compiler_options("gpu") == compiler_options("tpu") == {}
 
 
 @pytest.mark.parametrize("chosen", [None, "elsewhere"])
-def test_enable_compilation_cache_keeps_a_place_that_jax_was_given(monkeypatch, tmp_path, chosen):
+def test_enable_compilation_cache_keeps_a_directory_that_jax_was_given(monkeypatch, tmp_path, chosen):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     before = jax.config.values["jax_compilation_cache_dir"]
     try:

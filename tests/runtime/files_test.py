@@ -18,7 +18,7 @@ with locked(Path(sys.argv[1])):
 """
 
 
-def test_locked_is_for_one_process_until_that_dies(tmp_path):
+def test_locked_is_held_by_one_process_until_it_ends(tmp_path):
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLDER, str(tmp_path / ".lock")],
         stdin=subprocess.PIPE,
@@ -37,7 +37,7 @@ def test_locked_is_for_one_process_until_that_dies(tmp_path):
         pass
 
 
-def test_user_cache_dir_lies_where_the_user_says(monkeypatch, tmp_path):
+def test_user_cache_dir_follows_xdg_cache_home_and_home(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert user_cache_dir() == tmp_path / "segnet_jax"
     monkeypatch.delenv("XDG_CACHE_HOME")
@@ -45,7 +45,7 @@ def test_user_cache_dir_lies_where_the_user_says(monkeypatch, tmp_path):
     assert user_cache_dir() == tmp_path / "home" / ".cache" / "segnet_jax"
 
 
-def test_write_atomically_leaves_the_former_content_where_it_fails(tmp_path, monkeypatch):
+def test_write_atomically_keeps_the_former_content_if_it_fails(tmp_path, monkeypatch):
     path = tmp_path / "report.json"
     write_atomically(path, "first")
     monkeypatch.setattr("os.fsync", lambda number: (_ for _ in ()).throw(OSError(28, "No space left on device")))

@@ -13,9 +13,9 @@ from segnet_jax.data.datasets.folder import Folder
 from segnet_jax.data.from_config import create_dataset
 from segnet_jax.data.records.writer import prepare_records
 from segnet_jax.errors import InputError
-from tests.faults.program import make_environment
 from tests.helpers.folder_files import SIZE, TABLE, open_all, save, write
 from tests.helpers.paths import ROOT
+from tests.helpers.program import make_environment
 
 
 def write_with_depth(folder, stems):

@@ -1,4 +1,4 @@
-"""The command line in a process of its own, and what the tests of faults do to it."""
+"""Starts the command line in a process of its own, pauses, signals and kills it, and compares finished runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _TIMEOUT = 1200  # seconds; nothing here takes a twentieth of it on an idle mach
 
 
 def make_environment(cache: Path) -> dict[str, str]:
-    """One device: faults are about processes. The cache makes every start after the first a quick one."""
+    """Returns the environment of a program with one device and a cache of compiled programs."""
     return {
         **os.environ,
         "XLA_FLAGS": "",
@@ -54,13 +54,13 @@ def make_environment(cache: Path) -> dict[str, str]:
 
 
 class Program:
-    """`python -m segnet_jax.main` with these arguments; as a context manager, killed on the way out.
+    """A running `python -m segnet_jax.main`; as a context manager, it is killed at the end.
 
     Args:
-      arguments: of the command line.
-      env: of the process.
-      log: the file that its output goes to; a name may be used for one process after the other.
-      prefix: the command that starts the program, if it is not started as it is.
+      arguments: the arguments of the command line.
+      env: the environment of the process.
+      log: the file that its output goes to; several processes may use it one after the other.
+      prefix: a command to start the program with.
     """
 
     def __init__(self, arguments: Sequence[str], env: Mapping[str, str], log: Path, prefix: Sequence[str] = ()) -> None:
@@ -83,7 +83,7 @@ class Program:
 
     @property
     def output(self) -> str:
-        """What it has written so far, of both streams."""
+        """The output so far, of both streams."""
         return self._log.read_text(encoding="utf-8")
 
     @property
@@ -93,7 +93,7 @@ class Program:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended."""
+        """True until it has ended."""
         return self._process.poll() is None
 
     def send(self, number: signal.Signals) -> None:
@@ -130,7 +130,7 @@ class Program:
         self.pause_where(lambda: self.step > 0 and is_saving(workdir))
 
     def pause_where(self, condition: Callable[[], bool]) -> None:
-        """Pauses it where a condition holds, and still does once it stands."""
+        """Pauses it where a condition holds, and still holds when all threads have stopped."""
         while self.wait_until(condition):
             self.pause()
             if not self.is_running:
@@ -142,30 +142,30 @@ class Program:
 
 
 def unfinished_saves(workdir: Path) -> set[str]:
-    """The names of checkpoints that are being written, or were when a process was killed."""
+    """Returns the names of checkpoints that are being written, or were when a process was killed."""
     directory = workdir / "checkpoints"
     names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
     return {name for name in names if ".orbax-checkpoint-tmp" in name}
 
 
 def is_saving(workdir: Path) -> bool:
-    """Whether a checkpoint is being written, or was when the process was killed."""
+    """Returns whether a checkpoint is being written, or was when the process was killed."""
     return bool(unfinished_saves(workdir))
 
 
 def steps_in(workdir: Path) -> list[int]:
-    """The steps of the checkpoints in a work directory, damaged or not, ascending."""
+    """Returns the steps of the checkpoints in a work directory, damaged or not, in ascending order."""
     return find_steps(workdir / "checkpoints")
 
 
 def resumed_step(output: str) -> int | None:
-    """The step that a run said it resumed at."""
+    """Returns the step that a run printed it resumed at."""
     found = re.search(r"^Resuming at step (\d+) of", output, re.MULTILINE)
     return int(found[1]) if found else None
 
 
 def final_state(workdir: Path) -> tuple[int, Any]:
-    """The step and the state of the newest checkpoint."""
+    """Returns the step and the state of the newest checkpoint."""
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         step = checkpoints.latest_step()
         assert step is not None, f"{workdir} holds no checkpoint"
@@ -177,7 +177,7 @@ def final_state(workdir: Path) -> tuple[int, Any]:
 
 
 def differences(workdir: Path, expected: Path) -> list[str]:
-    """What a finished run has otherwise than an undisturbed one: arrays, bit by bit, and the report."""
+    """Returns the names of arrays, compared bit by bit, and of the report that differ from an undisturbed run's."""
     (step, found), (expected_step, wanted) = final_state(workdir), final_state(expected)
     if step != expected_step:
         return [f"step {step}, not {expected_step}"]
