@@ -17,7 +17,7 @@ _RANGES = {
     "data.max_images": (0, math.inf, False),
     "data.num_workers": (0, 1024, True),
     "data.num_threads": (0, 1024, True),
-    "data.val_fraction": (0, 1, True),
+    "data.val_fraction": (0, 1, False),
     "data.depth_max": (1, 65535, True),
     "data.train_scenes": (1, math.inf, False),
     "data.eval_scenes": (1, math.inf, False),
@@ -73,7 +73,9 @@ def check_values(config: ml_collections.ConfigDict) -> None:
             raise InputError(f"{key}={values[key]!r} is not known; choose {' or '.join(choices)}.")
     for key in _SIZES:
         size = values[key]
-        if size and not (len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)):
+        if (size or key == "data.scene_size") and not (
+            len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)
+        ):
             raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
     for key in ("eval.checkpoint", "transfer.checkpoint"):
         wanted = values[key]

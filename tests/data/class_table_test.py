@@ -130,8 +130,8 @@ def test_a_table_has_1_to_255_classes():
     with pytest.raises(InputError, match="'t' has 0 classes"):
         ClassTable("t", (EGO,))
     with pytest.raises(InputError, match="'t' has 256 classes"):
-        ClassTable.from_config("t", [f"class {i}" for i in range(256)])
-    full = ClassTable.from_config("t", [f"class {i}" for i in range(255)] + [{"name": "void", "ignored": True}])
+        ClassTable.from_entries("t", [f"class {i}" for i in range(256)])
+    full = ClassTable.from_entries("t", [f"class {i}" for i in range(255)] + [{"name": "void", "ignored": True}])
     assert full.ids_to_labels(np.array([[0, 254, 255]], np.uint8), "m").tolist() == [[0, 254, VOID]]
     assert len({tuple(color) for color in full.colors.tolist()} | {full.void_color}) == 256
 
@@ -156,11 +156,11 @@ def test_a_wrong_value_is_refused(values, message):
     with pytest.raises(InputError, match=message):
         SegmentationClass(**entry)
     with pytest.raises(InputError, match=message):
-        ClassTable.from_config("t", ["sky", entry])
+        ClassTable.from_entries("t", ["sky", entry])
 
 
 def test_from_config_takes_names():
-    table = ClassTable.from_config("t", ("sky", "road"))
+    table = ClassTable.from_entries("t", ("sky", "road"))
     assert [(c.name, c.id, c.color, c.ignored) for c in table.classes] == [
         ("sky", 0, (128, 0, 0), False),
         ("road", 1, (0, 128, 0), False),
@@ -168,7 +168,7 @@ def test_from_config_takes_names():
 
 
 def test_from_config_fills_in_what_is_left_out():
-    table = ClassTable.from_config(
+    table = ClassTable.from_entries(
         "t",
         [
             {"name": "sky", "color": [0, 128, 0]},
@@ -186,13 +186,15 @@ def test_from_config_fills_in_what_is_left_out():
 
 
 def test_from_config_leaves_black_to_the_class_that_has_it():
-    table = ClassTable.from_config("t", [{"name": "background", "color": (0, 0, 0)}, {"name": "void", "ignored": True}])
+    table = ClassTable.from_entries(
+        "t", [{"name": "background", "color": (0, 0, 0)}, {"name": "void", "ignored": True}]
+    )
     assert table.void_color != (0, 0, 0)
 
 
 def test_from_config_takes_config_dicts():
     entry = ml_collections.ConfigDict({"name": "road", "id": 7, "color": (128, 64, 128)})
-    assert ClassTable.from_config("t", (entry,)) == ClassTable("t", (ROAD,))
+    assert ClassTable.from_entries("t", (entry,)) == ClassTable("t", (ROAD,))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_from_config_takes_config_dicts():
 )
 def test_from_config_names_what_it_refuses(entries, message):
     with pytest.raises(InputError, match=message):
-        ClassTable.from_config("t", entries)
+        ClassTable.from_entries("t", entries)
 
 
 def test_a_table_survives_json_and_pickle():

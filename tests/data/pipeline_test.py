@@ -23,7 +23,7 @@ _RANDOM = Augmentation(scale=(0.7, 1.5), crop_size=(5, 5), flip=True, brightness
 class Numbered:
     """A data set in memory: the label of example i is i, its image noise."""
 
-    name, split, class_table = "numbered", "train", ClassTable.from_config("t", ["a", "b"])
+    name, split, class_table = "numbered", "train", ClassTable.from_entries("t", ["a", "b"])
 
     def __init__(self, *shapes):
         self._shapes = shapes

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
+from segnet_jax.data.from_config import DATASETS
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.eval_only import evaluate_checkpoint
 from segnet_jax.evaluation.missing_input import evaluate_missing
 from segnet_jax.inference.trained_model import load_trained
-from segnet_jax.training import from_config as experiment
 from segnet_jax.training.loop import train_and_evaluate
 from tests.helpers.tiny_config import make_tiny_config
 
@@ -80,10 +80,13 @@ def test_accuracy_against_the_share_of_missing_pixels(masked_run):
 
 @pytest.fixture
 def with_depth(monkeypatch):
-    def create(name, split, *, scene_size, train_scenes, eval_scenes, seed, **others):
-        return ScenesWithDepth(split, scene_size, train_scenes if split == "train" else eval_scenes, seed)
+    def build(config, split):
+        data = config.data
+        return ScenesWithDepth(
+            split, data.scene_size, data.train_scenes if split == "train" else data.eval_scenes, config.seed
+        )
 
-    monkeypatch.setattr(experiment, "create_dataset", create)
+    monkeypatch.setitem(DATASETS, "synthetic", (build, ()))
 
 
 def test_a_modality_can_be_missing(with_depth, tmp_path):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segnet_jax.data.from_config import create_dataset
+from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.preprocessing import create_normalization
 from segnet_jax.models import MODELS, create_model
 from segnet_jax.training.optimizers import create_optimizer, create_schedule
@@ -24,7 +24,7 @@ _SIZES = {"segnet_basic_single_channel_decoder": (96, 128), "bilinear_interpolat
 
 def pixel_accuracy(name):
     """In evaluation, with running averages, after training on eight scenes with ten classes."""
-    scenes = create_dataset("synthetic", "train", scene_size=_SIZES.get(name, (48, 64)), train_scenes=8)
+    scenes = SyntheticScenes("train", _SIZES.get(name, (48, 64)), 8)
     examples = [scenes[i] for i in range(8)]
     batch = {key: np.stack([example[key] for example in examples]) for key in ("image", "label")}
     num_classes = scenes.class_table.num_classes

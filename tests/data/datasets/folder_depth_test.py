@@ -10,12 +10,13 @@ import pytest
 
 from segnet_jax.data.check import check_examples
 from segnet_jax.data.datasets.folder import Folder
-from segnet_jax.data.from_config import create_dataset
+from segnet_jax.data.records.reader import Records
 from segnet_jax.data.records.writer import prepare_records
 from segnet_jax.errors import InputError
 from tests.faults.program import make_environment
 from tests.helpers.folder_files import SIZE, TABLE, open_all, save, write
 from tests.helpers.paths import ROOT
+from tests.helpers.record_folders import assert_same_examples
 
 
 def write_with_depth(folder, stems):
@@ -71,9 +72,6 @@ def test_faulty_depth_is_refused(tmp_path):
     path.unlink()
     with pytest.raises(InputError, match=r"depth lacks b\.png, one for each image; .* set data\.depth=False"):
         open_all(root, depth=True)
-    for maximum in (0, 65536):
-        with pytest.raises(InputError, match=f"depth_max={maximum} must be"):
-            open_all(root, depth_max=maximum)
 
 
 def test_fingerprint_of_depth(tmp_path):
@@ -87,29 +85,15 @@ def test_fingerprint_of_depth(tmp_path):
 
 
 def test_records_carry_depth(tmp_path):
-    root, classes = write_with_depth(tmp_path / "files", ["a", "b"]), [{"name": "road", "id": 3}]
-    options = {"classes": classes, "val_fraction": 0.0}
-    dataset = create_dataset("folder", "train", root=str(root), depth=True, **options)
+    root = write_with_depth(tmp_path / "files", ["a", "b"])
+    dataset = open_all(root, depth=True)
     output = str(tmp_path / "records")
     prepare_records([dataset], output)
-    for depth in (False, True):
-        records = create_dataset("records", "train", root=output, depth=depth)
-        assert records.modalities == (3, 1)
-        for index in range(2):
-            np.testing.assert_array_equal(records[index]["image"], dataset[index]["image"])
+    assert_same_examples(Records(output, "train"), dataset)
     with pytest.raises(InputError, match=r"records of other images"):
-        prepare_records([create_dataset("folder", "train", root=str(root), depth=True, depth_max=9, **options)], output)
-    plain = create_dataset("folder", "train", root=str(root), **options)
+        prepare_records([open_all(root, depth=True, depth_max=9)], output)
     with pytest.raises(InputError, match=r"another modalities \(\(3, 1\), and now \(3,\)\)"):
-        prepare_records([plain], output)
-    prepare_records([plain], str(tmp_path / "plain"))
-    with pytest.raises(InputError, match="records in .*plain were prepared without depth"):
-        create_dataset("records", "train", root=str(tmp_path / "plain"), depth=True)
-
-
-def test_data_without_depth_is_refused():
-    with pytest.raises(InputError, match=r"data\.depth=True needs depth maps, which camvid has not"):
-        create_dataset("camvid", "train", root="anywhere", depth=True)
+        prepare_records([open_all(root)], output)
 
 
 def run_program(tmp_path, *arguments):

@@ -296,22 +296,6 @@ def test_data_set_of_unusual_size(size):
         dataset.shape(3)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"split": "training"}, r"^No split 'training' .*\['train', 'val', 'test'\]\.$"),
-        ({"split": "val", "size": (0, 5)}, r"^size=\(0, 5\)"),
-        ({"split": "val", "size": (5,)}, r"^size=\(5,\)"),
-        ({"split": "val", "length": -1}, "^length=-1"),
-        ({"split": "val", "seed": -1}, "^seed=-1"),
-        ({"split": "val", "seed": 2**32}, "^seed=4294967296"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(InputError, match=message):
-        SyntheticScenes(**arguments)
-
-
-def test_draw_scene_refuses_an_empty_picture():
-    with pytest.raises(InputError, match=r"^size=\(3, 0\)"):
-        draw_scene(np.random.default_rng(0), (3, 0))
+def test_synthetic_scenes_refuse_an_unknown_split():
+    with pytest.raises(InputError, match=r"^No split 'training' .*\['train', 'val', 'test'\]\.$"):
+        SyntheticScenes("training")

@@ -30,7 +30,7 @@ def message(values):
 
 def test_an_index_survives_its_file():
     assert RecordIndex.from_json(INDEX.to_json(), "") == INDEX
-    table = ClassTable.from_config("own", [{"name": "a b", "id": 7}, {"name": "void", "id": 1, "ignored": True}])
+    table = ClassTable.from_entries("own", [{"name": "a b", "id": 7}, {"name": "void", "id": 1, "ignored": True}])
     other = replace(INDEX, class_table=table)
     assert RecordIndex.from_json(other.to_json(), "").class_table == table
 

@@ -146,8 +146,8 @@ def test_the_fingerprint_is_that_of_the_contents(prepared, root, folder, tmp_pat
 
 
 def test_classes_that_are_given_must_be_those_of_the_records(prepared):
-    Records(str(prepared), "train", ClassTable.from_config("folder", CLASSES))
-    text = message(prepared, class_table=ClassTable.from_config("folder", CLASSES[:-1]))
+    Records(str(prepared), "train", ClassTable.from_entries("folder", CLASSES))
+    text = message(prepared, class_table=ClassTable.from_entries("folder", CLASSES[:-1]))
     assert text.startswith(f"data.classes is not the class table that {prepared} was prepared with (sky, building, ")
     assert text.endswith("leave data.classes empty, or prepare the records anew.")
 
