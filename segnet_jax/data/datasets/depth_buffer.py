@@ -37,7 +37,7 @@ class DepthBuffer:
         self._planes.append((1 / distance, 0.0, 0.0, 1 / distance, 1 / distance))
 
     def distances(self, step: int = 1) -> np.ndarray:
-        """Returns the distance of every `step`th pixel from `step // 2` on, float64 [H, W]; infinite where nothing is."""
+        """Returns the distance of every `step`th pixel from `step // 2` on, float64 [H, W], infinite at first."""
         rows, columns = np.indices(self._numbers.size[::-1])[:, step // 2 :: step, step // 2 :: step]
         offset, across, down, low, high = np.moveaxis(
             np.asarray(self._planes)[np.asarray(self._numbers)[rows, columns]], -1, 0

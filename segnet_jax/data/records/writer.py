@@ -154,8 +154,12 @@ def _lock(folder: epath.Path) -> Iterator[None]:
         yield
         return
     taken = f"Another process is preparing records in {folder}; wait for it or stop it, or choose another --output."
-    with write_errors(folder), locked(Path(folder) / ".lock", taken):
-        yield
+    path = Path(folder) / ".lock"
+    with write_errors(folder), locked(path, taken):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _plan(
@@ -228,13 +232,16 @@ def _run(tasks: Sequence[Callable[[], Shard]], workers: int) -> Iterator[Shard]:
         return
     # Not by fork: JAX has threads.
     context = multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker)
     try:
-        with concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker) as pool:
-            yield from pool.map(operator.call, tasks)
+        for result in [pool.submit(operator.call, task) for task in tasks]:
+            yield result.result()
     except BrokenProcessPool as error:
         raise InputError(
             "A worker process died, perhaps for want of memory; run the same command again, with fewer --workers."
         ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:

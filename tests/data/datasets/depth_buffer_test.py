@@ -6,12 +6,12 @@ import pytest
 from segnet_jax.data.datasets.depth_buffer import DepthBuffer
 
 
-def test_nothing_is_infinitely_far():
+def test_depth_buffer_nothing_is_infinitely_far():
     assert np.isinf(DepthBuffer((3, 2)).distances()).all()
     assert DepthBuffer((3, 2)).distances().shape == (2, 3)
 
 
-def test_what_is_painted_later_hides_what_was_there():
+def test_depth_buffer_what_is_painted_later_hides_what_was_there():
     buffer = DepthBuffer((8, 6))
     buffer.polygon([(1, 1), (6, 1), (6, 4), (1, 4)], [20.0] * 4)
     buffer.ellipse((3, 2, 4, 3), 5.0)
@@ -21,7 +21,7 @@ def test_what_is_painted_later_hides_what_was_there():
     np.testing.assert_allclose(buffer.distances(), expected)
 
 
-def test_ground_and_wall_of_a_pinhole_camera():
+def test_depth_buffer_ground_and_wall_of_a_pinhole_camera():
     """Of a focal length of 100 pixels, 2 m above the ground, with its vanishing point in row 10 and column 0."""
     ground, wall = DepthBuffer((60, 60)), DepthBuffer((60, 60))
     near, far = 4.0, 20.0
@@ -35,7 +35,7 @@ def test_ground_and_wall_of_a_pinhole_camera():
     np.testing.assert_allclose(wall.distances()[20, 11:49], 300 / (np.arange(11, 49) + 0.5))
 
 
-def test_no_pixel_lies_beyond_the_corners():
+def test_depth_buffer_no_pixel_lies_beyond_the_corners():
     buffer = DepthBuffer((50, 50))
     # The outermost pixels of a polygon lie half outside of it.
     buffer.polygon([(0, 10), (49, 10), (49, 12), (0, 12)], [40.0, 40.0, 3.0, 3.0])
@@ -49,7 +49,7 @@ def test_no_pixel_lies_beyond_the_corners():
 
 
 @pytest.mark.parametrize(("step", "first"), [(1, 0), (2, 1), (3, 1)])
-def test_every_so_many_pixels(step, first):
+def test_depth_buffer_every_so_many_pixels(step, first):
     buffer = DepthBuffer((12, 12))
     buffer.polygon([(0, 0), (12, 0), (12, 12), (0, 12)], [2.0, 2.0, 9.0, 9.0])
     np.testing.assert_array_equal(buffer.distances(step), buffer.distances()[first::step, first::step])

@@ -26,7 +26,7 @@ def write_with_depth(folder, stems):
     return write(folder, stems, ".jpg")
 
 
-def test_depth_is_the_fourth_channel(tmp_path):
+def test_folder_depth_is_the_fourth_channel(tmp_path):
     root = write_with_depth(tmp_path, ["a", "b"])
     save(root / "depth" / "b.png", np.full(SIZE, 2570, np.uint16))
     save(root / "depth" / "of no image.png", np.zeros((1, 1), np.uint8))
@@ -42,7 +42,7 @@ def test_depth_is_the_fourth_channel(tmp_path):
     check_examples(dataset)
 
 
-def test_depth_of_splits_in_folders_of_their_own(tmp_path):
+def test_folder_depth_of_splits_in_folders_of_their_own(tmp_path):
     write_with_depth(tmp_path / "train", ["a"])
     write(tmp_path / "val", ["c"])
     assert open_all(tmp_path, depth=True)[0]["image"][3, 5, 3] == 23
@@ -50,14 +50,14 @@ def test_depth_of_splits_in_folders_of_their_own(tmp_path):
         Folder(tmp_path, "val", TABLE, depth=True)
 
 
-def test_only_the_images_of_a_list_need_depth(tmp_path):
+def test_folder_only_the_images_of_a_list_need_depth(tmp_path):
     write_with_depth(tmp_path, ["a", "b"])
     (tmp_path / "depth" / "a.png").unlink()
     (tmp_path / "train.txt").write_text("b\n")
     assert Folder(tmp_path, "train", TABLE, mask_suffix="", depth=True)[0]["image"][0, 0, 3] == 100
 
 
-def test_faulty_depth_is_refused(tmp_path):
+def test_folder_faulty_depth_is_refused(tmp_path):
     root = write_with_depth(tmp_path, ["a", "b"])
     path = root / "depth" / "b.png"
     save(path, np.zeros((4, 5), np.uint8))
@@ -74,7 +74,7 @@ def test_faulty_depth_is_refused(tmp_path):
         open_all(root, depth=True)
 
 
-def test_fingerprint_of_depth(tmp_path):
+def test_folder_fingerprint_of_depth(tmp_path):
     root = write_with_depth(tmp_path, ["a", "b"])
     plain, before = open_all(root).fingerprint(), open_all(root, depth=True).fingerprint()
     other_scale = open_all(root, depth=True, depth_max=9).fingerprint()
@@ -84,7 +84,7 @@ def test_fingerprint_of_depth(tmp_path):
     assert open_all(root).fingerprint() == plain
 
 
-def test_records_carry_depth(tmp_path):
+def test_folder_records_carry_depth(tmp_path):
     root = write_with_depth(tmp_path / "files", ["a", "b"])
     dataset = open_all(root, depth=True)
     output = str(tmp_path / "records")
@@ -108,7 +108,7 @@ def run_program(tmp_path, *arguments):
     )
 
 
-def test_a_run_on_rgb_and_depth(tmp_path):
+def test_folder_run_on_rgb_and_depth(tmp_path):
     """Depth alone tells the classes: the images are noise everywhere, and one class has a rough surface."""
     rng = np.random.default_rng(0)
     for index in range(12):
