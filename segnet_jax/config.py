@@ -138,7 +138,9 @@ def check_values(config: ml_collections.ConfigDict) -> None:
             raise InputError(f"{key}={values[key]!r} is not known; choose {' or '.join(choices)}.")
     for key in _SIZES:
         size = values[key]
-        if size and not (len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)):
+        if (size or key == "data.scene_size") and not (
+            len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)
+        ):
             raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
     for key in ("eval.checkpoint", "transfer.checkpoint"):
         wanted = values[key]

@@ -181,7 +181,7 @@ def test_prediction_sheet_of_narrow_tiles_keeps_its_headings_apart():
 
 def test_prediction_sheet_with_many_long_names_wraps_its_legend():
     entries = [f"a class with a long name {k}" for k in range(37)]
-    table = ClassTable.from_config("many", entries)
+    table = ClassTable.from_entries("many", entries)
     image, label, prediction = _blobs(4, 60, 80)
     sheet = prediction_sheet([image], [label], [prediction], table)
     few = prediction_sheet([image], [label], [prediction], _TABLE)

@@ -1,4 +1,4 @@
-"""Class tables: what the values or colours of a label image mean, as class indices."""
+"""Class tables: from the values or colours of a label image to class indices."""
 
 from __future__ import annotations
 
@@ -118,13 +118,13 @@ class ClassTable:
 
     @cached_property
     def _labels(self) -> np.ndarray:
-        """uint8 [len(classes)]: the label of every entry."""
+        """The label of every entry, uint8 [len(classes)]."""
         index = {entry.name: k for k, entry in enumerate(self._kept)}
         return np.array([index.get(entry.name, VOID) for entry in self.classes], np.uint8)
 
     @cached_property
     def _label_of_id(self) -> np.ndarray:
-        """uint8 [65536]: the label of every id, VOID where the id is unknown as well."""
+        """The label of every id, uint8 [65536]; VOID where the id is unknown as well."""
         table = np.full(_MAX_ID + 1, VOID, np.uint8)
         table[[entry.id for entry in self.classes]] = self._labels
         return table
@@ -134,7 +134,7 @@ class ClassTable:
 
         Args:
           mask: uint8 or uint16 [H, W], ids.
-          source: where the mask comes from, for the message of an error.
+          source: the file of the mask, for error messages.
 
         Returns:
           uint8 [H, W], 0..K-1, VOID for ignored classes.
@@ -162,7 +162,7 @@ class ClassTable:
 
         Args:
           rgb: uint8 [H, W, 3], colours.
-          source: where the image comes from, for the message of an error.
+          source: the file of the image, for error messages.
 
         Returns:
           uint8 [H, W], 0..K-1, VOID for ignored classes.
@@ -187,7 +187,7 @@ class ClassTable:
         return labels
 
     def to_dict(self) -> dict[str, Any]:
-        """The table as plain JSON values; `from_dict` inverts it."""
+        """Returns the table as plain JSON values; `from_dict` inverts it."""
         return {
             "name": self.name,
             "classes": [asdict(entry) | {"color": list(entry.color)} for entry in self.classes],
@@ -195,7 +195,7 @@ class ClassTable:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ClassTable:
-        """The table that `to_dict` described.
+        """Returns the table that `to_dict` described.
 
         Raises:
           InputError: `values` is not such a description.
@@ -203,7 +203,7 @@ class ClassTable:
         missing = [key for key in ("name", "classes") if key not in values]
         if missing:
             raise InputError(f"The class table has no {missing[0]!r}; add it.")
-        return cls.from_config(values["name"], values["classes"])
+        return cls.from_entries(values["name"], values["classes"])
 
     @classmethod
     def from_colors(cls, name: str, void_id: int, void_name: str, classes: Sequence[tuple[str, Color]]) -> ClassTable:
@@ -212,14 +212,14 @@ class ClassTable:
         return cls(name, (*entries, SegmentationClass(void_name, void_id, _BLACK, ignored=True)))
 
     @classmethod
-    def from_config(cls, name: str, entries: Sequence[Any]) -> ClassTable:
-        """A table from what a user writes into a config.
+    def from_entries(cls, name: str, entries: Sequence[Any]) -> ClassTable:
+        """Returns a table of what a user writes into a configuration.
 
         Args:
           name: the table's name.
-          entries: per class either its name or a dict with "name" and optionally "id" (its position
-            if absent), "color" (a distinct one of a fixed palette if absent, for an ignored class
-            black if that is free) and "ignored".
+          entries: for each class either its name or a dict with "name" and optionally "id" (its position if absent),
+            "color" (a distinct one of a fixed palette if absent, for an ignored class black if that is free) and
+            "ignored".
 
         Raises:
           InputError: an entry has an unknown key or a wrong value, or the table is not valid.
@@ -245,7 +245,7 @@ def lookup_colors(rgb: np.ndarray, palette: np.ndarray, labels: np.ndarray) -> t
       labels: uint8 [N], their labels.
 
     Returns:
-      uint8 [H, W] labels, VOID where the colour is unknown, and bool [H, W]: the colour is known.
+      uint8 [H, W] labels, VOID where the colour is unknown, and bool [H, W], True where it is known.
     """
     codes = _pack(rgb)
     known_codes, first = np.unique(_pack(palette), return_index=True)
@@ -255,7 +255,7 @@ def lookup_colors(rgb: np.ndarray, palette: np.ndarray, labels: np.ndarray) -> t
 
 
 def palette_color(index: int) -> Color:
-    """The colour of an index, 0..2**24-1, in the palette of PASCAL VOC: 0 is black, all differ."""
+    """Returns the colour of an index, 0..2**24-1, in the palette of PASCAL VOC: 0 is black, all differ."""
 
     def channel(offset: int) -> int:
         return sum((index >> 3 * bit + offset & 1) << 7 - bit for bit in range(8))
@@ -269,7 +269,7 @@ def _pack(rgb: np.ndarray) -> np.ndarray:
 
 
 def _ranges(values: Iterable[int]) -> str:
-    """0, 1, 2, 5 as "0-2, 5"."""
+    """Formats 0, 1, 2, 5 as "0-2, 5"."""
     runs: list[list[int]] = []
     for value in sorted(values):
         if runs and value == runs[-1][1] + 1:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The interface of data sets, and the first examples of one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from segnet_jax.data.augment import Example
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.preprocessing import RGB
 
-pass
-
 
 class Dataset(Protocol):
-    """One split of a data set: examples by random access. Picklable, so that worker processes can have it.
+    """One split of a data set, with random access to its examples; picklable, so that worker processes can have it.
 
-    A data set whose images have more than RGB says so in an attribute `modalities`, see `modalities_of`.
+    Optional members: `modalities` if images have more channels than RGB, see `modalities_of`; `label(index)`, which
+    reads a label without its image; and, of data sets in files, `fingerprint()`, which changes when a file does.
     """
 
     name: str
@@ -24,17 +23,17 @@ class Dataset(Protocol):
     class_table: ClassTable
 
     def __len__(self) -> int:
-        """The number of examples."""
+        """Returns the number of examples."""
 
     def __getitem__(self, index: int) -> Example:
-        """`image` uint8 [H, W, 3] RGB (or more), `label` uint8 [H, W] (class index, or VOID), `name` str."""
+        """Returns `image` uint8 [H, W, 3] RGB (or more), `label` uint8 [H, W] (class index, or VOID), `name` str."""
 
     def shape(self, index: int) -> tuple[int, int]:
-        """(H, W) of an example, without decoding it."""
+        """Returns (height, width) of an example, without decoding it."""
 
 
 def modalities_of(dataset: Dataset) -> tuple[int, ...]:
-    """The number of channels of each modality of the images: (3,) unless `dataset.modalities` says, such as (3, 1).
+    """Returns the number of channels of each modality of the images: `dataset.modalities`, or else (3,).
 
     The first three channels are always RGB.
     """
@@ -42,14 +41,14 @@ def modalities_of(dataset: Dataset) -> tuple[int, ...]:
 
 
 class Subset:
-    """The first `length` examples of a split, or all if there are fewer.
+    """The first examples of a split.
 
     Attributes:
-      name, split, class_table, modalities: those of the whole.
+      name, split, class_table, modalities: those of the whole split.
     """
 
     def __init__(self, dataset: Dataset, length: int) -> None:
-        """Takes a data set and a length of at least 0."""
+        """Takes the first `length` examples of `dataset`, or all if there are fewer."""
         self._dataset = dataset
         self._length = min(length, len(dataset))
         self.name = dataset.name
@@ -61,26 +60,26 @@ class Subset:
             self.fingerprint = dataset.fingerprint
 
     def __len__(self) -> int:
-        """The number of examples."""
+        """Returns the number of examples."""
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """An example, as the whole data set gives it.
+        """Reads an example of the whole split.
 
         Raises:
-          IndexError: if there is none of this number.
+          IndexError: if `index` is not from 0 to the length - 1.
         """
         return self._dataset[self._checked(index)]
 
     def label(self, index: int) -> np.ndarray:
-        """The label of an example alone, uint8 [H, W]."""
+        """Reads the label of an example alone, uint8 [H, W]."""
         index = self._checked(index)
         if hasattr(self._dataset, "label"):
             return self._dataset.label(index)
         return self._dataset[index]["label"]
 
     def shape(self, index: int) -> tuple[int, int]:
-        """The (height, width) of an example."""
+        """Returns the (height, width) of an example."""
         return self._dataset.shape(self._checked(index))
 
     def _checked(self, index: int) -> int:

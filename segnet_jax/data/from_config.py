@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
@@ -26,99 +27,94 @@ from segnet_jax.runtime.files import user_cache_dir
 from segnet_jax.runtime.processes import share_of
 from segnet_jax.runtime.sharding import to_devices
 
-DATASETS = ("synthetic", "camvid", "folder", "records")
 
-
-def create_dataset(
-    name: str,
-    split: str,
-    *,
-    root: str = "",
-    classes: Sequence[Any] = (),
-    val_fraction: float = 0.1,
-    mask_suffix: str = "",
-    depth: bool = False,
-    depth_max: int = 65535,
-    scene_size: tuple[int, int] = (90, 120),
-    train_scenes: int = 1000,
-    eval_scenes: int = 100,
-    seed: int = 0,
-) -> Dataset:
-    """One split of a data set.
-
-    Args:
-      name: one of `DATASETS`.
-      split: "train", "val" or "test"; of `folder` and `records`, whatever it has.
-      root: the folder of all but `synthetic`; of `records` also gs://BUCKET/FOLDER.
-      classes: the class table of `folder`, as `ClassTable.from_config` takes it. `records` have their own; one that is
-        given must be the same.
-      val_fraction: of `folder`: share of the images for validation where it has no split files.
-      mask_suffix: of `folder`: what a mask's name adds to its image's.
-      depth: of `folder` and `synthetic`: whether images have a fourth channel. `records` have what they were made of;
-        with True they must have it.
-      depth_max: of `folder`: the value of 16-bit depth maps that becomes 255.
-      scene_size: (height, width) of `synthetic`, in pixels.
-      train_scenes: number of training scenes of `synthetic`.
-      eval_scenes: number of scenes in each of its other splits.
-      seed: of `synthetic`.
+def build_dataset(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    """Returns a split of the configured data set, or the first `data.max_images` images of it.
 
     Raises:
       InputError: for an unknown name, or whatever is wrong with the data.
     """
-    if name == "synthetic":
-        length = train_scenes if split == "train" else eval_scenes
-        return SyntheticScenes(split, scene_size, length, seed, depth)
-    if name not in DATASETS:
-        raise InputError(f"data.name={name!r} is not known; choose one of {', '.join(DATASETS)}.")
-    if not root:
-        raise InputError(f"data.name={name} needs data.root, the folder that holds it.")
-    if name == "camvid":
-        if depth:
-            raise InputError(
-                "data.depth=True needs depth maps, which camvid has not; set it to False or use data.name=folder."
-            )
-        return Camvid(root, split)
-    class_table = ClassTable.from_config("folder", classes) if classes else None
-    if name == "records":
-        records = Records(root, split, class_table)
-        if depth and records.modalities != RGBD:
-            raise InputError(
-                f"data.depth=True, but the records in {root} were prepared without depth; prepare them again with it, "
-                "or set data.depth=False."
-            )
-        return records
-    return Folder(root, split, class_table, val_fraction, mask_suffix, depth, depth_max)
-
-
-def build_dataset(config: ml_collections.ConfigDict, split: str) -> Dataset:
-    """A split of the configured data set, or the first images of it."""
     data = config.data
-    dataset = create_dataset(
-        data.name,
-        split,
-        root=os.path.expanduser(data.root),
-        classes=data.classes,
-        val_fraction=data.val_fraction,
-        mask_suffix=data.mask_suffix,
-        depth=data.depth,
-        depth_max=data.depth_max,
-        scene_size=tuple(data.scene_size),
-        train_scenes=data.train_scenes,
-        eval_scenes=data.eval_scenes,
-        seed=config.seed,
-    )
+    if data.name not in DATASETS:
+        raise InputError(f"data.name={data.name!r} is not known; choose one of {', '.join(DATASETS)}.")
+    build, settings = DATASETS[data.name]
+    if "data.root" in settings and not data.root:
+        raise InputError(f"data.name={data.name} needs data.root, the folder that holds it.")
+    dataset = build(config, split)
     if not len(dataset):
         raise InputError(f"The split {split!r} of {data.name} is empty; give it images, or name another split.")
     return Subset(dataset, data.max_images) if data.max_images else dataset
 
 
+def configured_splits(config: ml_collections.ConfigDict) -> tuple[str, str]:
+    """Returns the names of the splits that are trained and evaluated on."""
+    return config.data.train_split, config.data.eval_split
+
+
+def dataset_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns the values that make the configured data set, besides its files and classes, by their keys."""
+    data = config.data
+    keys = ["data.name", *DATASETS[data.name][1]]
+    if data.depth:
+        keys += ["data.depth"] + ["data.depth_max"] * (data.name == "folder")
+    keys += ["data.max_images"] * bool(data.max_images)
+    return {key: operator.attrgetter(key)(config) for key in keys}
+
+
+def _synthetic(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    data = config.data
+    length = data.train_scenes if split == "train" else data.eval_scenes
+    return SyntheticScenes(split, tuple(data.scene_size), length, config.seed, data.depth)
+
+
+def _camvid(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    if config.data.depth:
+        raise InputError(
+            "data.depth=True needs depth maps, which camvid has not; set it to False or use data.name=folder."
+        )
+    return Camvid(_root(config), split)
+
+
+def _folder(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    data = config.data
+    table = _class_table(config)
+    return Folder(_root(config), split, table, data.val_fraction, data.mask_suffix, data.depth, data.depth_max)
+
+
+def _records(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    records = Records(_root(config), split, _class_table(config))
+    if config.data.depth and records.modalities != RGBD:
+        raise InputError(
+            f"data.depth=True, but the records in {_root(config)} were prepared without depth; prepare them again with "
+            "it, or set data.depth=False."
+        )
+    return records
+
+
+def _root(config: ml_collections.ConfigDict) -> str:
+    return os.path.expanduser(config.data.root)
+
+
+def _class_table(config: ml_collections.ConfigDict) -> ClassTable | None:
+    return ClassTable.from_entries("folder", config.data.classes) if config.data.classes else None
+
+
+DATASETS: dict[str, tuple[Callable[[ml_collections.ConfigDict, str], Dataset], tuple[str, ...]]] = {
+    "synthetic": (_synthetic, ("seed", "data.scene_size", "data.train_scenes", "data.eval_scenes")),
+    "camvid": (_camvid, ("data.root",)),
+    "folder": (_folder, ("data.root", "data.val_fraction", "data.mask_suffix")),
+    "records": (_records, ("data.root",)),
+}
+"""By name, the function that builds a split from a configuration, and the keys that it always reads."""
+
+
 def build_masking(config: ml_collections.ConfigDict, modalities: Sequence[int]) -> Masking | None:
-    """What is missing from training images of these modalities; None if nothing is."""
+    """Returns the configured masking of training images of these modalities, or None without masking."""
     return Masking(**config.masking.to_dict(), num_modalities=len(modalities)) or None
 
 
 def build_class_weights(config: ml_collections.ConfigDict, dataset: Dataset) -> np.ndarray:
-    """The configured class weights, float32 [K], from the labels of the training split `dataset`."""
+    """Returns the configured class weights, float32 [K], from the labels of the training split `dataset`."""
     statistics = None
     if config.loss.class_weights in ("median_frequency", "inverse_frequency"):
         statistics = cached_label_statistics(dataset, user_cache_dir() / "label_statistics")
@@ -128,14 +124,14 @@ def build_class_weights(config: ml_collections.ConfigDict, dataset: Dataset) -> 
 
 
 def build_normalization(config: ml_collections.ConfigDict, modalities: Sequence[int] = RGB) -> preprocessing.Normalize:
-    """The configured normalisation, a function of uint8 images of these modalities."""
+    """Returns the configured normalisation, a function of uint8 images of these modalities."""
     return preprocessing.create_normalization(config.preprocessing, tuple(modalities))
 
 
 def build_train_batches(
     config: ml_collections.ConfigDict, dataset: Dataset, devices: Sequence[jax.Device], first_step: int
 ) -> Generator[dict[str, jax.Array], None, None]:
-    """Training batches on `devices`, those of all processes, from the one after `first_step` on."""
+    """Yields training batches on `devices`, those of all processes, from the one after `first_step` on."""
     data = config.data
     share = share_of(devices)
     batches = pipeline.train_batches(

@@ -1,4 +1,4 @@
-"""Input with missing values (arXiv 1505.07293, section 5): which are missing, in training and in an evaluation.
+"""Input with missing values, in training and in evaluation (arXiv 1505.07293, section 5).
 
 A missing value is 0 in the network's input, where local contrast normalisation has the local mean, and has no
 influence on the normalisation of the others (`preprocessing.Normalize`).
@@ -17,14 +17,14 @@ from segnet_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Masking:
-    """What is taken from training images.
+    """Draws at random which values of training images are missing.
 
     Attributes:
       pixels: smallest and greatest share of the pixels that are missing, in all modalities; the share is drawn evenly
         for each image.
       block: pixels are missing in squares of this side.
       modality: the probability that one of the modalities is missing from the whole image, each as likely as another.
-      num_modalities: of the images.
+      num_modalities: that the images have.
 
     Raises:
       InputError: for a value out of range, or if the only modality were to be missing.
@@ -49,26 +49,26 @@ class Masking:
             )
 
     def __bool__(self) -> bool:
-        """Whether anything can be missing."""
+        """Returns whether anything can be missing."""
         return self.pixels[1] > 0 or self.modality > 0
 
     def __call__(self, key: jax.Array, images: jax.Array) -> jax.Array:
-        """What is known of images [N, H, W, C]: bool [N, H, W, num_modalities]."""
+        """Returns a mask of the valid values of images [N, H, W, C]: bool [N, H, W, num_modalities]."""
         count, height, width, _ = images.shape
 
         def draw(key: jax.Array) -> jax.Array:
             share_key, pixel_key, drop_key, choice_key = jax.random.split(key, 4)
             share = jax.random.uniform(share_key, minval=self.pixels[0], maxval=self.pixels[1])
-            known = known_pixels(pixel_key, (height, width), share, self.block)
+            valid = valid_pixels(pixel_key, (height, width), share, self.block)
             dropped = jax.random.uniform(drop_key) < self.modality
             chosen = jnp.arange(self.num_modalities) == jax.random.randint(choice_key, (), 0, self.num_modalities)
-            return known[..., None] & ~(dropped & chosen)
+            return valid[..., None] & ~(dropped & chosen)
 
         return jax.vmap(draw)(jax.random.split(key, count))
 
 
-def known_pixels(key: jax.Array, size: tuple[int, int], share: jax.typing.ArrayLike, block: int = 1) -> jax.Array:
-    """Which pixels are known if each square of side `block` is missing with the probability `share`.
+def valid_pixels(key: jax.Array, size: tuple[int, int], share: jax.typing.ArrayLike, block: int = 1) -> jax.Array:
+    """Draws a mask of valid pixels; each square of side `block` is missing with the probability `share`.
 
     With the same key, what is missing at one share is missing at every greater one.
 
@@ -82,16 +82,16 @@ def known_pixels(key: jax.Array, size: tuple[int, int], share: jax.typing.ArrayL
 
 @dataclass(frozen=True)
 class Missing:
-    """A normalisation that takes something from each image first, for evaluation.
+    """A normalisation of images with missing values, for evaluation.
 
-    What is missing is a function of the image alone, so that scores do not depend on batches or devices.
+    Which values are missing is a function of the image alone, so that scores do not depend on batches or devices.
 
     Attributes:
       normalize: the normalisation.
-      share: of the pixels, 0 to 1.
+      share: the share of missing pixels, 0 to 1.
       block: as in `Masking`.
-      modality: the number of the modality, from 0, that is missing from all images; None: none is.
-      num_modalities: of the images.
+      modality: the number of the modality, from 0, that is missing from all images; None: no modality is.
+      num_modalities: that the images have.
     """
 
     normalize: Normalize
@@ -100,20 +100,20 @@ class Missing:
     modality: int | None = None
     num_modalities: int = 1
 
-    def __call__(self, images: jax.Array, known: jax.Array | None = None) -> jax.Array:
-        """The network's input, as `Normalize` has it; what is missing adds to what `known` leaves out."""
-        there = self.known(images)
-        return self.normalize(images, there if known is None else there & known)
+    def __call__(self, images: jax.Array, valid_mask: jax.Array | None = None) -> jax.Array:
+        """Returns the network's input, as `Normalize` does; values that `valid_mask` leaves out are missing, too."""
+        valid = self.valid_mask(images)
+        return self.normalize(images, valid if valid_mask is None else valid & valid_mask)
 
-    def known(self, images: jax.Array) -> jax.Array:
-        """What is known of images [N, H, W, C]: bool [N, H, W, num_modalities]."""
+    def valid_mask(self, images: jax.Array) -> jax.Array:
+        """Returns a mask of the valid values of images [N, H, W, C]: bool [N, H, W, num_modalities]."""
         size = (images.shape[1], images.shape[2])
 
         def draw(image: jax.Array) -> jax.Array:
             key = jax.random.fold_in(jax.random.key(0), jnp.sum(image, dtype=jnp.uint32))
-            return known_pixels(key, size, self.share, self.block)
+            return valid_pixels(key, size, self.share, self.block)
 
-        known = jnp.repeat(jax.vmap(draw)(images)[..., None], self.num_modalities, axis=-1)
+        valid = jnp.repeat(jax.vmap(draw)(images)[..., None], self.num_modalities, axis=-1)
         if self.modality is not None:
-            known = known & (jnp.arange(self.num_modalities) != self.modality)
-        return known
+            valid = valid & (jnp.arange(self.num_modalities) != self.modality)
+        return valid

@@ -1,6 +1,6 @@
-"""From a data set to batches on the devices: a Grain pipeline, a pure function of (seed, step).
+"""Batches of a data set, by a Grain pipeline.
 
-Every batch is a function of the seed and of its number alone: not of the number of workers, of threads or of
+Every batch is a function of the seed and of its number alone, not of the number of workers, of threads or of
 processes. A run that resumes at step s asks for batch s, and needs no saved iterator.
 """
 
@@ -35,25 +35,25 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """Endless training batches from step `first_step` on; each example comes once in every epoch.
+    """Yields training batches without end, from step `first_step` on; each example comes once in every epoch.
 
     Epochs are shuffled anew, and follow each other without a gap: a batch may hold the end of one and the start of
     the next. With replacement there are no epochs: each place in a batch may hold any example, whatever the others
-    hold. Each process has its part of the batch that one process would have, in order, so a step has the same examples
-    in the same places for any number of processes.
+    hold. Each process gets a part of the batch of a single process, in order, so a step has the same examples in the
+    same places for any number of processes.
 
     Args:
       dataset: the training split.
       batch_size: over all processes; divisible by `process_count`.
-      seed: of order and augmentation.
+      seed: determines order and augmentation.
       augmentation: applied after resizing.
       first_step: the number of the first batch.
       with_replacement: whether examples are drawn independently of each other.
       image_size: (height, width) to resize to, or () for the native size.
       num_workers: worker processes; 0 uses threads only.
       num_threads: reading threads of each process.
-      process_index: of this process.
-      process_count: of all.
+      process_index: the number of this process, from 0.
+      process_count: the number of processes.
 
     Yields:
       `image` uint8 [batch_size / process_count, h, w, channels] and `label` uint8 [batch_size / process_count, h, w].
@@ -83,7 +83,7 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """The whole split once, in order, in batches of one fixed shape.
+    """Yields the whole split once, in order, in batches of one fixed shape.
 
     Images of different sizes are padded at the bottom and the right to the greatest height and width by repeating
     their border; the labels of padding are void. The last batch is filled up with empty examples, so that every
@@ -95,8 +95,8 @@ def eval_batches(
       image_size: as for `train_batches`, as are the others.
       num_workers: worker processes.
       num_threads: reading threads.
-      process_index: of this process.
-      process_count: of all.
+      process_index: the number of this process, from 0.
+      process_count: the number of processes.
 
     Yields:
       `image` uint8 [b, h, w, channels], `label` uint8 [b, h, w], `size` int32 [b, 2] (height and width of the example
@@ -112,7 +112,7 @@ def eval_batches(
 
 
 def num_eval_batches(dataset: Dataset, batch_size: int) -> int:
-    """How many batches `eval_batches` yields in every process."""
+    """Returns the number of batches that `eval_batches` yields in every process."""
     return -(-len(dataset) // batch_size)
 
 
@@ -140,9 +140,9 @@ def _iterate(batches: grain.MapDataset, num_workers: int, num_threads: int) -> I
 
 
 def _copied(batch: Batch) -> Batch:
-    """A batch out of the shared memory of a reading process, which is given back at once.
+    """Copies a batch out of the shared memory of a reading process, and frees that memory at once.
 
-    Grain gives it back when the array goes, but holds the last batch in a cycle until the exit, too late for that.
+    Grain frees it with the array, but holds the last batch in a cycle until the exit, which is too late.
     """
     copy = {}
     for key, array in batch.items():

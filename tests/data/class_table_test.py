@@ -21,7 +21,7 @@ DEPTH = SegmentationClass("far", 40000, (1, 2, 3))
 TABLE = ClassTable("street", (EGO, ROAD, CAR, DEPTH))
 
 
-def test_table_numbers_the_classes_that_are_not_ignored():
+def test_class_table_numbers_the_classes_that_are_not_ignored():
     assert TABLE.num_classes == 3
     assert TABLE.names == ["road", "car", "far"]
     assert TABLE.colors.dtype == np.uint8
@@ -38,7 +38,7 @@ def test_ids_to_labels():
     assert labels.tolist() == [[0, 1, VOID], [2, 0, VOID]]
 
 
-def test_an_unknown_id_is_named_with_its_pixel():
+def test_ids_to_labels_names_an_unknown_id_with_its_pixel():
     mask = np.full((4, 5), 7, np.uint8)
     mask[2, 3] = mask[3, 0] = 9
     message = r"^masks/m\.png: the label id 9 at row 2, column 3 .*'street'.* 1, 7, 26, 40000;"
@@ -46,12 +46,12 @@ def test_an_unknown_id_is_named_with_its_pixel():
         TABLE.ids_to_labels(mask, "masks/m.png")
 
 
-def test_known_ids_are_listed_as_ranges():
+def test_ids_to_labels_lists_the_known_ids_as_ranges():
     with pytest.raises(InputError, match="which knows 0-9, 255;"):
         SYNTHETIC.ids_to_labels(np.array([[10]], np.uint8), "m.png")
 
 
-def test_an_unknown_void_value_is_no_void():
+def test_ids_to_labels_refuses_255_if_it_is_not_in_the_table():
     with pytest.raises(InputError, match="the label id 255 at row 0, column 0"):
         CAMVID11.ids_to_labels(np.array([[255]], np.uint8), "m.png")
 
@@ -63,7 +63,7 @@ def test_colors_to_labels():
     assert labels.tolist() == [[0, VOID], [1, 2]]
 
 
-def test_an_unknown_color_is_named_with_its_pixel_count_and_neighbour():
+def test_colors_to_labels_names_an_unknown_color_with_its_pixel_count_and_neighbour():
     rgb = np.full((3, 4, 3), (128, 64, 128), np.uint8)
     rgb[1, 2] = rgb[2, 0] = (0, 0, 140)
     message = r"^m\.png: the colour \(0, 0, 140\) at row 1, column 2 .*: 2 pixels; nearest known: car \(0, 0, 142\)"
@@ -84,7 +84,7 @@ colors = st.tuples(*[st.integers(0, 255)] * 3)
     ).filter(lambda entries: not all(ignored for _, _, ignored in entries)),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_masks_map_as_one_pixel_at_a_time(entries, seed):
+def test_ids_and_colors_to_labels_map_each_pixel_by_itself(entries, seed):
     table = ClassTable("t", tuple(SegmentationClass(f"c{i}", *e) for i, e in enumerate(entries)))
     expected = np.array([VOID if e.ignored else table.names.index(e.name) for e in table.classes])
     choice = np.random.default_rng(seed).integers(len(entries), size=(6, 7))
@@ -115,23 +115,23 @@ def test_lookup_colors_knows_exactly_the_palette(palette, pixels):
         (SegmentationClass("void", 8, (128, 64, 128), ignored=True), r"gives the colour \(128, 64, 128\)"),
     ],
 )
-def test_an_ambiguous_table_is_refused(other, message):
+def test_class_table_refuses_ambiguity(other, message):
     with pytest.raises(InputError, match=f"Class table 't' {message}"):
         ClassTable("t", (ROAD, other))
 
 
-def test_ignored_classes_may_share_a_color():
+def test_class_table_lets_ignored_classes_share_a_color():
     table = ClassTable("t", (EGO, ROAD, SegmentationClass("border", 2, (0, 0, 0), ignored=True)))
     assert table.colors_to_labels(np.zeros((1, 1, 3), np.uint8), "m").tolist() == [[VOID]]
     assert table.ids_to_labels(np.array([[1, 2, 7]], np.uint8), "m").tolist() == [[VOID, VOID, 0]]
 
 
-def test_a_table_has_1_to_255_classes():
+def test_class_table_has_1_to_255_classes():
     with pytest.raises(InputError, match="'t' has 0 classes"):
         ClassTable("t", (EGO,))
     with pytest.raises(InputError, match="'t' has 256 classes"):
-        ClassTable.from_config("t", [f"class {i}" for i in range(256)])
-    full = ClassTable.from_config("t", [f"class {i}" for i in range(255)] + [{"name": "void", "ignored": True}])
+        ClassTable.from_entries("t", [f"class {i}" for i in range(256)])
+    full = ClassTable.from_entries("t", [f"class {i}" for i in range(255)] + [{"name": "void", "ignored": True}])
     assert full.ids_to_labels(np.array([[0, 254, 255]], np.uint8), "m").tolist() == [[0, 254, VOID]]
     assert len({tuple(color) for color in full.colors.tolist()} | {full.void_color}) == 256
 
@@ -151,24 +151,24 @@ def test_a_table_has_1_to_255_classes():
         ({"ignored": "no"}, "'road' has 'ignored' set to 'no'"),
     ],
 )
-def test_a_wrong_value_is_refused(values, message):
+def test_segmentation_class_refuses_a_wrong_value(values, message):
     entry = {"name": "road", "id": 7, "color": (0, 0, 0), "ignored": False} | values
     with pytest.raises(InputError, match=message):
         SegmentationClass(**entry)
     with pytest.raises(InputError, match=message):
-        ClassTable.from_config("t", ["sky", entry])
+        ClassTable.from_entries("t", ["sky", entry])
 
 
-def test_from_config_takes_names():
-    table = ClassTable.from_config("t", ("sky", "road"))
+def test_from_entries_takes_names():
+    table = ClassTable.from_entries("t", ("sky", "road"))
     assert [(c.name, c.id, c.color, c.ignored) for c in table.classes] == [
         ("sky", 0, (128, 0, 0), False),
         ("road", 1, (0, 128, 0), False),
     ]
 
 
-def test_from_config_fills_in_what_is_left_out():
-    table = ClassTable.from_config(
+def test_from_entries_fills_in_what_is_left_out():
+    table = ClassTable.from_entries(
         "t",
         [
             {"name": "sky", "color": [0, 128, 0]},
@@ -185,14 +185,16 @@ def test_from_config_fills_in_what_is_left_out():
     ]
 
 
-def test_from_config_leaves_black_to_the_class_that_has_it():
-    table = ClassTable.from_config("t", [{"name": "background", "color": (0, 0, 0)}, {"name": "void", "ignored": True}])
+def test_from_entries_leaves_black_to_the_class_that_has_it():
+    table = ClassTable.from_entries(
+        "t", [{"name": "background", "color": (0, 0, 0)}, {"name": "void", "ignored": True}]
+    )
     assert table.void_color != (0, 0, 0)
 
 
-def test_from_config_takes_config_dicts():
+def test_from_entries_takes_config_dicts():
     entry = ml_collections.ConfigDict({"name": "road", "id": 7, "color": (128, 64, 128)})
-    assert ClassTable.from_config("t", (entry,)) == ClassTable("t", (ROAD,))
+    assert ClassTable.from_entries("t", (entry,)) == ClassTable("t", (ROAD,))
 
 
 @pytest.mark.parametrize(
@@ -206,12 +208,12 @@ def test_from_config_takes_config_dicts():
         ([], "'t' has 0 classes"),
     ],
 )
-def test_from_config_names_what_it_refuses(entries, message):
+def test_from_entries_names_what_it_refuses(entries, message):
     with pytest.raises(InputError, match=message):
-        ClassTable.from_config("t", entries)
+        ClassTable.from_entries("t", entries)
 
 
-def test_a_table_survives_json_and_pickle():
+def test_class_table_survives_json_and_pickle():
     TABLE.ids_to_labels(np.array([[7]], np.uint8), "m")  # so that there is a cached lookup to carry
     assert ClassTable.from_dict(json.loads(json.dumps(TABLE.to_dict()))) == TABLE
     copy = pickle.loads(pickle.dumps(TABLE))
@@ -221,7 +223,7 @@ def test_a_table_survives_json_and_pickle():
         ClassTable.from_dict({"name": "t"})
 
 
-def test_palette_is_that_of_pascal_voc():
+def test_palette_color_is_that_of_pascal_voc():
     assert [palette_color(i) for i in (0, 1, 2, 15, 20, 255)] == [
         (0, 0, 0),
         (128, 0, 0),

@@ -7,15 +7,15 @@ import pytest
 
 from segnet_jax.data.class_weights import label_statistics
 from segnet_jax.data.dataset import Subset
-from segnet_jax.data.from_config import create_dataset
+from segnet_jax.data.datasets.synthetic import SyntheticScenes
 
 
 @pytest.fixture
 def scenes():
-    return create_dataset("synthetic", "train", scene_size=(24, 32), train_scenes=5)
+    return SyntheticScenes("train", (24, 32), 5)
 
 
-def test_the_first_examples_are_those_of_the_whole(scenes):
+def test_subset_holds_the_first_examples_of_the_whole(scenes):
     subset = pickle.loads(pickle.dumps(Subset(scenes, 3)))
     assert (len(subset), subset.name, subset.split) == (3, "synthetic", "train")
     for index in range(3):
@@ -27,23 +27,23 @@ def test_the_first_examples_are_those_of_the_whole(scenes):
 
 @pytest.mark.parametrize("index", [3, -1])
 @pytest.mark.parametrize("get", [Subset.__getitem__, Subset.label, Subset.shape])
-def test_there_are_no_others(scenes, get, index):
+def test_subset_has_no_other_examples(scenes, get, index):
     with pytest.raises(IndexError):
         get(Subset(scenes, 3), index)
 
 
-def test_more_than_there_are(scenes):
+def test_subset_is_no_longer_than_the_whole(scenes):
     assert len(Subset(scenes, 9)) == 5
 
 
-def test_class_weights_count_only_these(scenes):
+def test_subset_limits_label_statistics(scenes):
     counted = label_statistics(Subset(scenes, 2)).pixels
     expected = sum(np.bincount(scenes[index]["label"].ravel(), minlength=256) for index in range(2))
     np.testing.assert_array_equal(counted, [*expected[:10], expected[255]])
     assert counted.sum() == 2 * 24 * 32
 
 
-def test_files_are_told_from_others_by_the_whole(scenes):
+def test_subset_has_the_fingerprint_of_the_whole(scenes):
     assert not hasattr(Subset(scenes, 2), "fingerprint")
     scenes.fingerprint = lambda: "abc"
     assert Subset(scenes, 2).fingerprint() == "abc"

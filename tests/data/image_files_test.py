@@ -31,24 +31,24 @@ def palette_png(path, indices, colors, **options):
     return path
 
 
-def test_image_of_rgb(tmp_path):
+def test_read_image_of_rgb(tmp_path):
     image = image_files.read_image(save(tmp_path / "a.png", RGB))
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, RGB)
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".tif", ".webp"])
-def test_image_of_other_formats(tmp_path, suffix):
+def test_read_image_of_other_formats(tmp_path, suffix):
     path = save(tmp_path / f"a{suffix}", RGB, **({"lossless": True} if suffix == ".webp" else {}))
     np.testing.assert_array_equal(image_files.read_image(path), RGB)
 
 
-def test_image_of_gray_is_repeated(tmp_path):
+def test_read_image_repeats_gray(tmp_path):
     image = image_files.read_image(save(tmp_path / "a.png", GRAY))
     np.testing.assert_array_equal(image, np.stack([GRAY] * 3, axis=-1))
 
 
-def test_image_of_16_bits_keeps_the_upper_8(tmp_path):
+def test_read_image_keeps_the_upper_8_of_16_bits(tmp_path):
     gray = np.array([[0, 255, 256], [0x1234, 0xFF00, 0xFFFF]], np.uint16)
     image = image_files.read_image(save(tmp_path / "a.png", gray))
     assert image.dtype == np.uint8
@@ -56,7 +56,7 @@ def test_image_of_16_bits_keeps_the_upper_8(tmp_path):
     assert (image == image[..., :1]).all()
 
 
-def test_image_loses_its_alpha(tmp_path):
+def test_read_image_drops_alpha(tmp_path):
     rgba = np.dstack([RGB, np.full((2, 3), 9, np.uint8)])
     np.testing.assert_array_equal(image_files.read_image(save(tmp_path / "a.png", rgba)), RGB)
     gray_alpha = np.dstack([GRAY, np.full((2, 3), 9, np.uint8)])
@@ -64,27 +64,27 @@ def test_image_loses_its_alpha(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"transparency": b"\x00\x80\xff"}])
-def test_image_of_a_palette_gets_its_colors(tmp_path, options):
+def test_read_image_applies_a_palette(tmp_path, options):
     colors = [(1, 2, 3), (40, 50, 60), (255, 0, 9)]
     path = palette_png(tmp_path / "a.png", np.array([[0, 1], [2, 1]], np.uint8), colors, **options)
     assert image_files.read_image(path).tolist() == [[[1, 2, 3], [40, 50, 60]], [[255, 0, 9], [40, 50, 60]]]
 
 
-def test_image_of_cmyk_and_1_bit(tmp_path):
+def test_read_image_of_cmyk_and_1_bit(tmp_path):
     white = np.full((2, 3, 3), 255, np.uint8)
     np.testing.assert_array_equal(image_files.read_image(save(tmp_path / "a.tif", white, "CMYK")), white)
     bits = image_files.read_image(save(tmp_path / "b.png", np.array([[True, False]])))
     assert bits.tolist() == [[[255] * 3, [0] * 3]]
 
 
-def test_depth_of_8_bits_is_taken_as_it_is(tmp_path):
+def test_read_depth_takes_8_bits_as_they_are(tmp_path):
     path = save(tmp_path / "a.png", GRAY)
     depth = image_files.read_depth(path, depth_max=100)
     assert depth.dtype == np.uint8
     np.testing.assert_array_equal(depth, GRAY)
 
 
-def test_depth_of_16_bits_is_scaled_and_cut_at_its_maximum(tmp_path):
+def test_read_depth_scales_16_bits_and_clips_at_the_maximum(tmp_path):
     # In millimetres up to 10 m: 255 / 10000 is 0.0255 a millimetre, so that 19 gives 0.48 and 20 gives 0.51.
     depth = np.array([[0, 19, 20], [5000, 9999, 10000], [10001, 40000, 65535]], np.uint16)
     path = save(tmp_path / "a.png", depth)
@@ -98,14 +98,14 @@ def test_depth_of_16_bits_is_scaled_and_cut_at_its_maximum(tmp_path):
 
 
 @pytest.mark.parametrize("maximum", [1, 255, 4095, 50000, 65535])
-def test_every_16_bit_depth_is_rounded_to_the_nearest(tmp_path, maximum):
+def test_read_depth_rounds_to_the_nearest(tmp_path, maximum):
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     found = image_files.read_depth(save(tmp_path / "a.png", values), maximum)
     exact = np.minimum(values / maximum, 1.0) * 255
     assert np.abs(found - exact).max() <= 0.5
 
 
-def test_what_is_no_depth_map_is_refused(tmp_path):
+def test_read_depth_refuses_other_images(tmp_path):
     pixels = np.array([[0, 1], [1, 0]], np.uint8)
     paths = {
         "RGB": save(tmp_path / "color.png", RGB),
@@ -121,13 +121,13 @@ def test_what_is_no_depth_map_is_refused(tmp_path):
             image_files.read_depth(path)
 
 
-def test_image_of_floats_is_refused(tmp_path):
+def test_read_image_refuses_floats(tmp_path):
     path = save(tmp_path / "a.tif", np.zeros((2, 3), np.float32))
     with pytest.raises(InputError, match=r"a\.tif holds floating-point values"):
         image_files.read_image(path)
 
 
-def test_orientation_is_ignored(tmp_path):
+def test_read_image_ignores_the_orientation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # "rotate by 90 degrees to see it upright"
     for suffix in ("jpg", "png"):
@@ -137,7 +137,7 @@ def test_orientation_is_ignored(tmp_path):
     assert image_files.read_mask(tmp_path / "a.png").shape == (2, 3, 3)
 
 
-def test_mask_of_gray_and_16_bits(tmp_path):
+def test_read_mask_of_gray_and_16_bits(tmp_path):
     mask = image_files.read_mask(save(tmp_path / "a.png", GRAY))
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask, GRAY)
@@ -147,19 +147,19 @@ def test_mask_of_gray_and_16_bits(tmp_path):
     np.testing.assert_array_equal(mask, wide)
 
 
-def test_mask_of_a_palette_keeps_its_indices(tmp_path):
+def test_read_mask_of_a_palette_keeps_its_indices(tmp_path):
     indices = np.array([[0, 2], [1, 2]], np.uint8)
     path = palette_png(tmp_path / "a.png", indices, [(9, 9, 9), (8, 8, 8), (7, 7, 7)])
     np.testing.assert_array_equal(image_files.read_mask(path), indices)
 
 
-def test_mask_of_1_bit_is_0_and_1(tmp_path):
+def test_read_mask_of_1_bit_is_0_and_1(tmp_path):
     mask = image_files.read_mask(save(tmp_path / "a.png", np.array([[True, False]])))
     assert mask.dtype == np.uint8
     assert mask.tolist() == [[1, 0]]
 
 
-def test_mask_of_colors(tmp_path):
+def test_read_mask_of_colors(tmp_path):
     np.testing.assert_array_equal(image_files.read_mask(save(tmp_path / "a.png", RGB)), RGB)
     rgba = np.dstack([RGB, np.full((2, 3), 255, np.uint8)])
     np.testing.assert_array_equal(image_files.read_mask(save(tmp_path / "b.png", rgba)), RGB)
@@ -167,7 +167,7 @@ def test_mask_of_colors(tmp_path):
     np.testing.assert_array_equal(image_files.read_mask(save(tmp_path / "c.png", gray_alpha)), GRAY)
 
 
-def test_mask_that_holds_no_labels_is_refused(tmp_path):
+def test_read_mask_refuses_images_without_labels(tmp_path):
     rgba = np.dstack([RGB, np.full((2, 3), 255, np.uint8)])
     rgba[1, 2, 3] = 254
     with pytest.raises(InputError, match=r"a\.png has transparent pixels"):
@@ -180,7 +180,7 @@ def test_mask_that_holds_no_labels_is_refused(tmp_path):
         image_files.read_mask(save(tmp_path / "d.tif", np.array([[-1, 70000]], np.int32)))
 
 
-def test_shape_needs_only_the_header(tmp_path):
+def test_image_shape_needs_only_the_header(tmp_path):
     path = save(tmp_path / "a.png", np.zeros((20, 30, 3), np.uint8))
     path.write_bytes(path.read_bytes()[:60])
     assert image_files.image_shape(path) == (20, 30)
@@ -190,7 +190,7 @@ READERS = [image_files.read_image, image_files.read_mask]
 
 
 @pytest.mark.parametrize("read", [*READERS, image_files.image_shape])
-def test_files_that_are_no_image_are_refused(tmp_path, read):
+def test_read_image_refuses_other_files(tmp_path, read):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(InputError, match=r"missing\.png does not exist; "):
@@ -205,7 +205,7 @@ def test_files_that_are_no_image_are_refused(tmp_path, read):
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("fault", ["cut", "flipped"])
-def test_damaged_files_are_refused(tmp_path, read, fault):
+def test_read_image_refuses_damaged_files(tmp_path, read, fault):
     noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     path = save(tmp_path / "a.png", noise)
     data = bytearray(path.read_bytes())
@@ -226,14 +226,14 @@ def png_header_of(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
-def test_an_image_too_large_to_be_true_is_refused(tmp_path):
+def test_read_image_refuses_an_image_too_large_to_be_true(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png_header_of(100_000, 100_000))
     with pytest.raises(InputError, match=r"a\.png claims to have more than \d+ pixels; cut it"):
         image_files.image_shape(path)
 
 
-def test_pillow_does_not_warn_users_of_large_images(tmp_path):
+def test_read_image_does_not_warn_of_large_images(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png_header_of(10_000, 10_000))
     # In a process of its own, since pytest replaces the filters of warnings.
@@ -250,13 +250,13 @@ def test_pillow_does_not_warn_users_of_large_images(tmp_path):
     assert "DecompressionBomb" not in result.stderr
 
 
-def test_list_has_numbered_lines(tmp_path):
+def test_read_list_numbers_the_lines(tmp_path):
     path = tmp_path / "train.txt"
     path.write_bytes(b"\xef\xbb\xbfa.png  \r\n\r\n  \n\tb c.png")
     assert image_files.read_list(path) == [(1, "a.png"), (4, "b c.png")]
 
 
-def test_list_that_is_no_text_is_refused(tmp_path):
+def test_read_list_refuses_what_is_no_text(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"a\.txt cannot be read as a list"):
         image_files.read_list(tmp_path / "a.txt")
@@ -264,7 +264,7 @@ def test_list_that_is_no_text_is_refused(tmp_path):
         image_files.read_list(tmp_path / "b.txt")
 
 
-def test_fingerprint_tells_name_size_and_time(tmp_path):
+def test_fingerprint_changes_with_name_size_and_time(tmp_path):
     first, second = tmp_path / "a", tmp_path / "b"
     for path in (first, second):
         path.write_bytes(b"123")

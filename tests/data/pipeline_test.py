@@ -23,7 +23,7 @@ _RANDOM = Augmentation(scale=(0.7, 1.5), crop_size=(5, 5), flip=True, brightness
 class Numbered:
     """A data set in memory: the label of example i is i, its image noise."""
 
-    name, split, class_table = "numbered", "train", ClassTable.from_config("t", ["a", "b"])
+    name, split, class_table = "numbered", "train", ClassTable.from_entries("t", ["a", "b"])
 
     def __init__(self, *shapes):
         self._shapes = shapes
@@ -90,7 +90,7 @@ def test_train_batches_hold_whole_examples():
 
 
 @pytest.mark.parametrize(("length", "batch_size"), [(6, 3), (7, 3), (5, 8), (1, 2)])
-def test_every_example_comes_once_in_every_epoch(length, batch_size):
+def test_train_batches_hold_every_example_once_an_epoch(length, batch_size):
     epochs = 6
     steps = -(-epochs * length // batch_size)
     order = order_of(draw(steps, numbered(length), batch_size=batch_size, augmentation=_PLAIN))
@@ -99,7 +99,7 @@ def test_every_example_comes_once_in_every_epoch(length, batch_size):
     assert length == 1 or len({tuple(epoch) for epoch in drawn}) > epochs // 2
 
 
-def test_with_replacement_every_place_holds_any_example():
+def test_train_batches_with_replacement_hold_any_example_anywhere():
     length, steps = 5, 400
     drawn = np.asarray(
         order_of(draw(steps, numbered(length), batch_size=3, augmentation=_PLAIN, with_replacement=True))
@@ -113,7 +113,7 @@ def test_with_replacement_every_place_holds_any_example():
         assert abs(alike - 1 / length) < 5 * np.sqrt(0.16 / steps)
 
 
-def test_draws_with_replacement_are_a_function_of_seed_and_step():
+def test_train_batches_with_replacement_are_a_function_of_seed_and_step():
     options = {"with_replacement": True, "batch_size": 2}
     whole = draw(6, numbered(7), **options)
     assert_same(whole[4:], draw(2, numbered(7), first_step=4, **options))
@@ -132,7 +132,7 @@ class WithDepth(Numbered):
         return {**example, "image": np.concatenate([example["image"], depth], axis=-1)}
 
 
-def test_a_fourth_channel_is_resized_and_augmented_beside_the_colours():
+def test_train_batches_resize_and_augment_a_fourth_channel_beside_the_colours():
     assert (modalities_of(numbered(1)), modalities_of(WithDepth(_SIZE))) == ((3,), (3, 1))
     sizes, augmentation = [(8, 12), (9, 7), (8, 12)], Augmentation(flip=True, brightness=0.4)
     options = {"batch_size": 3, "image_size": (4, 6), "augmentation": augmentation}
@@ -147,12 +147,12 @@ def test_a_fourth_channel_is_resized_and_augmented_beside_the_colours():
     assert not batch["image"][2].any()
 
 
-def test_epochs_augment_anew():
+def test_train_batches_augment_anew_in_every_epoch():
     (first, *others) = draw(8, numbered(1), batch_size=1)
     assert all((other["image"] != first["image"]).any() for other in others)
 
 
-def test_a_seed_gives_order_and_augmentation():
+def test_train_batches_are_a_function_of_the_seed():
     assert_same(draw(4, numbered(7), seed=3), draw(4, numbered(7), seed=3))
     orders = [order_of(draw(4, numbered(7), seed=seed, augmentation=_PLAIN)) for seed in (3, 4)]
     assert orders[0] != orders[1]
@@ -162,18 +162,18 @@ def test_a_seed_gives_order_and_augmentation():
 
 
 @pytest.mark.parametrize("num_threads", [0, 1, 5])
-def test_threads_change_nothing(num_threads):
+def test_train_batches_do_not_depend_on_threads(num_threads):
     assert_same(draw(6, numbered(7)), draw(6, numbered(7), num_threads=num_threads))
 
 
-def test_worker_processes_change_nothing(worker_processes):
+def test_train_batches_do_not_depend_on_worker_processes(worker_processes):
     dataset = numbered(7)
     found = draw(5, dataset, num_workers=2)
     assert_same(draw(5, dataset), found)
     assert {type(array) for batch in found for array in batch.values()} == {np.ndarray}, "not in shared memory"
 
 
-def test_a_reading_process_that_is_killed_is_told(worker_processes):
+def test_train_batches_report_a_killed_reading_process(worker_processes):
     drawn = train_batches(numbered(7), seed=0, augmentation=_PLAIN, batch_size=2, num_workers=1)
     before = set(multiprocessing.active_children())
     next(drawn)
@@ -184,7 +184,7 @@ def test_a_reading_process_that_is_killed_is_told(worker_processes):
         list(itertools.islice(drawn, 1000))
 
 
-def test_a_run_resumes_at_any_step():
+def test_train_batches_resume_at_any_step():
     whole = draw(9, numbered(7))
     for first_step in (1, 2, 5, 8):
         assert_same(whole[first_step:], draw(9 - first_step, numbered(7), first_step=first_step))
@@ -193,7 +193,7 @@ def test_a_run_resumes_at_any_step():
 @pytest.mark.parametrize("with_replacement", [False, True])
 @pytest.mark.parametrize("process_count", [2, 4])
 @pytest.mark.parametrize("first_step", [0, 3])
-def test_the_shares_of_the_processes_make_the_batch_of_one(process_count, first_step, with_replacement):
+def test_train_batches_of_all_processes_make_the_batch_of_one(process_count, first_step, with_replacement):
     options = {"batch_size": 8, "first_step": first_step, "with_replacement": with_replacement}
     whole = draw(5, numbered(11), **options)
     parts = [
@@ -207,12 +207,12 @@ def test_the_shares_of_the_processes_make_the_batch_of_one(process_count, first_
         assert_same([batch], [{key: np.concatenate([share[key] for share in shares]) for key in batch}])
 
 
-def test_a_process_resumes_as_well():
+def test_train_batches_of_a_process_resume_at_any_step():
     share = {"batch_size": 4, "process_index": 1, "process_count": 2}
     assert_same(draw(6, numbered(7), **share)[4:], draw(2, numbered(7), first_step=4, **share))
 
 
-def test_training_needs_one_size():
+def test_train_batches_need_one_size():
     dataset = Numbered((4, 6), (4, 6), (5, 6))
     with pytest.raises(InputError, match=r"train images of numbered.*\(4, 6\) and \(5, 6\).*data\.image_size"):
         draw(1, dataset, augmentation=_PLAIN)
@@ -224,7 +224,7 @@ def test_training_needs_one_size():
     assert [batch["image"].shape for batch in cropped] == [(3, 7, 2, 3)] * 2
 
 
-def test_resizing_comes_before_augmentation():
+def test_train_batches_resize_before_they_augment():
     dataset = numbered(5)
     crop = Augmentation(crop_size=(2, 3))
     for example in examples_of(draw(4, dataset, image_size=(3, 4), augmentation=crop)):
@@ -350,7 +350,7 @@ def test_replicate_copies_to_every_device(num_devices):
             np.testing.assert_array_equal(part.data, expected)
 
 
-def test_giving_up_a_replica_leaves_the_array_it_came_from():
+def test_replicate_leaves_the_array_it_came_from():
     source = jax.numpy.arange(4.0)
     replicate(source, jax.devices()[:2]).delete()
     np.testing.assert_array_equal(source, [0, 1, 2, 3])

@@ -54,22 +54,22 @@ def test_lrn_equals_caffes_window():
     np.testing.assert_allclose(normalize("lrn", images), expected, rtol=1e-4)
 
 
-def weights_around(pixel, known):
-    """The Gaussian weights of what is known of the 9x9 window at a pixel, cut at the border, with sum 1 over pixels."""
-    (height, width), (row, column), weights = known.shape, pixel, {}
+def weights_around(pixel, valid):
+    """The Gaussian weights of what is valid of the 9x9 window at a pixel, cut at the border, with sum 1 over pixels."""
+    (height, width), (row, column), weights = valid.shape, pixel, {}
     for i, j in itertools.product(range(-4, 5), repeat=2):
-        if 0 <= row + i < height and 0 <= column + j < width and known[row + i, column + j]:
+        if 0 <= row + i < height and 0 <= column + j < width and valid[row + i, column + j]:
             weights[row + i, column + j] = math.exp(-(i * i + j * j) / (2 * 1.591**2))
     total = sum(weights.values())
     return {pixel: weight / total for pixel, weight in weights.items()}
 
 
-def lcn_by_loop(image, known=None):
-    """Subtractive, then divisive normalisation of Jarrett et al. 2009, section 2, pixel by known pixel."""
+def lcn_by_loop(image, valid=None):
+    """Subtractive, then divisive normalisation of Jarrett et al. 2009, section 2, pixel by valid pixel."""
     x = image.astype(np.float64) / 255
     height, width, _ = x.shape
-    known = np.ones((height, width), bool) if known is None else known
-    windows = {pixel: weights_around(pixel, known) for pixel in zip(*np.nonzero(known), strict=True)}
+    valid = np.ones((height, width), bool) if valid is None else valid
+    windows = {pixel: weights_around(pixel, valid) for pixel in zip(*np.nonzero(valid), strict=True)}
 
     def weighted_mean(values, pixel):
         return sum(weight * values[other].mean() for other, weight in windows[pixel].items())
@@ -80,8 +80,8 @@ def lcn_by_loop(image, known=None):
         centred[pixel] = x[pixel] - weighted_mean(x, pixel)
     for pixel in windows:
         deviation[pixel] = math.sqrt(weighted_mean(centred**2, pixel))
-    divisor = np.maximum(deviation, deviation[known].mean())[..., None]
-    return np.where(known[..., None], centred / np.where(known[..., None], divisor, 1), 0)
+    divisor = np.maximum(deviation, deviation[valid].mean())[..., None]
+    return np.where(valid[..., None], centred / np.where(valid[..., None], divisor, 1), 0)
 
 
 @pytest.mark.parametrize("shape", [(12, 11, 3), (3, 5, 3), (1, 1, 3), (10, 13, 1)])
@@ -103,7 +103,7 @@ def test_lcn_of_each_image_is_its_own():
         np.testing.assert_allclose(together[i : i + 1], normalize("lcn", images[i : i + 1]), rtol=1e-4, atol=1e-5)
 
 
-def test_lcn_knows_neither_brightness_nor_contrast():
+def test_lcn_is_independent_of_brightness_and_contrast():
     dark = photographs(1, 16, 16, 3) // 4
     np.testing.assert_allclose(normalize("lcn", dark), normalize("lcn", 2 * dark + 30), rtol=1e-3, atol=1e-3)
 
@@ -114,19 +114,19 @@ def test_lcn_of_a_grey_image_is_zero(level):
     np.testing.assert_allclose(out, np.zeros((1, 20, 20, 3)), atol=1e-5)
 
 
-def test_channel_order():
+def test_normalization_channel_order():
     # Pure red: the papers' and ImageNet's inputs are RGB, the authors' Caffe models take BGR.
     red = np.array([[[[255, 0, 0]]]], np.uint8)
     brightest = {name: int(normalize(name, red)[0, 0, 0].argmax()) for name in NORMALIZATIONS}
     assert brightest == {"imagenet": 0, "lcn": 0, "lrn": 2, "none": 2}
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones():
+def test_create_normalization_lists_the_known_names():
     with pytest.raises(InputError, match="preprocessing='zscore' is not known.*imagenet, lcn, lrn, none"):
         create_normalization("zscore")
 
 
-def test_one_function_for_each_name():
+def test_create_normalization_returns_one_function_for_each_name():
     # A compiled step is found again by its function.
     for name, function in NORMALIZATIONS.items():
         assert create_normalization(name) is function
@@ -144,33 +144,33 @@ def test_lcn_takes_each_modality_by_itself():
     assert np.abs(np.asarray(lcn(images)) - out).max() > 0.1
 
 
-def test_lcn_knows_nothing_of_missing_values():
+def test_lcn_is_independent_of_missing_values():
     images, rng = photographs(2, 14, 12, 4), np.random.default_rng(4)
-    known = rng.random((2, 14, 12, 2)) < 0.4
-    # In this corner nothing is known in the whole of a window, and of the second depth map nothing at all.
-    known[0, :9, :9] = False
-    known[1, ..., 1] = False
+    valid = rng.random((2, 14, 12, 2)) < 0.4
+    # In this corner nothing is valid in the whole of a window, and of the second depth map nothing at all.
+    valid[0, :9, :9] = False
+    valid[1, ..., 1] = False
     normalize = jax.jit(create_normalization("lcn", RGBD))
-    out = np.asarray(normalize(images, known))
-    for image, there, found in zip(images, known, out, strict=True):
-        np.testing.assert_allclose(found[..., :3], lcn_by_loop(image[..., :3], there[..., 0]), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(out[0, ..., 3:], lcn_by_loop(images[0, ..., 3:], known[0, ..., 1]), rtol=1e-3, atol=1e-4)
+    out = np.asarray(normalize(images, valid))
+    for image, mask, found in zip(images, valid, out, strict=True):
+        np.testing.assert_allclose(found[..., :3], lcn_by_loop(image[..., :3], mask[..., 0]), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(out[0, ..., 3:], lcn_by_loop(images[0, ..., 3:], valid[0, ..., 1]), rtol=1e-3, atol=1e-4)
     assert not out[1, ..., 3].any()
     # Other values in the places of the missing ones.
-    hidden = np.repeat(~known, (3, 1), axis=-1)
+    hidden = np.repeat(~valid, (3, 1), axis=-1)
     changed = np.where(hidden, photographs(2, 14, 12, 4, seed=9), images)
-    np.testing.assert_array_equal(normalize(changed, known), out)
+    np.testing.assert_array_equal(normalize(changed, valid), out)
 
 
 @pytest.mark.parametrize("name", ["imagenet", "lrn", "none"])
-def test_missing_pixels_are_zero_and_the_others_as_ever(name):
-    images, known = photographs(1, 5, 6, 3), np.random.default_rng(1).random((1, 5, 6, 1)) < 0.5
-    out = np.asarray(jax.jit(create_normalization(name))(images, known))
-    np.testing.assert_allclose(out, np.where(known, normalize(name, images), 0), rtol=1e-6)
-    assert 0 < known.sum() < known.size
+def test_normalization_makes_missing_pixels_zero_and_keeps_the_others(name):
+    images, valid = photographs(1, 5, 6, 3), np.random.default_rng(1).random((1, 5, 6, 1)) < 0.5
+    out = np.asarray(jax.jit(create_normalization(name))(images, valid))
+    np.testing.assert_allclose(out, np.where(valid, normalize(name, images), 0), rtol=1e-6)
+    assert 0 < valid.sum() < valid.size
 
 
-def test_what_is_for_rgb_is_refused_for_more():
+def test_create_normalization_refuses_rgb_functions_for_more_channels():
     with pytest.raises(InputError, match="preprocessing='imagenet' is for RGB images.*choose preprocessing='lcn'"):
         create_normalization("imagenet", RGBD)
     with pytest.raises(InputError, match="The images have 3 channels, but modalities of 3 and 1 channels"):

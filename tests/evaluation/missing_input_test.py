@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from segnet_jax.data import from_config
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
+from segnet_jax.data.from_config import DATASETS
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.eval_only import evaluate_checkpoint
 from segnet_jax.evaluation.missing_input import evaluate_missing
@@ -80,12 +80,15 @@ def test_evaluate_missing_gives_the_accuracy_by_the_share_of_missing_pixels(mask
 
 @pytest.fixture
 def with_depth(monkeypatch):
-    """Puts `ScenesWithDepth` in the place of every data set."""
+    """Puts `ScenesWithDepth` in the place of the drawn scenes."""
 
-    def create(name, split, *, scene_size, train_scenes, eval_scenes, seed, **others):
-        return ScenesWithDepth(split, scene_size, train_scenes if split == "train" else eval_scenes, seed)
+    def build(config, split):
+        data = config.data
+        return ScenesWithDepth(
+            split, data.scene_size, data.train_scenes if split == "train" else data.eval_scenes, config.seed
+        )
 
-    monkeypatch.setattr(from_config, "create_dataset", create)
+    monkeypatch.setitem(DATASETS, "synthetic", (build, ()))
 
 
 def test_evaluate_missing_leaves_out_each_modality(with_depth, tmp_path):

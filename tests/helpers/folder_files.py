@@ -6,7 +6,7 @@ from PIL import Image
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.datasets.folder import Folder
 
-TABLE = ClassTable.from_config(
+TABLE = ClassTable.from_entries(
     "street",
     [
         {"name": "road", "id": 3, "color": (128, 64, 128)},

@@ -1,4 +1,4 @@
-"""Folders of records."""
+"""Small data sets for folders of records, and comparisons of them."""
 
 import numpy as np
 
@@ -8,6 +8,28 @@ from segnet_jax.data.datasets.synthetic import SyntheticScenes
 
 def scenes(length=10, split="train", size=(9, 12), seed=0):
     return SyntheticScenes(split, size, length, seed)
+
+
+class StoppedError(Exception):
+    """Raised by `Stopping`."""
+
+
+class Stopping(SyntheticScenes):
+    """Scenes of which one cannot be read."""
+
+    def __init__(self, stop, length=10, split="train"):
+        super().__init__(split, (9, 12), length)
+        self._stop = stop
+
+    def __getitem__(self, index):
+        if index == self._stop:
+            raise StoppedError
+        return super().__getitem__(index)
+
+
+def files_of(folder):
+    """Returns the contents of the files by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def times_of(folder):
@@ -25,7 +47,3 @@ def assert_same_examples(records, dataset):
         for key in ("image", "label"):
             assert found[key].dtype == expected[key].dtype
             np.testing.assert_array_equal(found[key], expected[key])
-
-
-class StoppedError(Exception):
-    """What interrupts a preparation in these tests."""

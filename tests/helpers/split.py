@@ -4,7 +4,7 @@ import numpy as np
 
 from segnet_jax.data.class_table import VOID, ClassTable
 
-TABLE = ClassTable.from_config("three", ["a", "b", "c"])
+TABLE = ClassTable.from_entries("three", ["a", "b", "c"])
 
 
 class Images:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segnet_jax.data.class_table import VOID
-from segnet_jax.data.from_config import create_dataset
+from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.preprocessing import create_normalization
 from segnet_jax.models import MODELS, create_model
 from segnet_jax.training.optimizers import create_optimizer, create_schedule
@@ -69,7 +69,7 @@ def test_segnet_overfits_a_pixel_in_every_pooling_window():
     "name", [pytest.param(name, marks=() if name == "fcn_basic" else pytest.mark.slow) for name in MODELS]
 )
 def test_model_overfits_eight_scenes(name):
-    scenes = create_dataset("synthetic", "train", scene_size=_SIZES.get(name, (48, 64)), train_scenes=8)
+    scenes = SyntheticScenes("train", _SIZES.get(name, (48, 64)), 8)
     examples = [scenes[i] for i in range(8)]
     batch = {key: np.stack([example[key] for example in examples]) for key in ("image", "label")}
     model = create_model(

@@ -1,4 +1,4 @@
-"""CamVid (Brostow et al. 2009) in 11 classes, as the tutorial or as Cambridge lays it out."""
+"""CamVid (Brostow et al. 2009) in 11 classes, in the layout of the SegNet tutorial or in Cambridge's own."""
 
 import logging
 import os
@@ -142,7 +142,7 @@ class Camvid:
         self._warned: set[str] = set()
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Returns the number of images."""
         return len(self._paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -174,28 +174,28 @@ class Camvid:
         return labels
 
     def shape(self, index: int) -> tuple[int, int]:
-        """The (height, width) of an image, known since the constructor read the headers."""
+        """Returns the (height, width) of an image, which the constructor has read."""
         return self._shapes[index]
 
     def fingerprint(self) -> str:
-        """A digest that changes when a file of the split does."""
+        """Returns a digest that changes when a file of the split does."""
         return image_files.fingerprint(path for pair in self._paths for path in pair)
 
 
 def standard_split(stem: str) -> str | None:
-    """The papers' split ("train", "val", "test") of a stem as "0006R0_f00930"; None if unknown."""
+    """Returns the papers' split ("train", "val", "test") of a stem such as "0006R0_f00930"; None if unknown."""
     sequence, _, frame = stem.rpartition("_")
     number = frame.removeprefix("f")
     if not (number.isascii() and number.isdigit()):
         return None
-    for known, first, last, split in _STANDARD_SPLIT:
-        if sequence == known and first <= int(number) <= last:
+    for name, first, last, split in _STANDARD_SPLIT:
+        if sequence == name and first <= int(number) <= last:
             return split
     return None
 
 
 class _Finder:
-    """Looks files up with one listing a folder, which a network disk answers far faster."""
+    """Looks up files by one listing of each folder, which is far faster on a network disk."""
 
     def __init__(self) -> None:
         self._listings: dict[Path, set[str]] = {}
@@ -213,7 +213,7 @@ class _Finder:
 
 
 def _find_layout(root: Path) -> tuple[Path, bool]:
-    """The folder that holds the data, and whether they are in the native layout."""
+    """Returns the folder that holds the data, and whether they are in the native layout."""
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; set the root of the data to CamVid's folder.")
     for folder in [root, *sorted(path for path in root.iterdir() if path.is_dir())]:
@@ -228,7 +228,7 @@ def _find_layout(root: Path) -> tuple[Path, bool]:
 
 
 def _listed_pairs(folder: Path, split: str, finder: _Finder) -> list[tuple[Path, Path]]:
-    """The pairs of the tutorial's layout."""
+    """Returns the (image, label) paths of the tutorial's layout."""
     list_file = _list_file(folder, split)
     pairs = []
     missing = []
@@ -256,7 +256,7 @@ def _listed_pairs(folder: Path, split: str, finder: _Finder) -> list[tuple[Path,
 
 
 def _native_pairs(folder: Path, split: str, finder: _Finder) -> list[tuple[Path, Path]]:
-    """The pairs of Cambridge's layout."""
+    """Returns the (image, label) paths of Cambridge's layout."""
     images = {name.removesuffix(".png") for name in finder.names(folder / _IMAGES)}
     labels = {name.removesuffix("_L.png") for name in finder.names(folder / _LABELS)}
     if any((folder / f"{name}.txt").is_file() for name in SPLITS):
@@ -295,7 +295,7 @@ def _list_file(folder: Path, split: str) -> Path:
 
 
 def _resolve(listed: str, folder: Path, finder: _Finder) -> Path | None:
-    """The file a listed path means: as it stands, else the longest end of it below `folder`."""
+    """Returns the file of a listed path: itself, or its longest end below `folder`; None if neither exists."""
     path = Path(listed.replace("\\", "/"))
     if path.is_absolute() and finder.exists(path):
         return path

@@ -1,4 +1,4 @@
-"""How far away what was painted is: a depth map of plane surfaces, in the picture of a pinhole camera."""
+"""Depth buffer of planar polygons, in the image of a pinhole camera."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,13 @@ from PIL import Image, ImageDraw
 _Point = tuple[float, float]
 
 
-class Surfaces:
-    """Surfaces painted one over the other, the last on top, by the same polygons as a picture's.
+class DepthBuffer:
+    """Depth buffer of planar surfaces, painted one over the other, the last on top.
 
-    The inverse distance of a plane is an affine function of the place in the picture, so three numbers tell that of
-    every pixel.
+    The inverse distance of a plane is an affine function of the pixel, so three numbers give that of all its pixels.
 
     Args:
-      size: width and height of the picture in pixels.
+      size: width and height of the image in pixels.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
@@ -38,7 +37,7 @@ class Surfaces:
         self._planes.append((1 / distance, 0.0, 0.0, 1 / distance, 1 / distance))
 
     def distances(self, step: int = 1) -> np.ndarray:
-        """The distance of every `step`th pixel, counted from `step // 2`: float64 [H, W], infinite where nothing is."""
+        """Returns the distance of every `step`th pixel from `step // 2` on, float64 [H, W], infinite at first."""
         rows, columns = np.indices(self._numbers.size[::-1])[:, step // 2 :: step, step // 2 :: step]
         offset, across, down, low, high = np.moveaxis(
             np.asarray(self._planes)[np.asarray(self._numbers)[rows, columns]], -1, 0

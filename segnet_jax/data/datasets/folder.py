@@ -1,4 +1,4 @@
-"""A user's own data: a folder of images and a folder of masks."""
+"""A data set of a user's own images and masks, in two folders."""
 
 import hashlib
 import logging
@@ -68,7 +68,7 @@ class Folder:
           val_fraction: the share of validation images, 0 to below 1, if nothing else splits them.
           mask_suffix: what a mask's name adds to its image's stem, such as "_mask".
           depth: whether images have a depth map as their fourth channel.
-          depth_max: the value of 16-bit depth maps that becomes 255, in their own unit.
+          depth_max: the value of 16-bit depth maps that becomes 255, 1 to 65535, in their own unit.
 
         Raises:
           InputError: the layout or split is unknown, a folder cannot be read, a file has no
@@ -77,14 +77,6 @@ class Folder:
         """
         if split not in SPLITS:
             raise InputError(f"There is no split {split!r}; use one of {', '.join(SPLITS)}.")
-        if not 0 <= val_fraction < 1:
-            raise InputError(
-                f"val_fraction is {val_fraction}; give the share of images to validate on, from 0 to below 1."
-            )
-        if not 1 <= depth_max <= 65535:
-            raise InputError(
-                f"depth_max={depth_max} must be the value of 16-bit depth maps that becomes 255, from 1 to 65535."
-            )
         root = Path(root)
         self.name = root.resolve().name
         self.split = split
@@ -107,7 +99,7 @@ class Folder:
             self._shapes = list(pool.map(image_files.common_shape, zip(*columns, strict=True)))
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Returns the number of images."""
         return len(self._paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -133,11 +125,11 @@ class Folder:
         return self.class_table.colors_to_labels(mask, path)
 
     def shape(self, index: int) -> tuple[int, int]:
-        """The (height, width) of an image, known since the constructor read the headers."""
+        """Returns the (height, width) of an image, which the constructor has read."""
         return self._shapes[index]
 
     def fingerprint(self) -> str:
-        """A digest that changes when a file of the split does, or the scale of its depth."""
+        """Returns a digest that changes when a file of the split or `depth_max` does."""
         digest = image_files.fingerprint(path for pair in self._paths for path in pair)
         if not self._depths:
             return digest
@@ -146,7 +138,7 @@ class Folder:
 
 
 def _find_pairs(root: Path, split: str, val_fraction: float, mask_suffix: str) -> list[tuple[Path, Path]]:
-    """The (image, mask) paths of a split."""
+    """Returns the (image, mask) paths of a split."""
     folder = _folder_of(root, split)
     images = _files_by_stem(folder / "images", _IMAGE_SUFFIXES)
     masks = _files_by_stem(folder / "masks", _MASK_SUFFIXES)
@@ -165,7 +157,7 @@ def _find_pairs(root: Path, split: str, val_fraction: float, mask_suffix: str) -
 
 
 def _find_depths(folder: Path, images: Sequence[Path]) -> list[Path]:
-    """The depth map of each image; those of other images may lie there too."""
+    """Returns the depth map of each image; those of other images may lie there too."""
     depths = _files_by_stem(folder / "depth", _DEPTH_SUFFIXES)
     bare = [f"{image.stem}.png" for image in images if image.stem not in depths]
     if bare:
@@ -176,7 +168,7 @@ def _find_depths(folder: Path, images: Sequence[Path]) -> list[Path]:
 
 
 def _folder_of(root: Path, split: str) -> Path:
-    """The folder that holds the images and masks folders of a split."""
+    """Returns the folder that holds the images and masks folders of a split."""
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; set the root of the data to an existing one.")
     if (root / "images").is_dir():
@@ -195,7 +187,7 @@ def _folder_of(root: Path, split: str) -> Path:
 
 
 def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """The files of a folder that end so, by stem, sorted."""
+    """Returns the files of a folder with one of the suffixes, by stem, sorted."""
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist; add this folder.")
     files: dict[str, Path] = {}
@@ -213,7 +205,7 @@ def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
 
 
 def _listed_images(root: Path, split: str, lists: Sequence[str], images: dict[str, Path]) -> dict[str, Path]:
-    """The images that the split's list names, in its order."""
+    """Returns the images that the split's list names, in its order."""
     if split not in lists:
         raise InputError(
             f"{root / split}.txt does not exist; add it, or use a split that has a list ({', '.join(lists)})."
@@ -254,7 +246,7 @@ def _read_stems(root: Path, split: str, images: dict[str, Path]) -> list[str]:
 
 
 def _hashed_images(root: Path, split: str, images: dict[str, Path], val_fraction: float) -> dict[str, Path]:
-    """The images that a hash of their stem puts into the split."""
+    """Returns the images that a hash of their stem puts into the split."""
     if split == "test":
         raise InputError(
             f"{root} has no test split; list its images in {root / 'test.txt'}, those of the other "
@@ -296,7 +288,7 @@ def _refuse_unpaired(folder: Path, images: dict[str, Path], masks: dict[str, Pat
 
 
 def _common_suffix(images: dict[str, Path], masks: Path) -> str | None:
-    """What masks' names add to the stems of all images, if there is such a thing."""
+    """Returns the suffix that masks' names add to the stems of all images, or None if there is none."""
     stems = set(_files_by_stem(masks, _MASK_SUFFIXES))
     first = min(images)
     for candidate in sorted(stem.removeprefix(first) for stem in stems if stem.startswith(first)):
@@ -306,7 +298,7 @@ def _common_suffix(images: dict[str, Path], masks: Path) -> str | None:
 
 
 def _propose_classes(masks: Sequence[str]) -> str:
-    """Asks for a class table, and writes one from the first masks to start with."""
+    """Returns an error message that proposes a class table, made from the first masks."""
     masks = masks[:20]
     pixels = [image_files.read_mask(path) for path in masks]
     if pixels[0].ndim == 2:
@@ -337,7 +329,7 @@ def _propose_classes(masks: Sequence[str]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
+    """Formats the first names of a list, and the number of the others."""
     if len(names) <= 3:
         return ", ".join(names) or "nothing"
     return f"{', '.join(names[:3])} and {len(names) - 3} more"

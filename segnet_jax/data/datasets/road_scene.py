@@ -14,8 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from segnet_jax.data.class_table import VOID
-from segnet_jax.data.datasets.depth_buffer import Surfaces
-from segnet_jax.errors import InputError
+from segnet_jax.data.datasets.depth_buffer import DepthBuffer
 
 SKY, BUILDING, POLE, ROAD, LANE_MARKING, PAVEMENT, TREE, SIGN, CAR, PEDESTRIAN = range(10)
 
@@ -60,24 +59,17 @@ def draw_scene(rng: np.random.Generator, size: Size = BASE_SIZE, depth: bool = F
     """Draws one road scene.
 
     Args:
-      rng: whatever varies comes from it; one state gives one street at every size of an aspect.
-      size: height and width in pixels; below 1 is an `InputError`.
+      rng: the source of all variation; one state gives one street at every size of an aspect.
+      size: height and width in pixels, at least 1 each.
       depth: whether the image gets a fourth channel: the distance along the camera's axis in steps of 0.4 m; 255 is
         102 m and more, and the sky.
 
     Returns:
       image uint8 [H, W, 3] RGB (or [H, W, 4]) and label uint8 [H, W], indices into `SYNTHETIC` or VOID.
     """
-    camera = _Camera(checked_size(size), rng, depth)
+    camera = _Camera(size, rng, depth)
     _Street(camera, rng).paint()
     return camera.develop(rng)
-
-
-def checked_size(size: Size) -> Size:
-    """Returns `size`; raises InputError unless it is (height, width), each at least 1."""
-    if len(size) != 2 or min(size) < 1:
-        raise InputError(f"size={size} of the synthetic scenes is not (height, width), each >= 1.")
-    return int(size[0]), int(size[1])
 
 
 class _Paint(NamedTuple):
@@ -110,11 +102,11 @@ class _Camera:
         fine = (_FINE * size[1], _FINE * size[0])
         self.image, self._label = Image.new("RGB", fine), Image.new("L", fine, SKY)
         self._pen, self._label_pen = ImageDraw.Draw(self.image), ImageDraw.Draw(self._label)
-        self._surfaces = Surfaces(fine) if depth else None
+        self._depth_buffer = DepthBuffer(fine) if depth else None
         self._glaze_pen = ImageDraw.Draw(self.image, "RGBA")  # blends; several times slower
 
     def column(self, x: float, z: float) -> float:
-        """Where something is, to the right of the picture's middle."""
+        """Returns the column of a point, counted to the right from the middle of the image."""
         across = self._offset + self._curve * z * z / 2 + x
         return self._vanishing + _FOCAL_LENGTH * across / z
 
@@ -135,8 +127,8 @@ class _Camera:
         pen.polygon(points, fill=self._shade(paint, corners[0][2]))
         if paint.label is not None:
             self._label_pen.polygon(points, fill=paint.label)
-        if self._surfaces is not None and paint.opacity == 255:
-            self._surfaces.polygon(points, [z for _, _, z in corners])
+        if self._depth_buffer is not None and paint.opacity == 255:
+            self._depth_buffer.polygon(points, [z for _, _, z in corners])
 
     def ellipse(self, center: _Place, radii: _Point, paint: _Paint) -> None:
         (x, y), scale = self._project(center), self._scale * _FOCAL_LENGTH / center[2]
@@ -145,8 +137,8 @@ class _Camera:
         self._pen.ellipse(box, fill=self._shade(paint, center[2]))
         if paint.label is not None:
             self._label_pen.ellipse(box, fill=paint.label)
-        if self._surfaces is not None:
-            self._surfaces.ellipse(box, center[2])
+        if self._depth_buffer is not None:
+            self._depth_buffer.ellipse(box, center[2])
 
     def upright(self, place: _Place, width: float, height: float, paint: _Paint) -> None:
         """Paints a rectangle that faces the camera; `place` is the middle of its lower edge."""
@@ -170,8 +162,8 @@ class _Camera:
         surface = 1 + rough[..., 0] * np.asarray(patches) + rough[..., 1] * specks
         image = np.asarray(self.image.reduce(_FINE).filter(blur)) * surface[..., None] * self._light
         image += noise * rng.standard_normal(image.shape, single)
-        if self._surfaces is not None:
-            image = np.dstack([image, np.rint(_DEPTH_STEPS * self._surfaces.distances(_FINE))])
+        if self._depth_buffer is not None:
+            image = np.dstack([image, np.rint(_DEPTH_STEPS * self._depth_buffer.distances(_FINE))])
         return np.clip(image, 0, 255).astype(np.uint8), label
 
 

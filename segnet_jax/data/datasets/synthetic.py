@@ -1,15 +1,15 @@
-"""Procedurally drawn road scenes: a data set without files, for tests and for a first run anywhere."""
+"""Procedurally drawn road scenes: a data set without files, for tests and for first runs."""
 
 from typing import Any
 
 import numpy as np
 
 from segnet_jax.data.class_table import VOID, ClassTable
-from segnet_jax.data.datasets.road_scene import BASE_SIZE, Size, checked_size, draw_scene
+from segnet_jax.data.datasets.road_scene import BASE_SIZE, Size, draw_scene
 from segnet_jax.data.preprocessing import RGB, RGBD
 from segnet_jax.errors import InputError
 
-_LENGTHS = {"train": 2000, "val": 200, "test": 200}  # a split's place seeds it: append only
+_LENGTHS = {"train": 2000, "val": 200, "test": 200}  # the position of a split is part of its seed: append only
 
 SYNTHETIC = ClassTable.from_colors(
     "synthetic",
@@ -28,7 +28,7 @@ SYNTHETIC = ClassTable.from_colors(
         ("pedestrian", (64, 64, 0)),
     ],
 )
-"""The generated road scenes."""
+"""The classes of the drawn road scenes."""
 
 
 class SyntheticScenes:
@@ -42,7 +42,7 @@ class SyntheticScenes:
       depth: whether images have a fourth channel, see `draw_scene`, and `modalities` says so; all else is the same.
 
     Raises:
-      InputError: an argument is outside of these bounds.
+      InputError: the split is another.
     """
 
     modalities: tuple[int, ...] = RGB
@@ -52,17 +52,14 @@ class SyntheticScenes:
     ) -> None:
         if split not in _LENGTHS:
             raise InputError(f"No split {split!r} of synthetic scenes; choose from {[*_LENGTHS]}.")
-        if length is not None and length < 0:
-            raise InputError(f"length={length} of the synthetic scenes is negative; give 0 or more.")
-        if not 0 <= seed < 2**32:
-            raise InputError(f"seed={seed} of the synthetic scenes is not from 0 to 2**32 - 1.")
         self.name, self.split, self.class_table = "synthetic", split, SYNTHETIC
         self._length = _LENGTHS[split] if length is None else length
-        self._size, self._seed, self._depth = checked_size(size), seed, depth
+        self._size, self._seed, self._depth = size, seed, depth
         if depth:
             self.modalities = RGBD
 
     def __len__(self) -> int:
+        """Returns the number of scenes."""
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -73,6 +70,6 @@ class SyntheticScenes:
         return {"image": image, "label": label, "name": f"{self.split}_{index:05d}"}
 
     def shape(self, index: int) -> Size:
-        """Height and width of a scene in pixels, without drawing it."""
+        """Returns the height and width of a scene in pixels, without drawing it."""
         range(self._length)[index]
         return self._size

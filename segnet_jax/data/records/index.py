@@ -1,11 +1,11 @@
-"""The index of a folder of records: its shards, what they hold, and how to tell that they are whole."""
+"""The index of a folder of records: its splits, their shards, and the checksums of these."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from segnet_jax.errors import InputError
 
 INDEX_FILE = "index.json"
 UNFINISHED_FILE = "unfinished.json"
-"""The index of a preparation that is under way: it lists the shards that are finished."""
+"""The index of the splits that are being prepared, without their shards: what was asked for, written at the start."""
 
 FORMAT, VERSION = "segnet_jax records", 1
 
@@ -30,7 +30,7 @@ class Shard:
       file: its name in the folder.
       examples: how many it holds.
       bytes: its size.
-      sha256: the digest of its bytes, in hexadecimal.
+      sha256: its checksum, in hexadecimal.
       shapes: (count, height, width) of examples of one size in a row, in order.
     """
 
@@ -40,15 +40,6 @@ class Shard:
     sha256: str
     shapes: tuple[tuple[int, int, int], ...]
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Shard:
-        """Inverts `dataclasses.asdict`; raises ValueError, KeyError or TypeError if `values` is no such thing."""
-        shapes = tuple((int(count), int(height), int(width)) for count, height, width in values["shapes"])
-        shard = cls(str(values["file"]), int(values["examples"]), int(values["bytes"]), str(values["sha256"]), shapes)
-        if "/" in shard.file or sum(count for count, _, _ in shapes) != shard.examples:
-            raise ValueError(f"the entry of {shard.file} contradicts itself")
-        return shard
-
 
 @dataclass(frozen=True)
 class RecordSplit:
@@ -57,9 +48,9 @@ class RecordSplit:
     Attributes:
       examples: how many it has.
       examples_per_shard: M; the last shard may hold fewer.
-      fingerprint: tells whether the files that it was made from have changed; "" if the data set cannot tell.
+      fingerprint: changes with the files that it was made from.
       source: the settings of the data set that it was made from, by the keys of the configuration.
-      shards: those that are finished, in order.
+      shards: all of them, in order; none while the split is being prepared.
     """
 
     examples: int
@@ -69,56 +60,51 @@ class RecordSplit:
     shards: tuple[Shard, ...] = ()
 
     @property
-    def num_shards(self) -> int:
-        """How many shards it has when it is finished."""
-        return -(-self.examples // self.examples_per_shard)
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether no shard is missing from the list."""
-        return len(self.shards) == self.num_shards
-
-    @property
     def bytes(self) -> int:
-        """The size of the finished shards."""
+        """The size of all shards."""
         return sum(shard.bytes for shard in self.shards)
 
     @property
     def digest(self) -> str:
-        """A digest of the contents of the finished shards."""
+        """A digest of the contents of all shards."""
         return hashlib.sha256("".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
 
-    def range_of(self, number: int) -> range:
-        """The examples of a shard."""
-        return range(self.examples)[number * self.examples_per_shard : (number + 1) * self.examples_per_shard]
-
-    def file_of(self, name: str, number: int) -> str:
-        """The file name of a shard of this split, whose name is `name`."""
-        return f"{name}-{number:05d}-of-{self.num_shards:05d}.array_record"
+    def plan(self, name: str) -> dict[str, range]:
+        """Returns the examples of each shard by its file name, in order, if the split's name is `name`."""
+        starts = range(0, self.examples, self.examples_per_shard)
+        return {
+            f"{name}-{number:05d}-of-{len(starts):05d}.array_record": range(
+                start, min(start + self.examples_per_shard, self.examples)
+            )
+            for number, start in enumerate(starts)
+        }
 
     @classmethod
     def from_dict(cls, name: str, values: Mapping[str, Any]) -> RecordSplit:
-        """Inverts `dataclasses.asdict`; raises ValueError, KeyError or TypeError if `values` is no such thing."""
-        shards = tuple(Shard.from_dict(entry) for entry in values["shards"])
-        counts = int(values["examples"]), int(values["examples_per_shard"])
-        split = cls(*counts, str(values["fingerprint"]), dict(values["source"]), shards)
-        if min(counts) < 1:
+        """Inverts `dataclasses.asdict`; raises ValueError, KeyError or TypeError if `values` is no split."""
+        split = cls(**{**values, "shards": ()})
+        if min(split.examples, split.examples_per_shard) < 1:
             raise ValueError(f"{name} has no examples")
-        expected = {split.file_of(name, k): len(split.range_of(k)) for k in range(split.num_shards)}
-        if any(expected.pop(shard.file, None) != shard.examples for shard in shards):
-            raise ValueError(f"the shards of {name} do not make up its {split.examples} examples")
-        return split
+        expected = {file: len(examples) for file, examples in split.plan(name).items()}
+        shards = []
+        for entry in values["shards"]:
+            shapes = tuple((int(count), int(height), int(width)) for count, height, width in entry["shapes"])
+            shard = Shard(**{**entry, "shapes": shapes})
+            if not shard.examples == sum(count for count, _, _ in shapes) == expected.pop(shard.file, None):
+                raise ValueError(f"the shards of {name} do not make up its {split.examples} examples")
+            shards.append(shard)
+        return replace(split, shards=tuple(shards))
 
 
 @dataclass(frozen=True)
 class RecordIndex:
-    """What a folder of records holds.
+    """The description of a folder of records.
 
     Attributes:
       name: of the data set.
       class_table: its classes.
       modalities: the number of channels of each modality of its images.
-      compression: of the shards, see `record_shard.COMPRESSIONS`.
+      compression: of the shards, see `shard.COMPRESSIONS`.
       splits: by name.
     """
 
@@ -128,17 +114,8 @@ class RecordIndex:
     compression: str
     splits: Mapping[str, RecordSplit]
 
-    def with_shards(self, name: str, shards: Sequence[Shard]) -> RecordIndex:
-        """The index with these shards of a split, in order."""
-        split = replace(self.splits[name], shards=tuple(sorted(shards, key=lambda shard: shard.file)))
-        return replace(self, splits={**self.splits, name: split})
-
-    def finished(self) -> RecordIndex:
-        """The index without the splits that lack a shard."""
-        return replace(self, splits={name: split for name, split in self.splits.items() if split.is_finished})
-
     def to_json(self) -> str:
-        """The index as text; `from_json` inverts it."""
+        """Returns the index as text; `from_json` inverts it."""
         # In one order, however the splits came in.
         order = {"train": 0, "val": 1, "test": 2}
         names = sorted(self.splits, key=lambda name: (order.get(name, 3), name))
@@ -157,14 +134,10 @@ class RecordIndex:
 
     @classmethod
     def from_json(cls, text: str, path: object) -> RecordIndex:
-        """The index that `to_json` wrote.
-
-        Args:
-          text: of the file.
-          path: of the file, for messages.
+        """Returns the index that `to_json` wrote to the file `path`.
 
         Raises:
-          InputError: if it is damaged, no index, or one of another version.
+          InputError: if the text is damaged, no index, or one of another version.
         """
         try:
             values = json.loads(text)
@@ -174,8 +147,7 @@ class RecordIndex:
             if version == VERSION:
                 splits = {name: RecordSplit.from_dict(name, entry) for name, entry in values["splits"].items()}
                 table = ClassTable.from_dict(values["class_table"])
-                modalities = tuple(int(channels) for channels in values["modalities"])
-                return cls(str(values["name"]), table, modalities, str(values["compression"]), splits)
+                return cls(values["name"], table, tuple(values["modalities"]), values["compression"], splits)
         except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise InputError(
@@ -188,32 +160,38 @@ class RecordIndex:
         )
 
 
-def read_index(folder: epath.Path) -> RecordIndex:
-    """The index of a folder whose preparation has been finished.
+def read_folder(folder: epath.Path) -> RecordIndex | None:
+    """Reads the index of a folder, with splits that are being prepared; returns None if there is neither.
 
     Raises:
-      InputError: if there is none, or it cannot be used.
+      InputError: if it is damaged.
     """
-    text = storage.read_text(folder / INDEX_FILE)
-    if text is not None:
-        return RecordIndex.from_json(text, folder / INDEX_FILE)
-    if (unfinished := read_unfinished(folder)) is None:
+    unfinished, finished = (
+        RecordIndex.from_json(text, folder / name) if (text := storage.read_text(folder / name)) is not None else None
+        for name in (UNFINISHED_FILE, INDEX_FILE)
+    )
+    if unfinished is None:
+        return finished
+    splits = {name: replace(split, shards=()) for name, split in unfinished.splits.items()}
+    return replace(unfinished, splits=splits | dict(finished.splits if finished else {}))
+
+
+def read_index(folder: epath.Path) -> RecordIndex:
+    """As `read_folder`, but raises InputError if the folder holds no records."""
+    index = read_folder(folder)
+    if index is None:
         raise InputError(
             f"{folder} holds no records, as it has no {INDEX_FILE}; correct the path, or prepare them with "
             f"python -m segnet_jax.prepare --output={folder}."
         )
-    raise InputError(unfinished_message(folder, unfinished))
-
-
-def read_unfinished(folder: epath.Path) -> RecordIndex | None:
-    """The index of a preparation that is under way or was interrupted; None if there is none."""
-    text = storage.read_text(folder / UNFINISHED_FILE)
-    return None if text is None else RecordIndex.from_json(text, folder / UNFINISHED_FILE)
+    return index
 
 
 def unfinished_message(folder: epath.Path, index: RecordIndex) -> str:
-    """What to say of a folder whose preparation has not been finished."""
-    counts = ", ".join(f"{len(split.shards)} of {split.num_shards} of {name}" for name, split in index.splits.items())
+    """Returns the error message of a folder with a split whose preparation has not been finished."""
+    names = storage.names_in(folder)
+    plans = {name: split.plan(name) for name, split in index.splits.items()}
+    counts = ", ".join(f"{len(plan.keys() & names)} of {len(plan)} of {name}" for name, plan in plans.items())
     return (
         f"{folder} holds a half-finished preparation (shards: {counts}); run the same "
         "python -m segnet_jax.prepare command again, which goes on where it stopped."

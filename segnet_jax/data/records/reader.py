@@ -1,14 +1,15 @@
-"""A data set that `python -m segnet_jax.prepare` has written into ArrayRecord files."""
+"""Reads the ArrayRecord files that `python -m segnet_jax.prepare` has written."""
 
 from __future__ import annotations
 
 import bisect
+import contextlib
 import itertools
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import grain
 from etils import epath
@@ -16,16 +17,16 @@ from etils import epath
 from segnet_jax.data.augment import Example
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.records import storage
-from segnet_jax.data.records.index import RecordSplit, Shard, read_index, read_unfinished, unfinished_message
+from segnet_jax.data.records.index import Shard, read_index, unfinished_message
 from segnet_jax.data.records.shard import decode
 from segnet_jax.errors import InputError
-from segnet_jax.runtime.files import locked, user_cache_dir
+from segnet_jax.runtime.files import locked, user_cache_dir, write_errors
 
 _log = logging.getLogger("segnet_jax")
 
 
 class Records:
-    """One split of a folder of records, which gives the very examples of the data set that it was made from.
+    """One split of a folder of records: the very examples of the data set that it was made from.
 
     The folder may lie in an object store, such as gs://BUCKET/FOLDER. Its shards are then copied into the user's cache
     directory, once, and read from there: training reads each of them in every epoch.
@@ -38,12 +39,12 @@ class Records:
     """
 
     def __init__(self, root: str, split: str, class_table: ClassTable | None = None) -> None:
-        """Reads the index and sees that the shards are there in full size; their contents are checked as they are read.
+        """Reads the index and checks that the shards have their full size; their contents are checked when read.
 
         Args:
           root: the folder.
           split: one of those that were prepared.
-          class_table: what the user takes the classes to be; None takes those of the records.
+          class_table: the classes that the records must have; None takes those that they have.
 
         Raises:
           InputError: there are no finished records, none of this split or of other classes, a shard is missing or cut
@@ -52,13 +53,13 @@ class Records:
         folder = epath.Path(root)
         index = read_index(folder)
         if split not in index.splits:
-            unfinished = read_unfinished(folder)
-            if unfinished is not None and split in unfinished.splits:
-                raise InputError(unfinished_message(folder, unfinished))
             raise InputError(
                 f"{folder} has no split {split!r}; use one of {', '.join(index.splits)}, or add it with "
                 f"python -m segnet_jax.prepare --output={folder} --split={split}."
             )
+        shards = self._shards = index.splits[split].shards
+        if not shards:
+            raise InputError(unfinished_message(folder, index))
         if class_table is not None and class_table.classes != index.class_table.classes:
             raise InputError(
                 f"data.classes is not the class table that {folder} was prepared with "
@@ -66,13 +67,13 @@ class Records:
             )
         self.name, self.split = index.name, split
         self.class_table, self.modalities = index.class_table, index.modalities
-        self._digest, self._shards = index.splits[split].digest, index.splits[split].shards
-        self._starts = [0, *itertools.accumulate(shard.examples for shard in self._shards)]
-        runs = [run for shard in self._shards for run in shard.shapes]
+        self._digest = index.splits[split].digest
+        self._starts = [0, *itertools.accumulate(shard.examples for shard in shards)]
+        runs = [run for shard in shards for run in shard.shapes]
         self._run_ends = list(itertools.accumulate(count for count, _, _ in runs))
         self._run_shapes = [(height, width) for _, height, width in runs]
-        self._files = _local_files(folder, index.splits[split])
-        parts = [_Part(file, 0, n.examples, n.examples) for file, n in zip(self._files, self._shards, strict=True)]
+        self._files = _local_files(folder, shards)
+        parts = [_Part(file, 0, n.examples, n.examples) for file, n in zip(self._files, shards, strict=True)]
         try:
             self._source = grain.sources.ArrayRecordDataSource(parts)
         except RuntimeError as error:  # as grain says of a system that ArrayRecord is not built for
@@ -102,17 +103,17 @@ class Records:
             ) from error
 
     def shape(self, index: int) -> tuple[int, int]:
-        """The (height, width) of an image, from the index."""
+        """Returns the (height, width) of an image, from the index."""
         return self._run_shapes[bisect.bisect_right(self._run_ends, range(len(self))[index])]
 
     def fingerprint(self) -> str:
-        """A digest of the contents, the same wherever the records lie."""
+        """Returns a digest of the contents, the same wherever the records lie."""
         return self._digest
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What ArrayRecord's data source takes, so that it need not open every file to count its records."""
+    """A file as ArrayRecord's data source takes it, which then need not open it to count its records."""
 
     filename: str
     skip: int
@@ -120,18 +121,8 @@ class _Part:
     examples_in_shard: int
 
 
-def _local_files(folder: epath.Path, split: RecordSplit) -> list[str]:
-    """The paths of the shards on this machine; those in an object store are copied if they have not been yet."""
-    if storage.is_remote(folder):
-        return _copies(folder, split.shards)
-    for shard in split.shards:
-        if (fault := size_fault(folder, shard)) is not None:
-            raise InputError(fault)
-    return [os.fspath(folder / shard.file) for shard in split.shards]
-
-
 def size_fault(folder: epath.Path, shard: Shard) -> str | None:
-    """What is wrong with the presence or the size of a shard, in a sentence; None if nothing is."""
+    """Returns a sentence if a shard is missing or of another size than in the index, else None."""
     path = folder / shard.file
     size = storage.size_of(path)
     if size == shard.bytes:
@@ -140,35 +131,32 @@ def size_fault(folder: epath.Path, shard: Shard) -> str | None:
     return f"{path} {found}; copy it again, or run the same python -m segnet_jax.prepare command again."
 
 
-def _copies(folder: epath.Path, shards: tuple[Shard, ...]) -> list[str]:
+def _local_files(folder: epath.Path, shards: Sequence[Shard]) -> list[str]:
+    """Returns the paths of the shards on this machine; those in an object store are copied if they have not been."""
+    if storage.is_remote(folder):
+        return _copies(folder, shards)
+    for shard in shards:
+        if (fault := size_fault(folder, shard)) is not None:
+            raise InputError(fault)
+    return [os.fspath(folder / shard.file) for shard in shards]
+
+
+def _copies(folder: epath.Path, shards: Sequence[Shard]) -> list[str]:
     cache = user_cache_dir() / "records"
     # Named by their contents: records that lie in two places are copied once, and new ones under an old name anew.
     targets = [cache / f"{shard.sha256}.array_record" for shard in shards]
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        # Of several processes of a machine one copies, and the others find the copies.
-        with locked(cache / ".lock"):
-            pairs = zip(shards, targets, strict=True)
-            missing = [(shard, path) for shard, path in pairs if not _is_whole(path, shard)]
-            if missing:
-                size = sum(shard.bytes for shard, _ in missing) / 1e6
-                _log.info("Copying %d shards (%.0f MB) from %s to %s, once.", len(missing), size, folder, cache)
+    with contextlib.ExitStack() as stack:
+        with write_errors(cache, "set the environment variable XDG_CACHE_HOME to a folder that can"):
+            cache.mkdir(parents=True, exist_ok=True)
+            # Of several processes of a machine one copies, and the others find the copies.
+            stack.enter_context(locked(cache / ".lock"))
+        missing = [
+            (folder / shard.file, path, shard.sha256)
+            for shard, path in zip(shards, targets, strict=True)
+            if not (path.is_file() and path.stat().st_size == shard.bytes)
+        ]
+        if missing:
+            _log.info("Copying %d shards from %s to %s, once.", len(missing), folder, cache)
             with ThreadPoolExecutor(8) as pool:
-                copies = [
-                    pool.submit(storage.download, folder / shard.file, path, shard.sha256) for shard, path in missing
-                ]
-                try:
-                    for copy in copies:
-                        copy.result()
-                finally:
-                    pool.shutdown(cancel_futures=True)
-    except OSError as error:
-        raise InputError(
-            f"{cache} cannot be written ({error.strerror or error}); set the environment variable XDG_CACHE_HOME to a "
-            "folder that can."
-        ) from error
+                list(pool.map(storage.download, *zip(*missing, strict=True)))
     return [os.fspath(path) for path in targets]
-
-
-def _is_whole(path: Path, shard: Shard) -> bool:
-    return path.is_file() and path.stat().st_size == shard.bytes

@@ -1,4 +1,4 @@
-"""Shards of records: ArrayRecord files that hold an example's decoded pixels each.
+"""Shards of records: ArrayRecord files whose records hold the decoded pixels of an example each.
 
 A record is a header of 16 bytes (`<4sIIHH`: "SNR1", height, width, channels, length of the name), the name in UTF-8,
 the image and the label, uint8 in C order. Pixels, not PNG or JPEG bytes: to unpack those takes most of the time that
@@ -11,8 +11,8 @@ import contextlib
 import itertools
 import os
 import struct
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from etils import epath
@@ -24,14 +24,18 @@ from segnet_jax.data.records.index import Shard
 from segnet_jax.errors import InputError
 
 COMPRESSIONS = {"zstd": "zstd:1", "none": "uncompressed"}
-"""By name: how ArrayRecord compresses records."""
+"""ArrayRecord's options of compression, by name."""
 
 _HEADER = struct.Struct("<4sIIHH")
 _MAGIC = b"SNR1"
 
 
 def encode(example: Example) -> bytes:
-    """An example as a record: `image` uint8 [H, W, channels], `label` uint8 [H, W] and `name`."""
+    """Returns an example as a record.
+
+    Args:
+      example: `image` uint8 [H, W, channels], `label` uint8 [H, W] and `name`.
+    """
     image, label = example["image"], example["label"]
     if not (image.dtype == label.dtype == np.uint8 and image.ndim == 3 and image.shape[:2] == label.shape):
         raise ValueError(f"an example has image {image.dtype} {image.shape} and label {label.dtype} {label.shape}")
@@ -41,10 +45,10 @@ def encode(example: Example) -> bytes:
 
 
 def decode(record: bytes) -> Example:
-    """The example that `encode` made a record of; its arrays cannot be written to.
+    """Inverts `encode`; the arrays of the example cannot be written to.
 
     Raises:
-      ValueError: if the record is none of those.
+      ValueError: if the record was not made by `encode`.
     """
     if len(record) < _HEADER.size:
         raise ValueError(f"it has {len(record)} bytes")
@@ -59,53 +63,49 @@ def decode(record: bytes) -> Example:
     return {"image": image, "label": label, "name": record[_HEADER.size : start].decode("utf-8", "surrogateescape")}
 
 
-def write_shard(
-    dataset: Dataset, examples: range, path: Path, compression: str, on_example: Callable[[], None] = lambda: None
-) -> Shard:
-    """Writes some examples of a data set into an ArrayRecord file; what it holds depends on nothing else.
+def write_shard(dataset: Dataset, examples: range, path: epath.Path, compression: str) -> Shard:
+    """Writes some examples of a data set into an ArrayRecord file; its bytes depend on nothing else.
 
     Args:
       dataset: to read from.
       examples: which ones.
-      path: the file, replaced if it exists.
+      path: the file, on a disk or in an object store; it appears when it is whole.
       compression: one of `COMPRESSIONS`.
-      on_example: called after each example.
 
     Returns:
-      What the index says of it.
+      Its entry in the index.
 
     Raises:
       InputError: if an example cannot be read or the file cannot be written.
     """
-    shapes = []
-    with _write_errors(path):
+    with _write_errors(path), storage.written_aside(path) as local:
         from array_record.python.array_record_module import ArrayRecordWriter
 
         # One record a group: each is then read by itself.
-        writer = ArrayRecordWriter(os.fspath(path), f"group_size:1,{COMPRESSIONS[compression]}")
-    try:
-        for index in examples:
-            example = dataset[index]
-            shapes.append(example["label"].shape)
-            with _write_errors(path):
-                writer.write(encode(example))
-            on_example()
-    finally:
-        with _write_errors(path):
-            writer.close()
-    with _write_errors(path), open(path, "rb") as file:
-        os.fsync(file.fileno())
-    runs = tuple((len(list(group)), *shape) for shape, group in itertools.groupby(shapes))
-    return Shard(path.name, len(examples), path.stat().st_size, storage.sha256_of(epath.Path(path)), runs)
+        options = f"group_size:1,{COMPRESSIONS[compression]}"
+        with contextlib.closing(ArrayRecordWriter(os.fspath(local), options)) as writer:
+            for index in examples:
+                writer.write(encode(dataset[index]))
+        shard = describe_shard(dataset, examples, epath.Path(local))
+    return replace(shard, file=path.name)
+
+
+def describe_shard(dataset: Dataset, examples: range, path: epath.Path) -> Shard:
+    """Returns the index entry of a whole file that `write_shard` has written."""
+    shapes = itertools.groupby(dataset.shape(index) for index in examples)
+    runs = tuple((len(list(group)), *shape) for shape, group in shapes)
+    size = storage.size_of(path)
+    assert size is not None
+    return Shard(path.name, len(examples), size, storage.sha256_of(path), runs)
 
 
 @contextlib.contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def _write_errors(path: epath.Path) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
         raise InputError(f"Records need the package array_record, which is not installed here ({error}).") from error
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError) as error:  # ArrayRecord raises the former
         reason = getattr(error, "strerror", None) or str(error).partition(";")[0]
         raise InputError(
             f"{path} cannot be written ({reason}); make room there or choose another folder, and run the same command "

@@ -1,4 +1,4 @@
-"""Folders on a disk or in an object store such as gs://BUCKET/FOLDER, through etils' epath."""
+"""Files on a disk or in an object store such as gs://BUCKET/FOLDER, through etils' epath."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import contextlib
 import hashlib
 import os
 import shutil
-import uuid
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from etils import epath
 
 from segnet_jax.errors import InputError
+from segnet_jax.runtime.files import write_errors
 
 _CHUNK = 1 << 22  # bytes
 
 
 def is_remote(path: epath.Path) -> bool:
-    """Whether a path leads to an object store, and not into the file system."""
+    """Returns whether a path leads to an object store, and not into the file system."""
     return "://" in os.fspath(path)
 
 
 def read_text(path: epath.Path) -> str | None:
-    """The text of a file; None if it does not exist.
+    """Reads a text file; returns None if it does not exist.
 
     Raises:
       InputError: if it cannot be read.
@@ -31,76 +33,87 @@ def read_text(path: epath.Path) -> str | None:
     with errors(path, "read"):
         try:
             return path.read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
 
 
 def write_text(path: epath.Path, text: str) -> None:
-    """Writes a file at one stroke: whoever reads it sees the former text or this one."""
-    with errors(path, "written"):
-        if is_remote(path):
-            # Object stores show an object when it is whole.
-            path.write_text(text, encoding="utf-8")
-            return
-        temporary = Path(f"{path}.tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+    """Writes a text file atomically: whoever reads it sees the former text or this one."""
+    with errors(path, "written"), written_aside(path) as local:
+        local.write_text(text, encoding="utf-8")
 
 
 def size_of(path: epath.Path) -> int | None:
-    """The size of a file in bytes; None if it does not exist."""
+    """Returns the size of a file in bytes, or None if it does not exist."""
     with errors(path, "read"):
         try:
-            return path.stat().length if is_remote(path) else os.stat(path).st_size
-        except (FileNotFoundError, NotADirectoryError):
+            return path.stat().length
+        except FileNotFoundError:
             return None
 
 
+def names_in(folder: epath.Path) -> set[str]:
+    """Returns the names of the files in a folder; none if it does not exist, as empty folders of object stores."""
+    with errors(folder, "read"):
+        try:
+            return {path.name for path in folder.iterdir()}
+        except FileNotFoundError:
+            return set()
+
+
 def sha256_of(path: epath.Path) -> str:
-    """The SHA-256 digest of a file, in hexadecimal."""
+    """Returns the SHA-256 checksum of a file, in hexadecimal."""
     digest = hashlib.sha256()
     for chunk in _chunks(path):
         digest.update(chunk)
     return digest.hexdigest()
 
 
-def upload(source: Path, target: epath.Path) -> None:
-    """Moves a local file into an object store."""
-    with errors(target, "written"):
-        with open(source, "rb") as file, target.open("wb") as copy:
+@contextlib.contextmanager
+def written_aside(path: epath.Path) -> Iterator[Path]:
+    """Yields a local path to write a file to; the file gets its name `path` when it is whole, or goes."""
+    with contextlib.ExitStack() as stack:
+        if is_remote(path):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="segnet_jax_"))
+            local = Path(folder) / path.name
+        else:
+            local = Path(f"{path}.tmp")
+            stack.callback(local.unlink, missing_ok=True)
+        yield local
+        with open(local, "rb") as file:
+            os.fsync(file.fileno())
+            if is_remote(path):
+                _upload(file, path)
+            else:
+                os.replace(local, path)
+
+
+def _upload(file: BinaryIO, target: epath.Path) -> None:
+    try:
+        with errors(target, "written"), target.open("wb") as copy:
             shutil.copyfileobj(file, copy, _CHUNK)
-        source.unlink()
+    except BaseException:
+        # Ctrl-C closes the object, and so makes a part of the file look whole.
+        target.unlink(missing_ok=True)
+        raise
 
 
 def download(source: epath.Path, target: Path, sha256: str) -> None:
     """Copies a file from an object store; `target` appears when it is whole.
 
     Raises:
-      InputError: if it cannot be read, `target` cannot be written, or the digest is another than `sha256`.
+      InputError: if it cannot be read, `target` cannot be written, or the checksum is another than `sha256`.
     """
-    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
-    digest = hashlib.sha256()
-    try:
-        with open(temporary, "wb") as file:
+    advice = "make room there, or set the environment variable XDG_CACHE_HOME to another folder"
+    with write_errors(target, advice), written_aside(epath.Path(target)) as local:
+        with open(local, "wb") as file:
             for chunk in _chunks(source):
-                digest.update(chunk)
                 file.write(chunk)
-        if digest.hexdigest() != sha256:
+        if sha256_of(epath.Path(local)) != sha256:
             raise InputError(
                 f"{source} is damaged, as its checksum is not that of the index; copy it there again, or prepare the "
                 "records anew."
             )
-        os.replace(temporary, target)
-    except OSError as error:
-        raise InputError(
-            f"{source} cannot be copied to {target.parent} ({error.strerror or error}); make room there, or set the "
-            "environment variable XDG_CACHE_HOME to another folder."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -108,10 +121,8 @@ def errors(path: epath.Path, done: str) -> Iterator[None]:
     """Turns whatever a file system raises into an InputError: `path` cannot be `done`."""
     try:
         yield
-    except (InputError, FileNotFoundError, NotADirectoryError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be {done}, as it does not exist; correct the path.") from error
+    except InputError:
+        raise
     except ImportError as error:
         raise InputError(
             f"{path} cannot be {done} without the package for this kind of storage ({' '.join(str(error).split())}); "
@@ -126,7 +137,6 @@ def errors(path: epath.Path, done: str) -> Iterator[None]:
 
 
 def _chunks(path: epath.Path) -> Iterator[bytes]:
-    """The bytes of a file, piece by piece."""
     with errors(path, "read"), path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk

@@ -1,22 +1,25 @@
-"""Writes data sets into folders of records: by several processes, and onwards from where an earlier one was stopped."""
+"""Writes data sets into folders of records, by several processes."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import hashlib
 import multiprocessing
+import operator
 import os
 import signal
-import tempfile
+import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from etils import epath
+from tqdm import tqdm
 
 from segnet_jax.data.dataset import Dataset, modalities_of
 from segnet_jax.data.records import storage
@@ -26,17 +29,14 @@ from segnet_jax.data.records.index import (
     RecordIndex,
     RecordSplit,
     Shard,
+    read_folder,
     read_index,
-    read_unfinished,
     unfinished_message,
 )
 from segnet_jax.data.records.reader import size_fault
-from segnet_jax.data.records.shard import COMPRESSIONS, encode, write_shard
+from segnet_jax.data.records.shard import COMPRESSIONS, describe_shard, encode, write_shard
 from segnet_jax.errors import InputError
-from segnet_jax.runtime.files import locked
-
-Report = Callable[[int, int], None]
-"""Is told now and then how many examples are done, and of how many."""
+from segnet_jax.runtime.files import locked, write_errors
 
 
 def prepare_records(
@@ -47,13 +47,12 @@ def prepare_records(
     workers: int = 1,
     examples_per_shard: int = 0,
     compression: str = "",
-    report: Report = lambda done, total: None,
+    show_progress: bool = False,
 ) -> RecordIndex:
     """Writes splits of a data set as records, so that `Records` gives the very same examples.
 
-    What is in the folder already stays, be it of an interrupted preparation or of splits that were prepared before, if
-    it was made of the same files in the same way; the result is the same to the byte as that of a single undisturbed
-    preparation.
+    Shards and splits that are in the folder already are kept, if they were made of the same files in the same way. The
+    files depend neither on the number of processes nor on how often the preparation was stopped.
 
     Args:
       datasets: one or more splits.
@@ -61,71 +60,70 @@ def prepare_records(
       source: the settings that the data set was made with, for people who read the index.
       workers: processes; 1 takes none but this one.
       examples_per_shard: 0 takes that of an earlier preparation of the split, or else the default.
-      compression: one of `COMPRESSIONS`; "" takes that of what is in the folder, or else zstd.
-      report: is told of the progress.
+      compression: one of `COMPRESSIONS`; "" takes that of the records in the folder, or else zstd.
+      show_progress: whether to show a progress bar on stderr.
 
     Returns:
-      What the folder holds.
+      The index of the folder's finished splits.
 
     Raises:
       InputError: the folder holds something else, it cannot be written, or an example cannot be read.
     """
-    if workers < 1:
-        raise InputError(f"workers={workers} must be at least 1.")
-    if examples_per_shard < 0:
-        raise InputError(f"examples_per_shard={examples_per_shard} must be at least 1, or 0 for the default.")
-    if compression and compression not in COMPRESSIONS:
-        raise InputError(f"compression={compression!r} is not known; choose one of {', '.join(COMPRESSIONS)}.")
     folder = epath.Path(output)
     with storage.errors(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
-    with _local_folder(folder) as local:
+    with _lock(folder):
         index = _plan(folder, datasets, source or {}, examples_per_shard, compression)
-        tasks = [
-            _Task(dataset.split, number, split.file_of(dataset.split, number), split.range_of(number))
-            for dataset in datasets
-            for split in [index.splits[dataset.split]]
-            for number in sorted(set(range(split.num_shards)) - {_number_of(shard) for shard in split.shards})
-        ]
-        wanted = [index.splits[dataset.split] for dataset in datasets]
-        total = sum(split.examples for split in wanted)
-        done = sum(shard.examples for split in wanted for shard in split.shards)
-        report(done, total)
-        if tasks:
-            # Before the first shard, so that nobody takes what follows for something else.
-            storage.write_text(folder / UNFINISHED_FILE, index.to_json())
-        job = _Job({dataset.split: dataset for dataset in datasets}, folder, local, index.compression)
-        with contextlib.closing(_run(job, tasks, workers, lambda count: report(done + count, total))) as results:
-            for name, shard in results:
-                index = index.with_shards(name, [*index.splits[name].shards, shard])
-                storage.write_text(folder / UNFINISHED_FILE, index.to_json())
-        report(total, total)
-        _finish(folder, index)
-    return index.finished()
+        splits, names = dict(index.splits), storage.names_in(folder)
+        shards: dict[str, Shard] = {}
+        tasks: list[Callable[[], Shard]] = []
+        for dataset in datasets:
+            split = splits[dataset.split]
+            shards |= {shard.file: shard for shard in split.shards if size_fault(folder, shard) is None}
+            for file, examples in split.plan(dataset.split).items():
+                if file in names and not split.shards:
+                    # A shard has got its name when it was whole.
+                    tasks.append(functools.partial(describe_shard, dataset, examples, folder / file))
+                elif file not in shards:
+                    compression = index.compression
+                    tasks.append(functools.partial(write_shard, dataset, examples, folder / file, compression))
+        _store(folder / UNFINISHED_FILE, index, {name: split for name, split in splits.items() if not split.shards})
+        total, done = sum(map(len, datasets)), sum(shard.examples for shard in shards.values())
+        with _progress_bar(show_progress, total=total, initial=done, unit=" examples") as bar:
+            for shard in _run(tasks, workers):
+                shards[shard.file] = shard
+                bar.update(shard.examples)
+        for dataset in datasets:
+            files = splits[dataset.split].plan(dataset.split)
+            splits[dataset.split] = replace(splits[dataset.split], shards=tuple(shards[file] for file in files))
+        finished = {name: split for name, split in splits.items() if split.shards}
+        _store(folder / INDEX_FILE, index, finished)
+        _store(folder / UNFINISHED_FILE, index, {name: splits[name] for name in splits.keys() - finished})
+    return replace(index, splits=finished)
 
 
 def default_examples_per_shard(length: int) -> int:
-    """64, or as many more as keep a split of `length` examples to 256 shards."""
+    """Returns 64, or as many more as keep a split of `length` examples to 256 shards."""
     return max(64, -(-length // 256))
 
 
-def verify_records(folder: str, *, workers: int = 8, report: Report = lambda done, total: None) -> list[str]:
+def verify_records(folder: str, *, workers: int = 8, show_progress: bool = False) -> list[str]:
     """Compares every shard of a folder with the index.
 
     Args:
       folder: on a disk or in an object store.
       workers: files that are read at a time.
-      report: is told of the progress, in bytes.
+      show_progress: whether to show a progress bar on stderr.
 
     Returns:
-      A sentence for each shard that is missing or damaged.
+      A sentence for each shard that is missing or damaged, and one if a split has not been finished.
 
     Raises:
-      InputError: if there is no finished index.
+      InputError: if the folder holds no records.
     """
     path = epath.Path(folder)
-    shards = [shard for split in read_index(path).splits.values() for shard in split.shards]
-    total = sum(shard.bytes for shard in shards)
+    index = read_index(path)
+    shards = [shard for split in index.splits.values() for shard in split.shards]
 
     def check(shard: Shard) -> str | None:
         fault = size_fault(path, shard)
@@ -136,84 +134,65 @@ def verify_records(folder: str, *, workers: int = 8, report: Report = lambda don
             )
         return fault
 
-    faults, done = [], 0
-    report(done, total)
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    faults, total = [], sum(shard.bytes for shard in shards)
+    with (
+        concurrent.futures.ThreadPoolExecutor(workers) as pool,
+        _progress_bar(show_progress and total > 0, total=total, unit="B", unit_scale=True) as bar,
+    ):
         for shard, fault in zip(shards, pool.map(check, shards), strict=True):
             faults += [fault] if fault else []
-            done += shard.bytes
-            report(done, total)
-    if (unfinished := read_unfinished(path)) is not None:
-        faults.append(unfinished_message(path, unfinished))
+            bar.update(shard.bytes)
+    if not all(split.shards for split in index.splits.values()):
+        faults.append(unfinished_message(path, index))
     return faults
 
 
 @contextlib.contextmanager
-def _local_folder(folder: epath.Path) -> Iterator[Path]:
-    """Where shards are written before they are whole: in the folder itself, under other names, if it is on a disk."""
+def _lock(folder: epath.Path) -> Iterator[None]:
+    """Keeps other preparations out of a folder on a disk; object stores have no locks."""
     if storage.is_remote(folder):
-        with tempfile.TemporaryDirectory(prefix="segnet_jax_records_") as temporary:
-            yield Path(temporary)
+        yield
         return
-    lock = Path(folder) / ".lock"
     taken = f"Another process is preparing records in {folder}; wait for it or stop it, or choose another --output."
-    with contextlib.ExitStack() as stack:
-        with storage.errors(folder, "written"):
-            stack.enter_context(locked(lock, taken))
+    path = Path(folder) / ".lock"
+    with write_errors(folder), locked(path, taken):
         try:
-            yield Path(folder)
+            yield
         finally:
-            lock.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _plan(
     folder: epath.Path, datasets: Sequence[Dataset], source: Mapping[str, Any], per_shard: int, compression: str
 ) -> RecordIndex:
-    """The index of the folder as it is, with those shards that are there, and the splits to come."""
-    known = read_unfinished(folder)
-    if known is None and storage.size_of(folder / INDEX_FILE) is not None:
-        known = read_index(folder)
+    """Returns the index of the folder with the splits to be prepared; refuses another data set than the folder's."""
+    known = read_folder(folder)
     if known is None:
-        _refuse_other_files(folder)
+        # A preparation that was killed at once leaves the latter.
+        others = sorted(n for n in storage.names_in(folder) if n[0] != "." and n != f"{UNFINISHED_FILE}.tmp")
+        if others:
+            raise InputError(
+                f"{folder} holds files that are no records, such as {others[0]}; choose an empty folder as --output."
+            )
     first = datasets[0]
     compression = compression or (known.compression if known else next(iter(COMPRESSIONS)))
     index = RecordIndex(first.name, first.class_table, modalities_of(first), compression, {})
     if known is not None:
         _refuse_another(folder, known, index, ("name", "class_table", "modalities", "compression"))
         index = known
+    splits = dict(index.splits)
     for dataset in datasets:
-        before = index.splits.get(dataset.split)
-        length = len(dataset)
+        before, length = splits.get(dataset.split), len(dataset)
         default = before.examples_per_shard if before else default_examples_per_shard(length)
         split = RecordSplit(length, per_shard or default, _fingerprint_of(dataset), dict(source))
-        shards: list[Shard] = []
         if before is not None:
             _refuse_another(folder, before, split, ("examples", "fingerprint", "examples_per_shard"))
-            split = before
-            shards = [shard for shard in before.shards if size_fault(folder, shard) is None]
-        index = RecordIndex(
-            index.name, index.class_table, index.modalities, index.compression, {**index.splits, dataset.split: split}
-        ).with_shards(dataset.split, shards)
-    return index
-
-
-def _refuse_other_files(folder: epath.Path) -> None:
-    """Raises InputError if a folder without an index holds anything; hidden files do not count."""
-    with storage.errors(folder, "read"):
-        try:
-            names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-        except FileNotFoundError:  # an object store has no empty folders
-            return
-    # What a preparation leaves that was killed while it wrote its first index.
-    names = [name for name in names if name != f"{UNFINISHED_FILE}.tmp"]
-    if names:
-        raise InputError(
-            f"{folder} holds files that are no records, such as {names[0]}; choose an empty folder as --output."
-        )
+        splits.setdefault(dataset.split, split)
+    return replace(index, splits=splits)
 
 
 def _fingerprint_of(dataset: Dataset) -> str:
-    """Differs between data sets of different examples: by their files or, without any, by three of the examples."""
+    """Returns a digest of the data set's files or, without any, of three of its examples."""
     if hasattr(dataset, "fingerprint"):
         return dataset.fingerprint()
     chosen = sorted({0, len(dataset) // 2, len(dataset) - 1})
@@ -221,145 +200,65 @@ def _fingerprint_of(dataset: Dataset) -> str:
 
 
 def _refuse_another(folder: epath.Path, known: Any, new: Any, fields: Sequence[str]) -> None:
-    words = {"class_table": "another class table", "fingerprint": "other images, or images that have changed since"}
     for field in fields:
         before, now = getattr(known, field), getattr(new, field)
         if before != now:
-            name = {"examples": "number of examples"}.get(field, field)
-            what = words.get(field) or f"another {name} ({before}, and now {now})"
+            what = {
+                "class_table": "another class table",
+                "fingerprint": "other images, or images that have changed since",
+                "examples": f"another number of examples ({before}, and now {now})",
+            }.get(field, f"another {field} ({before}, and now {now})")
             raise InputError(
                 f"{folder} holds records of {what}; give the settings that it was begun with, choose another --output, "
                 "or delete the folder."
             )
 
 
-def _finish(folder: epath.Path, index: RecordIndex) -> None:
-    """Makes the index of what is finished the folder's own."""
-    finished = index.finished()
-    text = finished.to_json()
-    if storage.read_text(folder / INDEX_FILE) != text:
-        storage.write_text(folder / INDEX_FILE, text)
-    # Splits that an earlier command began and this one was not about are left to the former.
-    if len(finished.splits) == len(index.splits) and storage.size_of(folder / UNFINISHED_FILE) is not None:
-        with storage.errors(folder, "written"):
-            (folder / UNFINISHED_FILE).unlink()
+def _store(path: epath.Path, index: RecordIndex, splits: Mapping[str, RecordSplit]) -> None:
+    """Writes the index of these splits if the file holds another; without splits there is no such file."""
+    before = storage.read_text(path)
+    text = replace(index, splits=splits).to_json() if splits else None
+    if text is not None and text != before:
+        storage.write_text(path, text)
+    elif text is None and before is not None:
+        with storage.errors(path, "written"):
+            path.unlink()
 
 
-def _number_of(shard: Shard) -> int:
-    return int(shard.file.split("-")[-3])
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One shard to be written."""
-
-    split: str
-    number: int
-    file: str
-    examples: range
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What every task needs."""
-
-    datasets: Mapping[str, Dataset]
-    folder: epath.Path
-    local: Path
-    compression: str
-
-    def run(self, task: _Task, on_example: Callable[[], None]) -> tuple[str, Shard]:
-        """Writes a shard; it gets its name when it is whole."""
-        temporary = self.local / f"{task.file}.tmp"
-        shard = write_shard(self.datasets[task.split], task.examples, temporary, self.compression, on_example)
-        target = self.folder / task.file
-        if storage.is_remote(target):
-            storage.upload(temporary, target)
-        else:
-            with storage.errors(target, "written"):
-                os.replace(temporary, target)
-        return task.split, Shard(task.file, shard.examples, shard.bytes, shard.sha256, shard.shapes)
-
-
-def _run(
-    job: _Job, tasks: Sequence[_Task], workers: int, on_progress: Callable[[int], None]
-) -> Generator[tuple[str, Shard], None, None]:
-    """Runs the tasks; gives each result as it comes."""
-    workers = min(workers, len(tasks))
-    if workers < 2:
-        count = 0
-
-        def on_example() -> None:
-            nonlocal count
-            count += 1
-            on_progress(count)
-
-        for task in tasks:
-            yield job.run(task, on_example)
+def _run(tasks: Sequence[Callable[[], Shard]], workers: int) -> Iterator[Shard]:
+    """Yields the results of the tasks, in order."""
+    if min(workers, len(tasks)) < 2:
+        yield from map(operator.call, tasks)
         return
     # Not by fork: JAX has threads.
     context = multiprocessing.get_context("spawn")
-    counter, stopped = context.Value("q", 0), context.Value("b", 0)
-    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker, (job, counter, stopped))
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker)
     try:
-        with _interrupts_held():
-            waiting = {pool.submit(_run_in_worker, task) for task in tasks}
-        while waiting:
-            finished, waiting = concurrent.futures.wait(waiting, 0.2, concurrent.futures.FIRST_COMPLETED)
-            on_progress(counter.value)
-            for future in finished:
-                yield future.result()
+        for result in [pool.submit(operator.call, task) for task in tasks]:
+            yield result.result()
     except BrokenProcessPool as error:
         raise InputError(
             "A worker process died, perhaps for want of memory; run the same command again, with fewer --workers."
         ) from error
     finally:
-        stopped.value = 1
         pool.shutdown(cancel_futures=True)
 
 
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Holds Ctrl-C back from this thread for a moment, and from the processes that it starts meanwhile for good.
-
-    A terminal sends it to all processes; the first of them is to see to the others.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_worker: tuple[_Job, Any, Any] | None = None
-
-
-class _StoppedError(Exception):
-    """The preparation has ended without this worker."""
-
-
-def _start_worker(job: _Job, counter: Any, stopped: Any) -> None:
-    global _worker
-    _worker = job, counter, stopped
+def _start_worker() -> None:
+    # A terminal sends Ctrl-C to all processes; the first one answers it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A worker of concurrent.futures whose parent was killed would wait for its next task for ever.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Ends this process once its parent has been killed; nobody would take its results."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os._exit(1)
 
 
-def _run_in_worker(task: _Task) -> tuple[str, Shard]:
-    assert _worker is not None
-    job, counter, stopped = _worker
-
-    def on_example() -> None:
-        if stopped.value:
-            raise _StoppedError
-        with counter.get_lock():
-            counter.value += 1
-
-    return job.run(task, on_example)
+def _progress_bar(is_shown: bool, **options: Any) -> tqdm:
+    # Into a file it writes every ten seconds.
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    return tqdm(disable=not is_shown, mininterval=interval, dynamic_ncols=True, **options)

@@ -12,7 +12,7 @@ from segnet_jax.errors import InputError
 from tests.helpers.camvid_files import FRAMES, ROAD, SKY, save, write_native, write_tutorial
 
 
-def test_tutorial_layout(tmp_path):
+def test_camvid_tutorial_layout(tmp_path):
     dataset = Camvid(write_tutorial(tmp_path), "train")
     assert (dataset.name, dataset.split, len(dataset)) == ("camvid", "train", 2)
     assert dataset.class_table == CAMVID11
@@ -29,13 +29,13 @@ def test_tutorial_layout(tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["", "./", "C:\\data\\CamVid\\", "/a/b/c/", "CamVid/"])
-def test_listed_paths_lead_into_the_folder(tmp_path, prefix):
+def test_camvid_listed_paths_lead_into_the_folder(tmp_path, prefix):
     dataset = Camvid(write_tutorial(tmp_path, prefix=prefix), "train")
     assert dataset[1]["image"].max() == 10
     assert dataset[1]["label"].max() == VOID
 
 
-def test_listed_paths_that_exist_are_taken_as_they_stand(tmp_path):
+def test_camvid_listed_paths_that_exist_are_taken_as_they_stand(tmp_path):
     elsewhere = write_tutorial(tmp_path / "elsewhere", names=("a", "b", "c"), prefix=f"{tmp_path}/elsewhere/")
     root = write_tutorial(tmp_path / "root", names=("a", "c"))
     (root / "train.txt").write_text((elsewhere / "train.txt").read_text())
@@ -44,19 +44,19 @@ def test_listed_paths_that_exist_are_taken_as_they_stand(tmp_path):
     assert dataset[2]["image"].max() == 20  # c is the third file there and the second here
 
 
-def test_list_may_have_blank_lines_tabs_and_windows_line_ends(tmp_path):
+def test_camvid_list_may_have_blank_lines_tabs_and_windows_line_ends(tmp_path):
     root = write_tutorial(tmp_path)
     text = (root / "train.txt").read_text().replace(" ", "\t").replace("\n", "\r\n\r\n")
     (root / "train.txt").write_bytes(b"\r\n" + text.encode())
     assert len(Camvid(root, "train")) == 2
 
 
-def test_data_may_lie_one_folder_deeper(tmp_path):
+def test_camvid_data_may_lie_one_folder_deeper(tmp_path):
     write_tutorial(tmp_path / "repository" / "CamVid", "val")
     assert len(Camvid(tmp_path / "repository", "val")) == 2
 
 
-def test_missing_files_are_counted(tmp_path):
+def test_camvid_missing_files_are_counted(tmp_path):
     root = write_tutorial(tmp_path, names=("a", "b", "c"))
     (root / "train" / "b.png").unlink()
     (root / "trainannot" / "b.png").unlink()
@@ -65,7 +65,7 @@ def test_missing_files_are_counted(tmp_path):
         Camvid(root, "train")
 
 
-def test_image_and_label_must_be_two_files(tmp_path):
+def test_camvid_image_and_label_must_be_two_files(tmp_path):
     root = write_tutorial(tmp_path, names=("a",))
     (root / "train" / "a.png").rename(root / "a.png")
     (root / "trainannot" / "a.png").unlink()
@@ -82,14 +82,14 @@ def test_image_and_label_must_be_two_files(tmp_path):
         ("a b c", r"Line 1 of .*train\.txt is 'a b c'"),
     ],
 )
-def test_a_faulty_list_is_refused(tmp_path, text, message):
+def test_camvid_faulty_list_is_refused(tmp_path, text, message):
     root = write_tutorial(tmp_path)
     (root / "train.txt").write_text(text)
     with pytest.raises(InputError, match=message):
         Camvid(root, "train")
 
 
-def test_splits_that_are_not_there_are_refused(tmp_path):
+def test_camvid_splits_that_are_not_there_are_refused(tmp_path):
     root = write_tutorial(write_tutorial(tmp_path), "val")
     with pytest.raises(InputError, match=r"test\.txt does not exist; add it, or use .* \(train, val\)"):
         Camvid(root, "test")
@@ -97,21 +97,21 @@ def test_splits_that_are_not_there_are_refused(tmp_path):
         Camvid(root, "training")
 
 
-def test_an_unknown_layout_is_refused(tmp_path):
+def test_camvid_unknown_layout_is_refused(tmp_path):
     with pytest.raises(InputError, match="has no known layout of CamVid; it needs train.txt"):
         Camvid(tmp_path, "train")
     with pytest.raises(InputError, match="nowhere is not a folder"):
         Camvid(tmp_path / "nowhere", "train")
 
 
-def test_a_label_must_have_the_size_of_its_image(tmp_path):
+def test_camvid_label_must_have_the_size_of_its_image(tmp_path):
     root = write_tutorial(tmp_path, names=("a",))
     save(root / "trainannot" / "a.png", np.zeros((3, 6), np.uint8))
     with pytest.raises(InputError, match=r"trainannot/a\.png is 3x6 pixels .*train/a\.png is 4x6; bring both"):
         Camvid(root, "train")
 
 
-def test_a_label_value_outside_the_table_is_refused(tmp_path):
+def test_camvid_label_value_outside_the_table_is_refused(tmp_path):
     root = write_tutorial(tmp_path, names=("a",))
     save(root / "trainannot" / "a.png", np.full((4, 6), 12, np.uint8))
     with pytest.raises(InputError, match=r"trainannot/a\.png: the label id 12 at row 0, column 0"):
@@ -146,7 +146,7 @@ def test_standard_split_sizes():
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_native_layout(tmp_path, nested):
+def test_camvid_native_layout(tmp_path, nested):
     write_native(tmp_path / "CamVid")
     root = tmp_path if nested else tmp_path / "CamVid"
     for split in ("train", "val", "test"):
@@ -158,7 +158,7 @@ def test_native_layout(tmp_path, nested):
         assert example["label"].tolist() == [[0, 3], [1, VOID]]
 
 
-def test_native_layout_with_lists_of_its_own(tmp_path):
+def test_camvid_native_layout_with_lists_of_its_own(tmp_path):
     root = write_native(tmp_path)
     (root / "train.txt").write_text(
         "Seq05VD_f05100\n\n0001TP_006690.png\r\n/x/0016E5_07959.png /y/0016E5_07959_L.png\n"
@@ -173,7 +173,7 @@ def test_native_layout_with_lists_of_its_own(tmp_path):
         Camvid(root, "val")
 
 
-def test_native_layout_that_is_incomplete(tmp_path, caplog):
+def test_camvid_native_layout_that_is_incomplete(tmp_path, caplog):
     root = write_native(tmp_path, ["0016E5_07959", "0016E5_07961"])
     with caplog.at_level(logging.WARNING, "segnet_jax"):
         assert len(Camvid(root, "val")) == 2
@@ -188,7 +188,7 @@ def test_native_layout_that_is_incomplete(tmp_path, caplog):
         Camvid(root, "val")
 
 
-def test_colors_outside_the_palette_are_void_and_counted_once(tmp_path, caplog):
+def test_camvid_colors_outside_the_palette_are_void_and_counted_once(tmp_path, caplog):
     root = write_native(tmp_path, ["0016E5_07959"], np.array([[SKY, (1, 2, 3)], [(128, 128, 127), ROAD]], np.uint8))
     dataset = Camvid(root, "val")
     caplog.clear()
@@ -199,7 +199,7 @@ def test_colors_outside_the_palette_are_void_and_counted_once(tmp_path, caplog):
     assert "0016E5_07959_L.png: 2 pixels have a colour outside CamVid's palette" in record.getMessage()
 
 
-def test_native_labels_agree_with_the_tutorials(camvid_root, samples_root):
+def test_camvid_native_labels_agree_with_the_tutorials(camvid_root, samples_root):
     tutorial, native = Camvid(camvid_root, "val"), Camvid(samples_root / "camvid_native", "val")
     assert native.names == ["0016E5_07959", "0016E5_08033"]
     for index, name in enumerate(native.names):
@@ -211,7 +211,7 @@ def test_native_labels_agree_with_the_tutorials(camvid_root, samples_root):
         np.testing.assert_array_equal(full[1::2, ::2][unanimous], small[unanimous])
 
 
-def test_pickle_and_fingerprint(tmp_path):
+def test_camvid_pickle_and_fingerprint(tmp_path):
     dataset = Camvid(write_tutorial(tmp_path), "train")
     copy = pickle.loads(pickle.dumps(dataset))
     np.testing.assert_array_equal(copy[1]["label"], dataset[1]["label"])

@@ -3,27 +3,27 @@
 import numpy as np
 import pytest
 
-from segnet_jax.data.datasets.depth_buffer import Surfaces
+from segnet_jax.data.datasets.depth_buffer import DepthBuffer
 
 
-def test_nothing_is_infinitely_far():
-    assert np.isinf(Surfaces((3, 2)).distances()).all()
-    assert Surfaces((3, 2)).distances().shape == (2, 3)
+def test_depth_buffer_nothing_is_infinitely_far():
+    assert np.isinf(DepthBuffer((3, 2)).distances()).all()
+    assert DepthBuffer((3, 2)).distances().shape == (2, 3)
 
 
-def test_what_is_painted_later_hides_what_was_there():
-    surfaces = Surfaces((8, 6))
-    surfaces.polygon([(1, 1), (6, 1), (6, 4), (1, 4)], [20.0] * 4)
-    surfaces.ellipse((3, 2, 4, 3), 5.0)
+def test_depth_buffer_what_is_painted_later_hides_what_was_there():
+    buffer = DepthBuffer((8, 6))
+    buffer.polygon([(1, 1), (6, 1), (6, 4), (1, 4)], [20.0] * 4)
+    buffer.ellipse((3, 2, 4, 3), 5.0)
     expected = np.full((6, 8), np.inf)
     expected[1:5, 1:7] = 20
     expected[2:4, 3:5] = 5
-    np.testing.assert_allclose(surfaces.distances(), expected)
+    np.testing.assert_allclose(buffer.distances(), expected)
 
 
-def test_ground_and_wall_of_a_pinhole_camera():
+def test_depth_buffer_ground_and_wall_of_a_pinhole_camera():
     """Of a focal length of 100 pixels, 2 m above the ground, with its vanishing point in row 10 and column 0."""
-    ground, wall = Surfaces((60, 60)), Surfaces((60, 60))
+    ground, wall = DepthBuffer((60, 60)), DepthBuffer((60, 60))
     near, far = 4.0, 20.0
     rows = [10 + 100 * 2 / z for z in (near, near, far, far)]
     ground.polygon(list(zip((0, 60, 60, 0), rows, strict=True)), [near, near, far, far])
@@ -35,12 +35,12 @@ def test_ground_and_wall_of_a_pinhole_camera():
     np.testing.assert_allclose(wall.distances()[20, 11:49], 300 / (np.arange(11, 49) + 0.5))
 
 
-def test_no_pixel_lies_beyond_the_corners():
-    surfaces = Surfaces((50, 50))
+def test_depth_buffer_no_pixel_lies_beyond_the_corners():
+    buffer = DepthBuffer((50, 50))
     # The outermost pixels of a polygon lie half outside of it.
-    surfaces.polygon([(0, 10), (49, 10), (49, 12), (0, 12)], [40.0, 40.0, 3.0, 3.0])
-    surfaces.polygon([(5, 30), (5, 30), (5, 40)], [7.0, 8.0, 9.0])
-    found = surfaces.distances()
+    buffer.polygon([(0, 10), (49, 10), (49, 12), (0, 12)], [40.0, 40.0, 3.0, 3.0])
+    buffer.polygon([(5, 30), (5, 30), (5, 40)], [7.0, 8.0, 9.0])
+    found = buffer.distances()
     flat, thin = found[10:13], found[30:41, 5]
     assert flat.min() >= 3
     assert flat.max() <= 40
@@ -49,7 +49,7 @@ def test_no_pixel_lies_beyond_the_corners():
 
 
 @pytest.mark.parametrize(("step", "first"), [(1, 0), (2, 1), (3, 1)])
-def test_every_so_many_pixels(step, first):
-    surfaces = Surfaces((12, 12))
-    surfaces.polygon([(0, 0), (12, 0), (12, 12), (0, 12)], [2.0, 2.0, 9.0, 9.0])
-    np.testing.assert_array_equal(surfaces.distances(step), surfaces.distances()[first::step, first::step])
+def test_depth_buffer_every_so_many_pixels(step, first):
+    buffer = DepthBuffer((12, 12))
+    buffer.polygon([(0, 0), (12, 0), (12, 12), (0, 12)], [2.0, 2.0, 9.0, 9.0])
+    np.testing.assert_array_equal(buffer.distances(step), buffer.distances()[first::step, first::step])

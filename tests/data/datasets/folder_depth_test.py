@@ -10,12 +10,13 @@ import pytest
 
 from segnet_jax.data.check import check_examples
 from segnet_jax.data.datasets.folder import Folder
-from segnet_jax.data.from_config import create_dataset
+from segnet_jax.data.records.reader import Records
 from segnet_jax.data.records.writer import prepare_records
 from segnet_jax.errors import InputError
 from tests.helpers.folder_files import SIZE, TABLE, open_all, save, write
 from tests.helpers.paths import ROOT
 from tests.helpers.program import make_environment
+from tests.helpers.record_folders import assert_same_examples
 
 
 def write_with_depth(folder, stems):
@@ -25,7 +26,7 @@ def write_with_depth(folder, stems):
     return write(folder, stems, ".jpg")
 
 
-def test_depth_is_the_fourth_channel(tmp_path):
+def test_folder_depth_is_the_fourth_channel(tmp_path):
     root = write_with_depth(tmp_path, ["a", "b"])
     save(root / "depth" / "b.png", np.full(SIZE, 2570, np.uint16))
     save(root / "depth" / "of no image.png", np.zeros((1, 1), np.uint8))
@@ -41,7 +42,7 @@ def test_depth_is_the_fourth_channel(tmp_path):
     check_examples(dataset)
 
 
-def test_depth_of_splits_in_folders_of_their_own(tmp_path):
+def test_folder_depth_of_splits_in_folders_of_their_own(tmp_path):
     write_with_depth(tmp_path / "train", ["a"])
     write(tmp_path / "val", ["c"])
     assert open_all(tmp_path, depth=True)[0]["image"][3, 5, 3] == 23
@@ -49,14 +50,14 @@ def test_depth_of_splits_in_folders_of_their_own(tmp_path):
         Folder(tmp_path, "val", TABLE, depth=True)
 
 
-def test_only_the_images_of_a_list_need_depth(tmp_path):
+def test_folder_only_the_images_of_a_list_need_depth(tmp_path):
     write_with_depth(tmp_path, ["a", "b"])
     (tmp_path / "depth" / "a.png").unlink()
     (tmp_path / "train.txt").write_text("b\n")
     assert Folder(tmp_path, "train", TABLE, mask_suffix="", depth=True)[0]["image"][0, 0, 3] == 100
 
 
-def test_faulty_depth_is_refused(tmp_path):
+def test_folder_faulty_depth_is_refused(tmp_path):
     root = write_with_depth(tmp_path, ["a", "b"])
     path = root / "depth" / "b.png"
     save(path, np.zeros((4, 5), np.uint8))
@@ -71,12 +72,9 @@ def test_faulty_depth_is_refused(tmp_path):
     path.unlink()
     with pytest.raises(InputError, match=r"depth lacks b\.png, one for each image; .* set data\.depth=False"):
         open_all(root, depth=True)
-    for maximum in (0, 65536):
-        with pytest.raises(InputError, match=f"depth_max={maximum} must be"):
-            open_all(root, depth_max=maximum)
 
 
-def test_fingerprint_of_depth(tmp_path):
+def test_folder_fingerprint_of_depth(tmp_path):
     root = write_with_depth(tmp_path, ["a", "b"])
     plain, before = open_all(root).fingerprint(), open_all(root, depth=True).fingerprint()
     other_scale = open_all(root, depth=True, depth_max=9).fingerprint()
@@ -86,30 +84,16 @@ def test_fingerprint_of_depth(tmp_path):
     assert open_all(root).fingerprint() == plain
 
 
-def test_records_carry_depth(tmp_path):
-    root, classes = write_with_depth(tmp_path / "files", ["a", "b"]), [{"name": "road", "id": 3}]
-    options = {"classes": classes, "val_fraction": 0.0}
-    dataset = create_dataset("folder", "train", root=str(root), depth=True, **options)
+def test_folder_records_carry_depth(tmp_path):
+    root = write_with_depth(tmp_path / "files", ["a", "b"])
+    dataset = open_all(root, depth=True)
     output = str(tmp_path / "records")
     prepare_records([dataset], output)
-    for depth in (False, True):
-        records = create_dataset("records", "train", root=output, depth=depth)
-        assert records.modalities == (3, 1)
-        for index in range(2):
-            np.testing.assert_array_equal(records[index]["image"], dataset[index]["image"])
+    assert_same_examples(Records(output, "train"), dataset)
     with pytest.raises(InputError, match=r"records of other images"):
-        prepare_records([create_dataset("folder", "train", root=str(root), depth=True, depth_max=9, **options)], output)
-    plain = create_dataset("folder", "train", root=str(root), **options)
+        prepare_records([open_all(root, depth=True, depth_max=9)], output)
     with pytest.raises(InputError, match=r"another modalities \(\(3, 1\), and now \(3,\)\)"):
-        prepare_records([plain], output)
-    prepare_records([plain], str(tmp_path / "plain"))
-    with pytest.raises(InputError, match="records in .*plain were prepared without depth"):
-        create_dataset("records", "train", root=str(tmp_path / "plain"), depth=True)
-
-
-def test_data_without_depth_is_refused():
-    with pytest.raises(InputError, match=r"data\.depth=True needs depth maps, which camvid has not"):
-        create_dataset("camvid", "train", root="anywhere", depth=True)
+        prepare_records([open_all(root)], output)
 
 
 def run_program(tmp_path, *arguments):
@@ -124,7 +108,7 @@ def run_program(tmp_path, *arguments):
     )
 
 
-def test_a_run_on_rgb_and_depth(tmp_path):
+def test_folder_run_on_rgb_and_depth(tmp_path):
     """Depth alone tells the classes: the images are noise everywhere, and one class has a rough surface."""
     rng = np.random.default_rng(0)
     for index in range(12):

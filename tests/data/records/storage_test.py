@@ -8,13 +8,12 @@ from etils import epath
 
 from segnet_jax.data.records import storage
 from segnet_jax.errors import InputError
-from segnet_jax.runtime.files import locked
 from tests.helpers.buckets import gs_in_memory
 
 URL = epath.Path("gs://bucket/folder")
 
 
-def test_what_is_remote():
+def test_is_remote():
     assert storage.is_remote(URL)
     assert storage.is_remote(epath.Path("s3://bucket"))
     assert not storage.is_remote(epath.Path("/data/folder"))
@@ -22,13 +21,12 @@ def test_what_is_remote():
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_texts_and_sizes(tmp_path, remote):
+def test_read_text_write_text_and_size_of(tmp_path, remote):
     with gs_in_memory():
         folder = URL if remote else epath.Path(tmp_path)
         path = folder / "a.json"
         assert storage.read_text(path) is None
         assert storage.size_of(path) is None
-        assert storage.read_text(path / "below") is None
         for text in ("first", "größer"):
             storage.write_text(path, text)
             assert storage.read_text(path) == text
@@ -37,26 +35,52 @@ def test_texts_and_sizes(tmp_path, remote):
     assert [file.name for file in tmp_path.iterdir()] == ([] if remote else ["a.json"])
 
 
-def test_up_and_down(tmp_path):
-    data = bytes(range(256)) * 40_000
-    (tmp_path / "a").write_bytes(data)
+@pytest.mark.parametrize("remote", [False, True])
+def test_written_aside_shows_nothing_but_whole_files(tmp_path, remote):
     with gs_in_memory() as (store, _):
-        storage.upload(tmp_path / "a", URL / "b")
-        assert store["/bucket/folder/b"].getvalue() == data
-        assert not (tmp_path / "a").exists()
+        path = URL / "b" if remote else epath.Path(tmp_path / "b")
+        with pytest.raises(KeyError), storage.written_aside(path) as local:
+            local.write_bytes(b"ab")
+            assert not path.exists()
+            raise KeyError
+        assert storage.names_in(path.parent) == set()
+        with storage.written_aside(path) as local:
+            local.write_bytes(b"abc")
+        assert storage.names_in(path.parent) == {"b"}
+        assert path.read_bytes() == b"abc"
+        assert not local.exists()
+
+
+def test_written_aside_removes_what_an_interrupted_upload_left(tmp_path, monkeypatch):
+    def interrupted(source, target, *rest):
+        target.write(source.read(1))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.copyfileobj", interrupted)
+    with gs_in_memory() as (store, opened):
+        with pytest.raises(KeyboardInterrupt), storage.written_aside(URL / "b") as local:
+            local.write_bytes(b"abc")
+        assert opened == [("/bucket/folder/b", "wb")]
+        assert not store
+
+
+def test_download(tmp_path):
+    data = bytes(range(256)) * 40_000
+    with gs_in_memory():
+        (URL / "b").write_bytes(data)
         storage.download(URL / "b", tmp_path / "c", hashlib.sha256(data).hexdigest())
         assert (tmp_path / "c").read_bytes() == data
         with pytest.raises(InputError, match=r"^gs://bucket/folder/b is damaged, as its checksum is not that"):
             storage.download(URL / "b", tmp_path / "d", "0" * 64)
-        with pytest.raises(InputError, match=r"^gs://bucket/folder/x cannot be read, as it does not exist"):
+        with pytest.raises(InputError, match=r"^gs://bucket/folder/x cannot be read \(.*\); correct the path"):
             storage.download(URL / "x", tmp_path / "d", "0" * 64)
-        with pytest.raises(InputError, match=r"b cannot be copied to .*nowhere \(No such file or directory\); make"):
+        with pytest.raises(InputError, match=r"d cannot be written \(No such file or directory\); make .*XDG_CACHE"):
             storage.download(URL / "b", tmp_path / "nowhere" / "d", "0" * 64)
-    # Nothing but what is whole is left.
+    # Nothing but whole files is left.
     assert [file.name for file in tmp_path.iterdir()] == ["c"]
 
 
-def test_errors_of_a_store_are_told_in_a_sentence(monkeypatch):
+def test_errors_of_a_store_become_a_sentence(monkeypatch):
     with gs_in_memory():
         monkeypatch.setattr(
             "tests.helpers.buckets.Bucket._open", lambda *a, **k: (_ for _ in ()).throw(OSError("403\nno way"))
@@ -66,20 +90,6 @@ def test_errors_of_a_store_are_told_in_a_sentence(monkeypatch):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="gcsfs is installed")
-def test_the_package_for_a_store_is_named():
+def test_errors_name_the_missing_package_of_a_store():
     with pytest.raises(InputError, match=r"^gs://bucket/folder/a cannot be read without the package .*gcsfs for gs://"):
         storage.read_text(URL / "a")
-
-
-def test_a_lock_is_held_once(tmp_path):
-    path = tmp_path / "lock"
-    for _ in range(2):
-        # A lock belongs to an open file, so that one process can stand for two.
-        with (
-            locked(path),
-            pytest.raises(InputError, match="^somebody has it$"),
-            locked(path, "somebody has it"),
-        ):
-            pass
-    with locked(path, "somebody has it"):
-        pass
