@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--runs", action="extend", nargs="+", default=[], metavar="DIR[=ROW]", help="evaluated work directories"
     )
-    parser.add_argument("--output", type=Path, default=Path("."), help="folder for the report; default: this one")
+    parser.add_argument(
+        "--output", type=Path, default=Path("."), metavar="FOLDER", help="folder for the report; default: this one"
+    )
     parser.add_argument("--split", default="", help="evaluated split; default: test, or val if there is no other")
     parser.add_argument("--list", action="store_true", help="print the ids of the published rows")
     options = parser.parse_args(arguments)

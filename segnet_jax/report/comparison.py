@@ -121,7 +121,8 @@ def differing_conditions(comparison: Comparison) -> list[tuple[str, str, str]]:
     row, ours, split = comparison.row, comparison.conditions, comparison.published_split
     if row is None:
         return []
-    theirs = {**default_conditions(row.model or ""), **row.conditions, "split": split}
+    defaults = default_conditions(row.model) if row.model else {}
+    theirs = {**defaults, **row.conditions, "split": split}
     theirs["training_size"] = theirs.get("image_size")
     if split == "train":
         theirs["test_images"] = theirs.get("training_images")

@@ -106,7 +106,7 @@ def read_conditions(config: ml_collections.ConfigDict, report: Mapping[str, Any]
         values["data.name"] = report.get("dataset", "records")
     if values["model.batch_norm"] is False:
         values["batch_norm"] = None
-    # L-BFGS finds the length of its steps by itself.
+    # Each procedure has settings that the other does not read.
     is_layerwise = config.train.procedure == "layerwise"
     unused = ("optimizer.", "transfer.trained", "transfer.frozen") if is_layerwise else ("layerwise.",)
     found = {key: values.get(source) for key, (_, source, _) in CONDITIONS.items() if not source.startswith(unused)}

@@ -81,7 +81,7 @@ def read_runs(path: Path, split: str = "") -> list[EvaluatedRun]:
         except (OSError, ValueError) as error:
             raise InputError(f"{file} cannot be read ({error}); restore a copy, or leave this run out.") from error
         kind = tuple(_describe_kind(suffix, report["images"]))
-        conditions = read_conditions(config, {**report, "training_images": training_images})
+        conditions = read_conditions(config, report | {"training_images": training_images})
         if any(words.startswith("first") for words in kind):
             conditions["test_images_note"] = "the first of the split"
         runs.append(EvaluatedRun(path, kind, conditions, report, changed_settings(config)))
@@ -100,7 +100,7 @@ def _describe_kind(suffix: str, images: int) -> Iterator[str]:
 def _count_training_images(checkpoints: Path) -> int | str:
     for step in reversed(find_steps(checkpoints)):
         try:
-            return read_manifest(checkpoints / str(step))["metadata"]["train_examples"]
+            return read_manifest(checkpoints / str(step))["metadata"].get("train_examples", "unknown")
         except DamagedError:
             continue
     return "unknown"

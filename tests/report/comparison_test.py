@@ -155,10 +155,11 @@ def test_differing_conditions_of_the_network(tmp_path):
     assert lines["features of fc6 and fc7"] == ("64", "4,096")
     assert lines["dropout rate"] == ("0", "0.5")
     assert not lines.keys() & {"statistics of BatchNorm", "upsampling", "network", "started from"}
-    # Conditions that one of two networks does not have are left out.
+    # Conditions that one of the two networks does not have are left out, and all of them beside a classical method.
     lines = lines_of(one(f"{path}=1/segnet_basic/median"))
     assert lines["network"] == ("fcn8s", "segnet basic")
     assert not lines.keys() & {"BatchNorm", "features of fc6 and fc7"}
+    assert lines_of(one(f"{path}=2/boosting")) == {"scored images": ("2", "233")}
 
 
 def test_differing_conditions_of_layerwise_training(tmp_path):
