@@ -1,1 +1,1 @@
-"""Evaluated runs beside the papers' tables."""
+"""Compares evaluated runs with the papers' tables."""

@@ -1,25 +1,36 @@
-"""Runs held against published rows: which against which, and what differs in how they came about."""
+"""Compares runs with published rows: their scores, and the conditions in which they differ."""
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterator, Sequence
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from segnet_jax.errors import InputError
-from segnet_jax.report.conditions import _CONDITIONS, EVERYTHING, _agree, _in_words, network_conditions
-from segnet_jax.report.published import METRICS, PublishedRow, find_row, match_row
-from segnet_jax.report.runs import EvaluatedRun, differ_only_in_seed, mean_and_deviation, read_runs
+from segnet_jax.report.from_config import CONDITIONS, default_conditions
+from segnet_jax.report.published import METRICS, PublishedRow, find_row, nearest_row
+from segnet_jax.report.runs import EvaluatedRun, read_runs
+
+_WORDS = {
+    "end_to_end": "end to end, by SGD",
+    "layerwise": "layer by layer, by L-BFGS",
+    "exact": "a pass over the training set",
+    "running": "running averages",
+    ".*": "all",
+    "": "none",
+}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that differ at most in their seed, and what they are held against.
+    """Runs that differ at most in their seed, and the published row that they are compared with.
 
     Attributes:
       runs: one or more.
-      row: the published row, or None where there is none of this network.
+      row: the published row, or None if the papers do not have the network.
     """
 
     runs: list[EvaluatedRun]
@@ -27,35 +38,51 @@ class Comparison:
 
     @property
     def label(self) -> str:
-        """The directories' names, and what sets the evaluation apart from a plain one of the whole split."""
+        """The directories' names, followed by how the evaluation differs from a plain one of the whole split."""
         kind = ", ".join(self.runs[0].kind)
-        return ", ".join(run.name for run in self.runs) + (f" ({kind})" if kind else "")
+        return ", ".join(run.path.resolve().name for run in self.runs) + (f" ({kind})" if kind else "")
+
+    @property
+    def conditions(self) -> Mapping[str, Any]:
+        """The conditions that the runs share."""
+        return self.runs[0].conditions
 
     @property
     def scores(self) -> dict[str, tuple[float, float | None]]:
-        """Of the metrics that the runs have, mean and standard deviation (None of a single run), in %."""
-        found = {metric: mean_and_deviation(self.runs, metric) for metric in METRICS}
-        return {metric: values for metric, values in found.items() if values is not None}
+        """Mean and sample standard deviation (None for a single run) of each metric that the runs have, in %."""
+        scores = {}
+        for metric in METRICS:
+            if values := [100 * run.report[metric] for run in self.runs if run.report[metric] is not None]:
+                scores[metric] = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+        return scores
+
+    @property
+    def class_accuracies(self) -> dict[str, float | None]:
+        """The mean accuracy of each class, in %; None for a class that has no pixels."""
+        found: dict[str, list[float]] = {}
+        for run in self.runs:
+            for entry in run.report["classes"]:
+                found.setdefault(entry["name"], []).extend([] if entry["accuracy"] is None else [entry["accuracy"]])
+        return {name: 100 * statistics.fmean(values) if values else None for name, values in found.items()}
 
     @property
     def published_split(self) -> str:
-        """The split whose published scores count: the runs' own where the row has it, else test."""
-        split = self.runs[0].split
+        """The runs' split if the row has scores on it, else test."""
+        split = self.conditions["split"]
         return split if self.row and split in self.row.scores else "test"
 
     @property
-    def published(self) -> dict[str, float]:
+    def published(self) -> Mapping[str, float]:
         """The row's scores on `published_split`, in %."""
-        return dict(self.row.scores.get(self.published_split, {})) if self.row else {}
+        return self.row.scores.get(self.published_split, {}) if self.row else {}
 
 
 def compare(arguments: Sequence[str], split: str = "") -> tuple[list[Comparison], list[str]]:
-    """Reads runs and finds the rows that they are held against.
+    """Reads runs and compares each with a published row.
 
     Args:
-      arguments: work directories, each followed by @STEP if another than the newest evaluation is meant, and by =ROW
-        if its row is to be the one of the id ROW; patterns such as runs/* stand for what they match.
-      split: as of `evaluated.read_runs`.
+      arguments: work directories; DIR=ROW compares with the row of the id ROW in place of the nearest one.
+      split: the evaluated split, see `runs.read_runs`.
 
     Returns:
       The comparisons in the order of the arguments, and a sentence for each directory that could not be read.
@@ -63,23 +90,25 @@ def compare(arguments: Sequence[str], split: str = "") -> tuple[list[Comparison]
     Raises:
       InputError: for a row that does not exist.
     """
+    rows: dict[Path, PublishedRow | None] = {}
+    for argument in arguments:
+        directory, _, row_id = argument.rpartition("=")
+        # A directory's own name may hold an equals sign.
+        is_plain = not directory or Path(argument).expanduser().exists()
+        path = Path(argument if is_plain else directory).expanduser()
+        rows[path] = rows.get(path) if is_plain else find_row(row_id)
     comparisons: list[Comparison] = []
-    faults: list[str] = []
-    seen = set()
-    for path, step, forced in _expand(arguments):
+    faults = []
+    for path, chosen in rows.items():
         try:
-            runs = read_runs(path, split, step)
+            runs = read_runs(path, split)
         except InputError as error:
-            if str(error) not in faults:
-                faults.append(str(error))
+            faults.append(str(error))
             continue
         for run in runs:
-            if run.file.resolve() in seen:
-                continue
-            seen.add(run.file.resolve())
-            row = forced or match_row(run.model, run.conditions)
+            row = chosen or nearest_row(run.conditions["network"], run.data, run.conditions.get("upsampling"))
             for comparison in comparisons:
-                if comparison.row is row and differ_only_in_seed(comparison.runs[0], run):
+                if comparison.row is row and comparison.runs[0].differs_only_in_seed(run):
                     comparison.runs.append(run)
                     break
             else:
@@ -87,63 +116,40 @@ def compare(arguments: Sequence[str], split: str = "") -> tuple[list[Comparison]
     return comparisons, faults
 
 
-def _expand(arguments: Sequence[str]) -> Iterator[tuple[Path, int | None, PublishedRow | None]]:
-    for argument in arguments:
-        readings = list(_readings(argument))
-        name, step, row_id = next((reading for reading in readings if _matches(reading[0])), readings[-1])
-        row = find_row(row_id) if row_id else None
-        for path in _matches(name) or [Path(name)]:
-            yield path, step, row
-
-
-def _readings(argument: str) -> Iterator[tuple[str, int | None, str]]:
-    """Directory, step and row; a directory's own name may hold an equals sign, or end as a step does."""
-    directory, separator, row_id = argument.rpartition("=")
-    for name, row in ((argument, ""), (directory, row_id)) if separator else ((argument, ""),):
-        yield name, None, row
-        yield *_split_step(name), row
-
-
-def _split_step(name: str) -> tuple[str, int | None]:
-    directory, separator, step = name.rpartition("@")
-    return (directory, int(step)) if separator and step.isdecimal() else (name, None)
-
-
-def _matches(pattern: str) -> list[Path]:
-    # A path that is there is meant as it stands, whatever brackets and stars are in its name.
-    path = Path(pattern).expanduser()
-    return [path] if path.exists() else [Path(match) for match in sorted(glob.glob(str(path)))]
-
-
 def differing_conditions(comparison: Comparison) -> list[tuple[str, str, str]]:
-    """Condition, the runs', and the paper's, for each that differs or that the paper leaves open in numbers.
-
-    Of what the paper does not tell, nothing is said. Runs of a comparison share their conditions.
-    """
-    row = comparison.row
+    """Returns the label, the runs' value and the paper's of each condition that the paper tells and that differs."""
+    row, ours, split = comparison.row, comparison.conditions, comparison.published_split
     if row is None:
         return []
-    ours, theirs = comparison.runs[0].conditions, row.conditions
-    split = comparison.published_split
-    theirs = {
-        **network_conditions(row.model or ""),
-        "network": row.model,
-        "procedure": "end_to_end",
-        "source": "",
-        "trained_part": EVERYTHING,
-        "width": 1.0,
-        "samples": 0,
-        "crf": False,
-        "schedule": "constant",
-        **theirs,
-        "split": split,
-        "training_size": theirs.get("image_size"),
-        "test_images": theirs.get("training_images" if split == "train" else "test_images"),
-    }
-    lines = []
-    for key, (label, _) in _CONDITIONS.items():
-        if key not in ours or (theirs.get(key) is None and f"{key}_note" not in theirs):
-            continue
-        if not _agree(key, ours, theirs):
-            lines.append((label, _in_words(key, ours), _in_words(key, theirs)))
-    return lines
+    defaults = default_conditions(row.model) if row.model else {}
+    theirs = {**defaults, **row.conditions, "split": split}
+    theirs["training_size"] = theirs.get("image_size")
+    if split == "train":
+        theirs["test_images"] = theirs.get("training_images")
+    return [
+        (condition.label, _in_words(key, ours), _in_words(key, theirs))
+        for key, condition in CONDITIONS.items()
+        if key in ours and (theirs.get(key) is not None or f"{key}_note" in theirs) and not _agree(key, ours, theirs)
+    ]
+
+
+def _agree(key: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    if key in ("image_size", "training_size") and len(ours[key]) == 1:
+        return ours[key][0] == math.prod(theirs[key])
+    return ours[key] == theirs.get(key)
+
+
+def _in_words(key: str, conditions: Mapping[str, Any]) -> str:
+    value, note = conditions.get(key), conditions.get(f"{key}_note")
+    if value is None:
+        return str(note)
+    if isinstance(value, bool):
+        text = "yes" if value else "no"
+    elif isinstance(value, list):
+        text = "x".join(map(str, value)) if len(value) > 1 else f"as they are ({value[0]:,} pixels each)"
+    elif isinstance(value, str):
+        # Regular expressions and paths keep their underscores.
+        text = _WORDS.get(value, value.replace("_", " ") if value.isidentifier() else value)
+    else:
+        text = f"{value:,}" if isinstance(value, int) else f"{value:g}"
+    return f"{text} ({note})" if note else text

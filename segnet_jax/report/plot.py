@@ -1,11 +1,11 @@
-"""The plot of runs beside published rows."""
+"""Draws the scores of runs and of published rows."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from segnet_jax.errors import InputError
 from segnet_jax.report.comparison import Comparison, differing_conditions
@@ -25,65 +25,59 @@ _BAR = 0.36
 
 
 def draw(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Draws a panel per score, in it a pair of bars per comparison: the runs', and the paper's below.
-
-    Args:
-      comparisons: one or more.
-      path: of the PNG.
+    """Draws a panel for each score into the PNG `path`, with two bars for each comparison: the runs' above the paper's.
 
     Raises:
       InputError: if matplotlib is not installed.
       OSError: if the file cannot be written.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError(
             "The plot needs matplotlib; install it with pip install -r requirements-report.txt."
         ) from error
 
-    metrics = [
-        metric
-        for metric in METRICS
-        if any(metric in comparison.scores or metric in comparison.published for comparison in comparisons)
-    ]
-    # Above each other, the name of a run's bar and of the paper's.
+    known = {metric for comparison in comparisons for metric in (*comparison.scores, *comparison.published)}
+    metrics = [metric for metric in METRICS if metric in known]
     labels = [label for comparison in comparisons for label in (_run_label(comparison), _paper_label(comparison))]
     lines = max(label.count("\n") + 1 for label in labels)
     figure = Figure(figsize=(4.6 + 2.6 * len(metrics), 1.6 + (0.4 + 0.4 * lines) * len(comparisons)), dpi=110)
-    FigureCanvasAgg(figure)
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     panels: Sequence[Axes] = figure.subplots(1, len(metrics), sharex=True, sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
-        handles = _draw_panel(axes, comparisons, metric)
+        _draw_panel(axes, comparisons, metric)
     places = [y + side for y in range(len(comparisons)) for side in (-_BAR / 2, _BAR / 2)]
     panels[0].set_yticks(places, labels, fontsize=9, color=_INK)
     for text in panels[0].get_yticklabels()[::2]:
         text.set(color=_RUN, fontweight="bold")
     panels[0].set_ylim(len(comparisons) - 0.5, -0.5)
-    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False, fontsize=11)
-    if any(differing_conditions(comparison) for comparison in comparisons):
-        note = "Runs and papers differ in their conditions, which the text beside this picture lists."
-        figure.supxlabel(note, fontsize=9, color=_INK)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False, fontsize=11)
+    if any(map(differing_conditions, comparisons)):
+        figure.supxlabel("Runs and papers differ in their conditions; report.md lists them.", fontsize=9, color=_INK)
     figure.savefig(path)
 
 
-def _draw_panel(axes: Axes, comparisons: Sequence[Comparison], metric: str) -> list[Any]:
-    places = range(len(comparisons))
-    ours = [comparison.scores.get(metric) for comparison in comparisons]
-    theirs = [comparison.published.get(metric) for comparison in comparisons]
-    runs = axes.barh([y - _BAR / 2 for y in places], [x[0] if x else 0 for x in ours], _BAR, color=_RUN, label="run")
-    papers = axes.barh([y + _BAR / 2 for y in places], [x or 0 for x in theirs], _BAR, color=_PAPER, label="paper")
-    for y, run, paper in zip(places, ours, theirs, strict=True):
-        end, text = 0.0, "none"
-        if run is not None:
-            end, text = run[0] + (run[1] or 0), f"{run[0]:.1f}" + ("" if run[1] is None else f" ± {run[1]:.1f}")
-            if run[1] is not None:
-                axes.errorbar(run[0], y - _BAR / 2, xerr=run[1], color=_INK, capsize=3, linewidth=1)
-        axes.text(end + 1.5, y - _BAR / 2, text, va="center", fontsize=9, color=_RUN, fontweight="bold")
-        text = "none" if paper is None else f"{paper:.1f}"
-        axes.text((paper or 0) + 1.5, y + _BAR / 2, text, va="center", fontsize=9, color=_INK)
+def _draw_panel(axes: Axes, comparisons: Sequence[Comparison], metric: str) -> None:
+    ours = [comparison.scores.get(metric, (None, None)) for comparison in comparisons]
+    theirs = [(comparison.published.get(metric), None) for comparison in comparisons]
+    for name, scores, side, color, ink, weight in (
+        ("run", ours, -_BAR / 2, _RUN, _RUN, "bold"),
+        ("paper", theirs, _BAR / 2, _PAPER, _INK, "normal"),
+    ):
+        bars = axes.barh(
+            [y + side for y in range(len(scores))],
+            [mean or 0 for mean, _ in scores],
+            _BAR,
+            xerr=[deviation or 0 for _, deviation in scores],
+            error_kw={"ecolor": _INK, "elinewidth": 1.5},
+            color=color,
+            label=name,
+        )
+        axes.bar_label(
+            bars, [_score_label(*score) for score in scores], padding=4, fontsize=9, color=ink, weight=weight
+        )
     axes.set_title(_TITLES[metric], fontsize=11, color=_INK)
     axes.set_xlim(0, 118)
     axes.set_xticks(range(0, 101, 25), [f"{x} %" for x in range(0, 101, 25)], fontsize=8, color=_INK)
@@ -92,20 +86,21 @@ def _draw_panel(axes: Axes, comparisons: Sequence[Comparison], metric: str) -> l
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color("#9aa0a6")
-    return [runs, papers]
+
+
+def _score_label(mean: float | None, deviation: float | None) -> str:
+    return "none" if mean is None else f"{mean:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}")
 
 
 def _run_label(comparison: Comparison) -> str:
-    run = comparison.runs[0]
-    seeds = f", {len(comparison.runs)} seeds" if len(comparison.runs) > 1 else ""
-    return _wrap(comparison.label, f"{run.data} {run.split}, {run.step:,} iterations{seeds}")
+    conditions, seeds = comparison.conditions, len(comparison.runs)
+    about = f"{conditions['data']} {conditions['split']}, {conditions['iterations']:,} iterations"
+    return _wrap(comparison.label, about + (f", {seeds} seeds" if seeds > 1 else ""))
 
 
 def _paper_label(comparison: Comparison) -> str:
     row = comparison.row
-    if row is None:
-        return "no published row"
-    return _wrap(row.label, f"{row.conditions['data']} {comparison.published_split}")
+    return _wrap(row.label, f"{row.conditions['data']} {comparison.published_split}") if row else "no published row"
 
 
 def _wrap(*texts: str) -> str:

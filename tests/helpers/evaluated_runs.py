@@ -1,4 +1,4 @@
-"""Writes work directories as evaluated runs leave them."""
+"""Writes work directories of evaluated runs."""
 
 import json
 
@@ -10,7 +10,18 @@ from segnet_jax.evaluation.metrics import summarize
 
 
 def write_run(path, *, split="test", step=10, right=80, boundary_f1=0.25, kind="", report=(), **overrides):
-    """A work directory of SegNet-Basic on CamVid that gets `right` of 100 pixels of every class right."""
+    """Writes the work directory of a SegNet-Basic on CamVid that labels `right` of 100 pixels of every class correctly.
+
+    Args:
+      path: the work directory; it may hold other evaluations already.
+      split: the evaluated split.
+      step: the evaluated step.
+      right: correct pixels of each class, in %.
+      boundary_f1: boundary F1, or None.
+      kind: the end of the file name of the evaluation, such as "-crf".
+      report: entries of the report that replace others.
+      **overrides: settings of the run, with __ for dots.
+    """
     config = configs.default_config()
     config.data.name, config.data.image_size, config.model.name = "camvid", (360, 480), "segnet_basic"
     configs.apply_overrides(config, {key.replace("__", "."): value for key, value in overrides.items()})

@@ -7,56 +7,93 @@ from segnet_jax.report.comparison import compare, differing_conditions
 from tests.helpers.evaluated_runs import write_run
 
 
-def one(*arguments, **options):
-    (comparison,), faults = compare([str(argument) for argument in arguments], **options)
+def one(*arguments):
+    (comparison,), faults = compare([str(argument) for argument in arguments])
     assert faults == []
     return comparison
 
 
-def test_a_run_is_held_against_its_network_or_what_the_user_says(tmp_path):
+def lines_of(comparison):
+    return {line[0]: line[1:] for line in differing_conditions(comparison)}
+
+
+def test_compare_takes_the_row_of_the_network_or_the_chosen_one(tmp_path):
     path = write_run(tmp_path / "run")
     assert one(path).row.id == "1/segnet_basic/median"
     assert one(f"{path}=3/segnet/80K").row.id == "3/segnet/80K"
+    assert one(path, f"{path}=3/segnet/80K").row.id == one(f"{path}=3/segnet/80K", path).row.id == "3/segnet/80K"
     assert one(write_run(tmp_path / "own", model__name="my_net")).row is None
+    assert one(write_run(tmp_path / "fcn", model__name="fcn8s")).row.id == "3/fcn_learnt_deconv/best"
+    equals = write_run(tmp_path / "lr=0.1")
+    assert (one(equals).label, one(f"{equals}=3/segnet/80K").row.id) == ("lr=0.1", "3/segnet/80K")
     with pytest.raises(InputError, match="no published row 'table 1'"):
         compare([f"{path}=table 1"])
 
 
-def test_seeds_are_joined_unless_their_rows_differ(tmp_path):
-    for seed, right in enumerate((70, 80)):
-        write_run(tmp_path / f"seed={seed}", seed=seed, right=right)
-    write_run(tmp_path / "wide", model__width_multiplier=2.0)
-    comparisons, _ = compare([str(tmp_path / "seed=0"), str(tmp_path / "wide"), f"{tmp_path}/seed=*"])
-    assert [comparison.label for comparison in comparisons] == ["seed=0, seed=1", "wide"]
-    assert comparisons[0].scores["global_accuracy"] == (pytest.approx(75), pytest.approx(50**0.5))
-    comparisons, _ = compare([str(tmp_path / "seed=0"), f"{tmp_path}/seed=1=1/segnet_basic/natural"])
-    assert [comparison.label for comparison in comparisons] == ["seed=0", "seed=1"]
+def test_compare_joins_seeds_unless_their_rows_differ(tmp_path):
+    first, second = [write_run(tmp_path / f"seed{seed}", seed=seed, right=right) for seed, right in enumerate((70, 80))]
+    wide = write_run(tmp_path / "wide", model__width_multiplier=2.0)
+    comparisons, _ = compare([str(first), str(wide), str(second), str(first)])
+    assert [comparison.label for comparison in comparisons] == ["seed0, seed1", "wide"]
+    comparisons, _ = compare([str(first), f"{second}=1/segnet_basic/natural"])
+    assert [comparison.label for comparison in comparisons] == ["seed0", "seed1"]
 
 
-def test_what_cannot_be_read_does_not_keep_the_rest_from_being_compared(tmp_path):
+def test_scores_are_mean_and_sample_deviation_of_the_runs_that_have_one(tmp_path):
+    paths = [
+        str(write_run(tmp_path / str(seed), seed=seed, right=right, boundary_f1=boundary_f1))
+        for seed, (right, boundary_f1) in enumerate([(70, 0.2), (80, None), (96, 0.4)])
+    ]
+    scores = one(*paths).scores
+    assert scores["global_accuracy"] == pytest.approx((82, ((12**2 + 2**2 + 14**2) / 2) ** 0.5))
+    assert scores["boundary_f1"] == pytest.approx((30, 200**0.5))
+    assert one(paths[0]).scores["class_accuracy"] == (pytest.approx(70), None)
+    assert "boundary_f1" not in one(paths[1]).scores
+
+
+def test_compare_goes_on_after_a_directory_that_cannot_be_read(tmp_path):
     (tmp_path / "empty").mkdir()
     path = write_run(tmp_path / "run")
-    comparisons, faults = compare([str(tmp_path / "empty"), str(path), str(tmp_path / "no*")])
+    comparisons, faults = compare([str(tmp_path / "empty"), str(path), str(tmp_path / "none")])
     assert [comparison.label for comparison in comparisons] == ["run"]
-    assert [fault.split()[0] for fault in faults] == [str(tmp_path / "empty"), str(tmp_path / "no*")]
+    assert [fault.split()[0] for fault in faults] == [str(tmp_path / "empty"), str(tmp_path / "none")]
+
+
+def test_compare_has_a_line_for_each_kind_of_evaluation(tmp_path):
+    settings = {"model__name": "deeplab_largefov", "loss__class_weights": "none"}
+    crf = {"kind": "-crf", "report": {"crf": {"iterations": 10}}}
+    path = write_run(tmp_path / "lab", right=70, **settings)
+    write_run(path, right=80, **crf, **settings)
+    write_run(path, kind="-first2", right=90, **settings)
+    other = write_run(tmp_path / "lab2", right=60, seed=1, **settings)
+    write_run(other, right=90, seed=1, **crf, **settings)
+    comparisons, _ = compare([str(path), str(other)])
+    assert [(found.label, round(found.scores["global_accuracy"][0])) for found in comparisons] == [
+        ("lab, lab2", 65),
+        ("lab, lab2 (dense CRF)", 85),
+        ("lab (first 2 images)", 90),
+    ]
+    assert lines_of(comparisons[1])["dense CRF"] == ("yes", "no")
+    assert lines_of(comparisons[2])["scored images"] == ("2 (the first of the split)", "233")
 
 
 def test_published_scores_are_those_of_the_same_split_where_there_are_some(tmp_path):
     trained = one(write_run(tmp_path / "a", split="train"))
     assert (trained.published_split, trained.published["global_accuracy"]) == ("train", 94.7)
+    assert lines_of(trained)["scored images"] == ("2", "367")
     validated = one(write_run(tmp_path / "b", split="val"))
     assert (validated.published_split, validated.published["global_accuracy"]) == ("test", 82.7)
 
 
-def test_every_condition_that_differs_is_named(tmp_path):
+def test_differing_conditions_are_all_that_differ(tmp_path):
     same = {
         "preprocessing": "lcn",
         "report": {"images": 233, "pixels": 233 * 360 * 480, "void_pixels": 0, "batch_norm": "exact"},
     }
     as_published = one(write_run(tmp_path / "a", **same))
-    # How many training images there were is unknown without a checkpoint, and when a loss has converged is no number.
+    # The number of training images is unknown without a checkpoint, and "until converged" is no number.
     assert [line[0] for line in differing_conditions(as_published)] == ["training images", "iterations"]
-    # Images that are as large of themselves are no difference.
+    # Images of that size that were not resized.
     native = one(write_run(tmp_path / "b", data__image_size=(), **same))
     assert differing_conditions(native) == differing_conditions(as_published)
 
@@ -67,6 +104,7 @@ def test_every_condition_that_differs_is_named(tmp_path):
             data__image_size=(180, 240),
             augment__crop_size=(90, 90),
             loss__class_weights="published_camvid",
+            loss__class_weight_power=0.5,
             model__width_multiplier=0.5,
             train__batch_size=3,
             optimizer__learning_rate=0.01,
@@ -88,6 +126,7 @@ def test_every_condition_that_differs_is_named(tmp_path):
         ),
         ("features, as a share of the paper's", "0.5", "1"),
         ("class weights", "published camvid", "median frequency"),
+        ("power of the class weights", "0.5", "1"),
         ("normalisation of images", "imagenet", "lcn"),
         ("batch size", "3", "12"),
         ("learning rate", "0.01", "0.1"),
@@ -98,128 +137,66 @@ def test_every_condition_that_differs_is_named(tmp_path):
     ]
 
 
-def test_the_data_behind_a_number_of_images_is_told(tmp_path):
+def test_differing_conditions_have_the_papers_remarks(tmp_path):
     path = write_run(tmp_path / "run", model__name="segnet", data__image_size=(), step=90_000)
-    lines = {line[0]: line[1:] for line in differing_conditions(one(path))}
+    lines = lines_of(one(path))
     roads = "3,433 (road scenes of CamVid, KITTI, Stanford Background and LabelMe)"
     assert lines["training images"] == ("unknown", roads)
-    assert lines["iterations"] == ("90,000", "80,000")
+    assert lines["iterations"] == ("90,000", "140,000 (the best beyond 80K, of at most 140K)")
     assert lines["trained at"] == ("as they are (600 pixels each)", "360x480")
     assert lines["initial weights of the encoder"] == ("none", "vgg16")
 
 
-def lines_of(comparison):
-    return {line[0]: line[1:] for line in differing_conditions(comparison)}
-
-
-def test_differences_of_the_network_are_named(tmp_path):
-    settings = {"model__batch_norm": False, "model__fc_features": 64, "model__dropout_rate": 0.0, "step": 40_000}
-    comparison = one(write_run(tmp_path / "fcn", model__name="fcn8s", loss__class_weights="none", **settings))
-    assert comparison.row.id == "3/fcn_learnt_deconv/40K"
-    lines = lines_of(comparison)
+def test_differing_conditions_of_the_network(tmp_path):
+    settings = {"model__batch_norm": False, "model__fc_features": 64, "model__dropout_rate": 0.0}
+    path = write_run(tmp_path / "fcn", model__name="fcn8s", **settings)
+    lines = lines_of(one(path))
     assert lines["BatchNorm"] == ("no", "yes")
     assert lines["features of fc6 and fc7"] == ("64", "4,096")
     assert lines["dropout rate"] == ("0", "0.5")
-    assert not lines.keys() & {"iterations", "statistics of BatchNorm", "upsampling", "network", "started from"}
-    # Held against another network's row, only that is named which both have.
-    lines = lines_of(one(f"{tmp_path / 'fcn'}=1/segnet_basic/median"))
+    assert not lines.keys() & {"statistics of BatchNorm", "upsampling", "network", "started from"}
+    # Conditions that one of the two networks does not have are left out, and all of them beside a classical method.
+    lines = lines_of(one(f"{path}=1/segnet_basic/median"))
     assert lines["network"] == ("fcn8s", "segnet basic")
-    assert not lines.keys() & {"BatchNorm", "features of fc6 and fc7", "dropout rate"}
+    assert not lines.keys() & {"BatchNorm", "features of fc6 and fc7"}
+    assert lines_of(one(f"{path}=2/boosting")) == {"scored images": ("2", "233")}
 
 
-def test_differences_of_the_2015_network_are_named(tmp_path):
-    flat = {"model__name": "segnet_flat", "model__pairs": 2, "preprocessing": "lcn"}
-    comparison = one(write_run(tmp_path / "flat", loss__class_weights="inverse_frequency", **flat))
+def test_differing_conditions_of_layerwise_training(tmp_path):
+    flat = {"model__name": "segnet_flat", "loss__class_weights": "inverse_frequency"}
+    comparison = one(write_run(tmp_path / "flat", model__pairs=2, **flat))
     assert comparison.row.id == "2015-1/segnet_4_layer"
     lines = lines_of(comparison)
     assert lines["pairs of encoder and decoder"] == ("2", "4")
     assert lines["training"] == ("end to end, by SGD", "layer by layer, by L-BFGS")
-    assert "iterations of L-BFGS on a mini-batch" not in lines
-    layerwise = {"train__procedure": "layerwise", "layerwise__iterations": 5, "model__width_multiplier": 0.5}
-    lines = lines_of(one(write_run(tmp_path / "layerwise", model__name="segnet_flat", **layerwise)))
+    layerwise = {"train__procedure": "layerwise", "layerwise__iterations": 5, "layerwise__first_pair": 3}
+    lines = lines_of(one(write_run(tmp_path / "layerwise", **layerwise, **flat)))
     assert lines["iterations of L-BFGS on a mini-batch"] == ("5", "20")
-    assert lines["features, as a share of the paper's"] == ("0.5", "1")
-    assert not lines.keys() & {"training", "training of each pair", "pairs of encoder and decoder", "learning rate"}
+    assert lines["first trained pair"] == ("3", "1")
+    others = {"training", "training of each pair", "training of the classifier", "pairs of encoder and decoder"}
+    assert not lines.keys() & {*others, "learning rate", "trained parameters"}
 
 
 @pytest.mark.parametrize(
-    ("settings", "row", "differing"),
+    ("row", "settings", "differing"),
     [
-        ({"transfer__trained": "(conv4|conv_decode4)/.*"}, "2015-3/segnet_l4", {}),
+        ("2015-3/segnet_l4", {"transfer__trained": "(conv4|conv_decode4)/.*"}, {}),
         (
-            {"transfer__trained": "conv_classifier.*", "model__hidden_features": 64},
             "2015-3/segnet_sm",
+            {"transfer__trained": "conv_classifier.*", "model__hidden_features": 64},
             {"features of the classifier's hidden layer": ("64", "a hidden layer of a size that it does not tell")},
         ),
-        ({}, "2015-1/segnet_4_layer", {"started from": ("a network trained on camvid", "no other network")}),
         (
-            {"transfer__trained": "conv4/.*"},
-            "2015-1/segnet_4_layer",
-            {
-                "started from": ("a network trained on camvid", "no other network"),
-                "trained": ("parameters matching conv4/.*", "everything"),
-            },
+            "2015-3/segnet_r",
+            {"transfer__trained": "conv4/.*", "transfer__frozen": "conv_decode4/.*"},
+            {"trained parameters": ("conv4/.*", "all"), "frozen parameters": ("conv_decode4/.*", "none")},
         ),
     ],
 )
-def test_transfer_is_held_against_the_rows_of_transfer(tmp_path, settings, row, differing):
-    source = write_run(tmp_path / "source", model__name="segnet_flat")
-    settings = {"data__name": "folder", "model__name": "segnet_flat", "transfer__source": str(source), **settings}
-    comparison = one(write_run(tmp_path / "run", **settings))
-    assert comparison.row.id == row
-    keys = {"started from", "trained", "features of the classifier's hidden layer"}
-    assert {key: value for key, value in lines_of(comparison).items() if key in keys} == differing
-
-
-def test_another_source_than_the_papers_is_named(tmp_path):
-    unsupervised = {"train__procedure": "layerwise", "layerwise__target": "input", "model__name": "segnet_flat"}
-    source = write_run(tmp_path / "source", **unsupervised)
-    settings = {"transfer__trained": "(conv4|conv_decode4)/.*", "transfer__source": str(source)}
-    lines = lines_of(one(write_run(tmp_path / "run", model__name="segnet_flat", **settings)))
-    assert lines["started from"] == (
-        "a network trained to reconstruct its input, on camvid",
-        "a network trained on camvid",
-    )
-
-
-def test_evaluations_of_one_run_have_rows_of_their_own(tmp_path):
-    settings = {"model__name": "deeplab_largefov", "loss__class_weights": "none", "step": 150_000}
-    path = write_run(tmp_path / "lab", right=70, **settings)
-    write_run(path, kind="-crf", right=80, report={"crf": {"iterations": 10}}, **settings)
-    write_run(path, kind="-first2", right=90, report={"max_images": 2}, **settings)
-    comparisons, _ = compare([str(path)])
-    assert [(found.label, found.row.id, round(found.scores["global_accuracy"][0])) for found in comparisons] == [
-        ("lab", "3/deeplab_largefov/best", 70),
-        ("lab (dense CRF)", "3/deeplab_largefov_densecrf/best", 80),
-        ("lab (first 2 images)", "3/deeplab_largefov/best", 90),
-    ]
-    assert lines_of(comparisons[2])["scored images"] == ("2 (the first of the split)", "233")
-    # Two seeds are joined kind by kind.
-    other = write_run(tmp_path / "lab2", right=60, seed=1, **settings)
-    write_run(other, kind="-crf", right=90, seed=1, report={"crf": {"iterations": 10}}, **settings)
-    comparisons, _ = compare([str(path), str(other)])
-    assert [found.label for found in comparisons] == ["lab, lab2", "lab, lab2 (dense CRF)", "lab (first 2 images)"]
-    assert [found.scores["global_accuracy"][0] for found in comparisons] == pytest.approx([65, 85, 90])
-
-
-def test_a_step_and_a_row_can_be_chosen(tmp_path):
-    path = write_run(tmp_path / "run", step=6, right=60)
-    write_run(path, step=8, right=80)
-
-    def found(*arguments):
-        comparisons, faults = compare(arguments)
-        steps = [(each.label, each.runs[0].step, each.row.id) for each in comparisons]
-        return steps, [fault.split(" ", 1)[1] for fault in faults]
-
-    median, natural = "1/segnet_basic/median", "1/segnet_basic/natural"
-    assert found(f"{path}@6") == ([("run@6", 6, median)], [])
-    assert found(f"{path}@6={natural}") == ([("run@6", 6, natural)], [])
-    assert found(f"{path}", f"{path}@6", f"{path}@8") == ([("run", 8, median), ("run@6", 6, median)], [])
-    assert found(f"{tmp_path}/r*@6") == ([("run@6", 6, median)], [])
-    assert found(f"{path}@7")[1] == ["has no evaluation of step 7 on the split test; choose one of 6, 8."]
-    # Names that only look like it.
-    write_run(tmp_path / "lr=1@6"), write_run(tmp_path / "lr=2", step=6), write_run(tmp_path / "lr=2", step=7)
-    assert found(f"{tmp_path}/lr=1@6") == ([("lr=1@6", 10, median)], [])
-    assert found(f"{tmp_path}/lr=2@6") == ([("lr=2@6", 6, median)], [])
-    assert found(f"{tmp_path}/lr=2@6={natural}") == ([("lr=2@6", 6, natural)], [])
-    assert found(f"{tmp_path}/me@home")[1] == ["is no directory; name the work directory of a training run."]
+def test_differing_conditions_of_transfer(tmp_path, row, settings, differing):
+    path = write_run(tmp_path / "run", model__name="segnet_flat", transfer__source="runs/my_source", **settings)
+    lines = lines_of(one(f"{path}={row}"))
+    source = "none" if row == "2015-3/segnet_r" else "a network trained on camvid"
+    assert lines.pop("started from") == ("runs/my_source", source)
+    keys = {"trained parameters", "frozen parameters", "features of the classifier's hidden layer"}
+    assert {key: value for key, value in lines.items() if key in keys} == differing

@@ -1,4 +1,4 @@
-"""Tests for segnet_jax/report/published.py and the numbers beside it."""
+"""Tests for segnet_jax/report/published.py and published.json."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ import pytest
 
 from segnet_jax.data.datasets.camvid import CAMVID11
 from segnet_jax.errors import InputError
-from segnet_jax.report.published import METRICS, find_row, match_row, plain_name, published_rows
+from segnet_jax.report.published import METRICS, find_row, nearest_row, published_rows
 
 ROWS = {row.id: row for row in published_rows()}
 
@@ -16,7 +16,7 @@ def table(number, paper="1511.00561"):
     return [row for row in published_rows() if (row.paper, row.table) == (paper, number)]
 
 
-def test_each_table_has_its_rows():
+def test_published_rows_are_those_of_each_table():
     counts = Counter((row.paper, row.table) for row in published_rows())
     paper = {1: 2 * 8, 2: 11, 3: 5 * 3 + 1, 4: 4 * 3 + 1 + 1, 5: 1, 6: 4}
     assert counts == {("1511.00561", number): rows for number, rows in paper.items()} | {
@@ -43,11 +43,11 @@ def test_each_table_has_its_rows():
         ("2015-3/segnet_r", "test", (89.7, 60.0, None, None)),
     ],
 )
-def test_scores_are_the_papers(row_id, split, scores):
+def test_published_rows_have_the_papers_scores(row_id, split, scores):
     assert tuple(ROWS[row_id].scores[split].get(metric) for metric in METRICS) == scores
 
 
-def test_accuracies_by_class_average_to_the_printed_class_average():
+def test_published_rows_average_by_class_to_the_printed_class_average():
     averaged = [row for row in published_rows() if row.class_accuracies and row.scores]
     assert len(averaged) == 2 * 9
     for row in averaged:
@@ -61,7 +61,7 @@ def test_accuracies_by_class_average_to_the_printed_class_average():
     assert set(ROWS["2/segnet"].class_accuracies["test"]) == set(CAMVID11.names)
 
 
-def test_what_the_paper_concludes_holds_in_its_numbers():
+def test_published_rows_support_the_papers_conclusions():
     balanced = {row.model: row.scores["test"] for row in table(1) if row.id.endswith("/median")}
     natural = {row.model: row.scores["test"] for row in table(1) if row.id.endswith("/natural")}
     for metric in ("mean_iou", "boundary_f1"):
@@ -76,7 +76,7 @@ def test_what_the_paper_concludes_holds_in_its_numbers():
     assert ROWS["2/segnet"].scores["test"] == rounded
 
 
-def test_costs_are_the_papers():
+def test_published_rows_have_the_papers_costs():
     assert ROWS["6/deconvnet"].costs == {
         "forward_ms": 474.65,
         "backward_ms": 602.15,
@@ -88,7 +88,7 @@ def test_costs_are_the_papers():
     assert (row.parameters_million, row.storage_multiplier, row.inference_ms) == (1.425, 64, 53.0)
 
 
-def test_conditions_of_the_table_and_of_the_row_are_joined():
+def test_published_rows_join_the_conditions_of_the_table_and_of_the_row():
     assert ROWS["1/fcn_basic/natural"].conditions["class_weights"] == "none"
     assert ROWS["1/fcn_basic/median"].conditions["training_images"] == 367
     assert ROWS["3/fcn_learnt_deconv/80K"].conditions["iterations"] == 80_000
@@ -97,48 +97,42 @@ def test_conditions_of_the_table_and_of_the_row_are_joined():
 
 
 @pytest.mark.parametrize(
-    ("model", "conditions", "expected"),
+    ("network", "data", "upsampling", "expected"),
     [
-        ("segnet_basic", {"data": "camvid", "class_weights": "median_frequency"}, "1/segnet_basic/median"),
-        ("SegNet-Basic", {"data": "synthetic", "class_weights": "none"}, "1/segnet_basic/natural"),
-        ("segnet", {"data": "camvid", "class_weights": "none", "iterations": 1100}, "3/segnet/40K"),
-        ("segnet", {"data": "camvid", "class_weights": "none", "iterations": 70_000}, "3/segnet/80K"),
-        ("segnet", {"data": "camvid", "class_weights": "none", "iterations": 10**6}, "3/segnet/best"),
-        ("segnet", {"data": "sunrgbd", "class_weights": "none", "iterations": 150_000}, "4/segnet/140K"),
-        ("segnet", {"data": "sunrgbd", "class_weights": "median_frequency"}, "4/segnet/median"),
-        ("deeplab_largefov", {"data": "camvid", "iterations": 900, "crf": True}, "3/deeplab_largefov_densecrf/best"),
-        ("deeplab_largefov", {"data": "camvid", "iterations": 900, "crf": False}, "3/deeplab_largefov/40K"),
-        ("fcn8s", {"data": "camvid", "iterations": 900, "upsampling": "learnt"}, "3/fcn_learnt_deconv/40K"),
-        ("unheard_of", {"data": "camvid"}, None),
+        ("segnet_basic", "camvid", None, "1/segnet_basic/median"),
+        ("segnet_basic", "synthetic", None, "1/segnet_basic/median"),
+        ("segnet", "camvid", None, "3/segnet/best"),
+        ("segnet", "folder", None, "3/segnet/best"),
+        ("segnet", "sunrgbd", None, "4/segnet/best"),
+        ("deeplab_largefov", "camvid", None, "3/deeplab_largefov/best"),
+        ("fcn8s", "camvid", "learnt", "3/fcn_learnt_deconv/best"),
+        ("fcn8s", "camvid", "fixed", "3/fcn_fixed_bilinear/best"),
+        ("fcn8s", "sunrgbd", "fixed", "4/fcn_learnt_deconv/best"),
+        ("segnet_flat", "camvid", None, "2015-1/segnet_4_layer"),
+        ("segnet_flat", "kitti", None, "2015-3/segnet_r"),
+        ("unheard_of", "camvid", None, None),
     ],
 )
-def test_the_nearest_row_of_the_network_is_chosen(model, conditions, expected):
-    row = match_row(model, conditions)
+def test_nearest_row(network, data, upsampling, expected):
+    row = nearest_row(network, data, upsampling)
     assert (row and row.id) == expected
 
 
-def test_a_row_that_is_not_there_is_refused_with_the_nearest():
+def test_find_row_refuses_a_row_without_scores():
     assert find_row("2/boosting").method == "Boosting"
-    with pytest.raises(
-        InputError, match="no published row '1/segnet_basic/medium'; did you mean 1/segnet_basic/median"
-    ):
-        find_row("1/segnet_basic/medium")
-    with pytest.raises(InputError, match="'6/segnet' holds no scores"):
-        find_row("6/segnet")
+    for row_id in ("1/segnet_basic/medium", "6/segnet"):
+        with pytest.raises(InputError, match=f"no published row '{row_id}' with scores; --list prints all"):
+            find_row(row_id)
 
 
-def test_labels_tell_rows_apart():
+def test_label_is_unique():
     labels = [row.label for row in published_rows()]
     assert len(set(labels)) == len(labels)
     assert ROWS["1/fcn_basic/natural"].label == "FCN-Basic, Table 1, natural frequency"
     assert ROWS["2015-1/segnet_4_layer"].label == "SegNet - 4 layer, Table 1 of the 2015 paper"
 
 
-def test_names_compare_in_any_spelling():
-    assert plain_name("FCN-Basic_NoAddition") == plain_name("fcn basic no addition")
-
-
-def test_the_benchmark_has_dropout_in_all_networks():
+def test_published_rows_of_the_benchmark_have_dropout_in_all_networks():
     rows = [row for row in published_rows() if row.model and row.id.startswith(("2/", "3/", "4/", "5/"))]
     assert len(rows) == 32
     assert all(row.conditions["dropout_rate"] == 0.5 for row in rows)
