@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from segnet_jax import config as configs
-from segnet_jax.config_checks import check_batch_size, check_values
+from segnet_jax.config import check_values, default_config
 from segnet_jax.data.datasets.camvid import CAMVID11
 from segnet_jax.data.datasets.synthetic import SYNTHETIC
 from segnet_jax.data.from_config import build_normalization
@@ -19,13 +19,16 @@ from segnet_jax.inference.crf import DenseCRF
 from segnet_jax.models.from_config import build_model
 from segnet_jax.report.published import find_row, published_rows
 from segnet_jax.training.from_config import (
-    build_checkpoint_template,
     build_is_trained,
     build_learning_rate,
     build_optimizer,
     build_plan,
+    check_batch_size,
+    check_run,
 )
+from segnet_jax.training.step import checkpoint_template
 from tests.helpers.paths import ROOT
+from tests.helpers.tiny_config import config_with
 
 CONFIG_FILES = sorted((ROOT / "configs").glob("*.py"))
 BENCHMARK = ROOT / "configs" / "benchmark.py"
@@ -69,7 +72,7 @@ def test_config_file_initialises_its_model_and_plans_its_run(path):
     model = build_model(config, table.num_classes)
     plan = build_plan(config, num_examples=367)
     optimizer = build_optimizer(config, build_learning_rate(config, plan))
-    state = build_checkpoint_template(model, optimizer)["train_state"]
+    state = checkpoint_template(model, optimizer)["train_state"]
     size = tuple(config.data.image_size) or (90, 120)
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)
     normalized = jax.eval_shape(build_normalization(config), images)
@@ -77,6 +80,7 @@ def test_config_file_initialises_its_model_and_plans_its_run(path):
     assert logits.shape == (1, *size, table.num_classes)
     assert plan.total_steps > plan.log_every > 0
     check_values(config)
+    check_run(config)
     check_batch_size(config, num_devices=1)
 
 
@@ -92,6 +96,7 @@ def test_transfer_config_trains_what_table_3_says(variant, trained):
     (path,) = (path for path in CONFIG_FILES if path.stem == "folder_transfer")
     config = load(path, variant)
     check_values(config)
+    check_run(config)
     model = build_model(config, 11)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     is_trained = build_is_trained(config)
@@ -130,6 +135,7 @@ def test_benchmark_config_has_the_networks_and_the_protocol_of_tables_3_and_4(na
     assert config.augment.to_dict() == {**configs.default_config().augment.to_dict(), "flip": False}
     assert config.data.name == ("folder" if sun else "camvid")
     check_values(config)
+    check_run(config)
 
 
 def test_benchmark_config_has_every_row_of_its_tables():
@@ -222,3 +228,49 @@ def test_to_steps_does_not_round_up_an_exact_number_of_steps():
 def test_to_steps_refuses_a_duration_of_another_form_by_its_key(duration):
     with pytest.raises(InputError, match="train.duration=.* is no duration"):
         configs.to_steps(duration, 10, key="train.duration")
+
+
+def test_check_values_takes_the_defaults():
+    check_values(default_config())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("seed", -1, "seed=-1 must be at least 0"),
+        ("eval.batch_size", 0, "eval.batch_size=0 must be at least 1"),
+        ("eval.pictures", -1, "eval.pictures=-1"),
+        ("crf.bilateral_color_std", 0.0, "crf.bilateral_color_std=0.0 must be at least 0.01"),
+        ("crf.position_weight", -1.0, "crf.position_weight=-1.0"),
+        ("crf.iterations", 0, "crf.iterations=0 must be at least 1"),
+        ("eval.samples", -1, "eval.samples=-1 must be at least 0"),
+        ("data.num_threads", -1, "data.num_threads=-1"),
+        ("optimizer.learning_rate", -1.0, "optimizer.learning_rate=-1.0"),
+        ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate=nan"),
+        ("optimizer.momentum", 1.0, "optimizer.momentum=1.0 must be at least 0 and below 1"),
+        ("model.batch_norm_momentum", 1.5, "model.batch_norm_momentum=1.5"),
+        ("data.val_fraction", 1.0, "data.val_fraction=1.0 must be at least 0 and below 1"),
+        ("data.val_fraction", -0.1, "data.val_fraction=-0.1 must be at least 0"),
+        ("loss.normalization", "foo", "loss.normalization='foo' is not known; choose pixels or weights"),
+        ("eval.batch_norm", "foo", "eval.batch_norm='foo'"),
+        ("eval.checkpoint", "newest", "eval.checkpoint='newest' must be best, latest or a step"),
+        ("data.depth_max", 0, "data.depth_max=0 must be at least 1 and at most 65535"),
+        ("data.image_size", (5,), "data.image_size=.* must be .height, width."),
+        ("data.scene_size", (), "data.scene_size=.* must be .height, width."),
+        ("data.scene_size", (0, 5), "data.scene_size=.* must be .height, width."),
+        ("data.scene_size", (90,), "data.scene_size=.* must be .height, width."),
+        ("data.train_scenes", 0, "data.train_scenes=0 must be at least 1"),
+        ("data.eval_scenes", -1, "data.eval_scenes=-1 must be at least 1"),
+        ("seed", 2**31, "seed=2147483648 must be at least 0 and below 2147483648"),
+        ("data.depth_max", 65536, "data.depth_max=65536 must be at least 1 and at most 65535"),
+        ("loss.class_weight_power", -1.0, "loss.class_weight_power=-1.0 must be at least 0"),
+        ("loss.class_weight_power", float("inf"), "loss.class_weight_power=inf must be at least 0"),
+        ("augment.crop_size", (5,), "augment.crop_size=.* must be .height, width."),
+        ("augment.crop_size", (0, 5), "augment.crop_size=.* must be .height, width."),
+        ("augment.crop_size", (5, -1), "augment.crop_size=.* must be .height, width."),
+        ("pretrained.weights", "resnet", "pretrained.weights='resnet'"),
+    ],
+)
+def test_check_values_refuses_a_value_that_makes_no_sense_by_its_key(key, value, message):
+    with pytest.raises(InputError, match=message):
+        check_values(config_with(**{key.replace(".", "__"): value}))

@@ -1,11 +1,12 @@
 """Tests for segnet_jax/data/from_config.py."""
 
+import numpy as np
 import pytest
 
 from segnet_jax.config import default_config
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
-from segnet_jax.data.from_config import build_dataset, dataset_settings
+from segnet_jax.data.from_config import build_class_weights, build_dataset, dataset_settings
 from segnet_jax.data.records.reader import Records
 from segnet_jax.data.records.writer import prepare_records
 from segnet_jax.errors import InputError
@@ -101,3 +102,27 @@ def test_dataset_settings():
         **{"data.name": "folder", "data.root": "here", "data.val_fraction": 0.1, "data.mask_suffix": ""},
         **{"data.depth": True, "data.depth_max": 10},
     }
+
+
+def test_build_dataset_takes_the_first_images_of_each_split():
+    config = config_with(data__train_scenes=7, data__eval_scenes=3, data__scene_size=(20, 24))
+    for max_images, lengths in ((0, (7, 3)), (5, (5, 3)), (2, (2, 2))):
+        config.data.max_images = max_images
+        assert tuple(len(build_dataset(config, split)) for split in ("train", "val")) == lengths
+
+
+def test_build_class_weights_computes_them_from_the_training_labels():
+    config = config_with(data__train_scenes=3, data__scene_size=(20, 24))
+    dataset = build_dataset(config, "train")
+    labels = np.stack([dataset[i]["label"] for i in range(3)])
+    # Eigen and Fergus 2015: median over the frequencies in images that hold the class, void among them.
+    frequencies = []
+    for value in [*range(10), 255]:
+        images = (labels == value).any(axis=(1, 2))
+        if images.any():
+            frequencies.append(((labels == value).sum() / images.sum() / (20 * 24), value))
+    median = np.median([frequency for frequency, _ in frequencies])
+    weights = build_class_weights(config, dataset)
+    for frequency, value in frequencies:
+        if value < 10:
+            assert weights[value] == pytest.approx(median / frequency, rel=1e-5)

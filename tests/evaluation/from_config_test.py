@@ -3,17 +3,11 @@
 import jax
 import pytest
 
-from segnet_jax.config import default_config
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.from_config import build_crf, build_evaluator
 from segnet_jax.inference.crf import DenseCRF
 from segnet_jax.models.from_config import build_model
-
-
-def config_with(**values):
-    config = default_config()
-    config.update_from_flattened_dict({key.replace("__", "."): value for key, value in values.items()})
-    return config
+from tests.helpers.tiny_config import config_with
 
 
 def test_build_evaluator_refuses_stochastic_passes_without_dropout():

@@ -19,7 +19,8 @@ from segnet_jax.checkpoint.manager import Checkpoints
 from segnet_jax.checkpoint.manifest import find_steps
 from segnet_jax.config import from_dict
 from segnet_jax.models.from_config import build_model
-from segnet_jax.training.from_config import build_checkpoint_template, build_optimizer
+from segnet_jax.training.from_config import build_optimizer
+from segnet_jax.training.step import checkpoint_template
 from tests.helpers.paths import ROOT
 
 TOTAL_STEPS = 40
@@ -172,7 +173,7 @@ def final_state(workdir: Path) -> tuple[int, Any]:
         metadata = checkpoints.read_metadata(step)
         config = from_dict(metadata["config"])
         model = build_model(config, sum(not entry["ignored"] for entry in metadata["class_table"]["classes"]))
-        template = build_checkpoint_template(model, build_optimizer(config, lambda step: 0.0))
+        template = checkpoint_template(model, build_optimizer(config, lambda step: 0.0))
         return step, checkpoints.restore(template, step)[1]
 
 

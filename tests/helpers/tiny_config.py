@@ -23,3 +23,10 @@ def make_tiny_config() -> ml_collections.ConfigDict:
     config.train.checkpoint_every = "2 steps"
     config.eval.pictures = 2
     return config
+
+
+def config_with(**values):
+    """Returns the defaults with some values changed, such as `train__batch_size=4`."""
+    config = default_config()
+    config.update_from_flattened_dict({key.replace("__", "."): value for key, value in values.items()})
+    return config

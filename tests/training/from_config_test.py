@@ -1,61 +1,12 @@
 """Tests for segnet_jax/training/from_config.py."""
 
-import json
-
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from segnet_jax.config import default_config, from_dict, to_json
-from segnet_jax.data.from_config import build_class_weights, build_dataset, build_normalization
+from segnet_jax.data.from_config import build_dataset, build_normalization
 from segnet_jax.errors import InputError
 from segnet_jax.models.from_config import build_model
-from segnet_jax.training.from_config import build_learning_rate, build_plan
-
-
-def config_with(**values):
-    config = default_config()
-    config.update_from_flattened_dict({key.replace("__", "."): value for key, value in values.items()})
-    return config
-
-
-def test_build_model_takes_its_fields_from_the_config():
-    config = config_with(
-        model__dtype="bfloat16", model__width_multiplier=0.5, model__remat="stages", model__remat_stages=(1, 2)
-    )
-    model = build_model(config, 11)
-    assert (model.dtype, model.param_dtype) == (jnp.bfloat16, jnp.float32)
-    assert (model.num_classes, model.width_multiplier, tuple(model.remat_stages)) == (11, 0.5, (1, 2))
-    assert model.axis_name == "batch"
-    assert build_model(config_with(model__cross_replica_batch_norm=False), 11).axis_name is None
-
-
-def test_build_model_leaves_the_network_its_own_defaults():
-    assert build_model(config_with(), 3).dropout_rate == 0.0
-    model = build_model(config_with(model__name="deeplab_largefov"), 3)
-    assert (model.dropout_rate, model.batch_norm, model.fc_features) == (0.5, True, 1024)
-    config = config_with(
-        model__name="fcn8s",
-        model__dropout_rate=0.0,
-        model__batch_norm=False,
-        model__fc_features=64,
-        model__upsampling="fixed",
-        model__reference_padding=True,
-    )
-    for again in (config, from_dict(json.loads(to_json(config)))):
-        model = build_model(again, 3)
-        assert (model.dropout_rate, model.batch_norm, model.fc_features) == (0.0, False, 64)
-        assert (model.upsampling, model.reference_padding) == ("fixed", True)
-    stored = from_dict(json.loads(to_json(config_with(model__name="deconvnet"))))
-    assert build_model(stored, 3).dropout_rate == 0.5
-
-
-def test_build_model_refuses_a_field_of_another_model():
-    flat = build_model(config_with(model__name="segnet_flat", model__pairs=3), 5)
-    assert (flat.num_classes, flat.pairs) == (5, 3)
-    assert build_model(config_with(model__name="segnet_flat"), 5).pairs == 4
-    with pytest.raises(InputError, match="model 'segnet_basic' has no field 'pairs'"):
-        build_model(config_with(model__name="segnet_basic", model__pairs=3), 5)
+from segnet_jax.training.from_config import build_learning_rate, build_plan, check_batch_size, check_run
+from tests.helpers.tiny_config import config_with
 
 
 def test_build_plan_has_a_milestone_after_each_stage():
@@ -65,7 +16,7 @@ def test_build_plan_has_a_milestone_after_each_stage():
         train__eval_every="0 steps",
         train__checkpoint_every="7 steps",
     )
-    plan = build_plan(config, num_examples=100, stages=3)
+    plan = build_plan(config, num_examples=100, phases=3)
     steps = range(1, 52)
     assert plan.total_steps == 51  # 16.7 a stage
     assert [step for step in steps if plan.evaluates(step)] == [17, 34, 51]
@@ -96,13 +47,6 @@ def test_builders_refuse_a_wrong_value_by_its_key(key, value, message):
         build_dataset(config, "train")
 
 
-def test_build_dataset_takes_the_first_images_of_each_split():
-    config = config_with(data__train_scenes=7, data__eval_scenes=3, data__scene_size=(20, 24))
-    for max_images, lengths in ((0, (7, 3)), (5, (5, 3)), (2, (2, 2))):
-        config.data.max_images = max_images
-        assert tuple(len(build_dataset(config, split)) for split in ("train", "val")) == lengths
-
-
 def test_build_plan_counts_in_steps():
     config = config_with(
         train__duration="2 epochs",
@@ -119,18 +63,37 @@ def test_build_plan_counts_in_steps():
     assert [step for step in steps if plan.checkpoints(step)] == [9, 10, 17]
 
 
-def test_build_class_weights_computes_them_from_the_training_labels():
-    config = config_with(data__train_scenes=3, data__scene_size=(20, 24))
-    dataset = build_dataset(config, "train")
-    labels = np.stack([dataset[i]["label"] for i in range(3)])
-    # Eigen and Fergus 2015: median over the frequencies in images that hold the class, void among them.
-    frequencies = []
-    for value in [*range(10), 255]:
-        images = (labels == value).any(axis=(1, 2))
-        if images.any():
-            frequencies.append(((labels == value).sum() / images.sum() / (20 * 24), value))
-    median = np.median([frequency for frequency, _ in frequencies])
-    weights = build_class_weights(config, dataset)
-    for frequency, value in frequencies:
-        if value < 10:
-            assert weights[value] == pytest.approx(median / frequency, rel=1e-5)
+def test_check_run_refuses_an_augmentation_before_anything_is_read():
+    with pytest.raises(InputError, match="augment.hue=0.9"):
+        check_run(config_with(augment__hue=0.9))
+
+
+@pytest.mark.parametrize("fields", [{"model__name": "segnet_basic"}, {"model__width_multiplier": 0.5}])
+def test_check_run_refuses_vgg16_for_another_network(fields):
+    for name in ("segnet", "fcn8s", "deconvnet"):
+        check_run(config_with(pretrained__weights="vgg16", model__name=name))
+    with pytest.raises(InputError, match="fits only model.name=segnet, fcn32s.* or deconvnet, at"):
+        check_run(config_with(pretrained__weights="vgg16", **fields))
+
+
+def test_check_run_refuses_vgg16_for_images_with_depth():
+    check_run(config_with(data__depth=True))
+    with pytest.raises(
+        InputError, match=r"vgg16 takes .* three channels.*weights=none with --config\.preprocessing=lcn"
+    ):
+        check_run(config_with(pretrained__weights="vgg16", data__depth=True))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "parts", "devices", "fitting"),
+    [(12, 1, 8, "8 or 16"), (4, 1, 8, "take 8,"), (12, 2, 4, "8 or 16"), (7, 7, 1, None), (16, 2, 8, None)],
+)
+def test_check_batch_size_refuses_a_batch_that_does_not_divide_by_devices_and_microbatches(
+    batch_size, parts, devices, fitting
+):
+    config = config_with(train__batch_size=batch_size, train__accumulation_steps=parts)
+    if fitting is None:
+        check_batch_size(config, devices)
+    else:
+        with pytest.raises(InputError, match=fitting):
+            check_batch_size(config, devices)

@@ -14,8 +14,9 @@ from segnet_jax.errors import InputError
 from segnet_jax.evaluation.evaluator import Evaluator
 from segnet_jax.models.from_config import build_model
 from segnet_jax.runtime.files import locked
-from segnet_jax.training.from_config import build_checkpoint_template, build_optimizer
+from segnet_jax.training.from_config import build_optimizer
 from segnet_jax.training.loop import train_and_evaluate
+from segnet_jax.training.step import checkpoint_template
 from tests.helpers.runs import assert_identical, stop_at
 from tests.helpers.tiny_config import make_tiny_config
 
@@ -241,7 +242,7 @@ def test_train_and_evaluate_saves_exact_batch_statistics_with_the_checkpoint(tin
     tiny_config.train.eval_every = "0 steps"
     train_and_evaluate(tiny_config, tmp_path)
     optimizer = build_optimizer(tiny_config, lambda step: 0.0)
-    template = build_checkpoint_template(build_model(tiny_config, 10), optimizer)
+    template = checkpoint_template(build_model(tiny_config, 10), optimizer)
     with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
         _, saved, metadata = checkpoints.restore(template, 2)
     assert metadata["exact_batch_stats"] is True

@@ -17,8 +17,9 @@ from segnet_jax.errors import InputError
 from segnet_jax.evaluation.eval_only import evaluate_checkpoint
 from segnet_jax.models.from_config import build_model
 from segnet_jax.runtime.files import locked
-from segnet_jax.training.from_config import build_checkpoint_template, build_optimizer
+from segnet_jax.training.from_config import build_optimizer
 from segnet_jax.training.loop import train_and_evaluate
+from segnet_jax.training.step import checkpoint_template
 from tests.helpers.launching import assert_lost, environment, errors, flags, free_port, started, wait, wait_for
 from tests.helpers.runs import assert_identical, stop_at
 
@@ -104,7 +105,7 @@ def report_of(workdir, name="val-6"):
 
 def state_of(workdir, step="latest"):
     config = config_of(workdir)
-    template = build_checkpoint_template(build_model(config, 10), build_optimizer(config, lambda step: 0.0))
+    template = checkpoint_template(build_model(config, 10), build_optimizer(config, lambda step: 0.0))
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         found, saved, _ = checkpoints.restore(template, step)
     return found, saved["train_state"]
