@@ -105,14 +105,14 @@ def test_dataset_settings():
 
 
 def test_build_dataset_takes_the_first_images_of_each_split():
-    config = config_with(data__train_scenes=7, data__eval_scenes=3, data__scene_size=(20, 24))
+    config = config_with(train_scenes=7, eval_scenes=3, scene_size=(20, 24))
     for max_images, lengths in ((0, (7, 3)), (5, (5, 3)), (2, (2, 2))):
         config.data.max_images = max_images
         assert tuple(len(build_dataset(config, split)) for split in ("train", "val")) == lengths
 
 
 def test_build_class_weights_computes_them_from_the_training_labels():
-    config = config_with(data__train_scenes=3, data__scene_size=(20, 24))
+    config = config_with(train_scenes=3, scene_size=(20, 24))
     dataset = build_dataset(config, "train")
     labels = np.stack([dataset[i]["label"] for i in range(3)])
     # Eigen and Fergus 2015: median over the frequencies in images that hold the class, void among them.
