@@ -8,7 +8,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 
 class Bucket(MemoryFileSystem):
-    """What fsspec makes of gs:// while `gs_in_memory` is in force."""
+    """The file system of fsspec for gs:// inside of `gs_in_memory`."""
 
     protocol = ("gcs", "gs")
     cachable = False

@@ -224,7 +224,7 @@ class _Street:
             self.camera.flat((left, right), (near, far), paint)
 
     def _objects(self) -> list[tuple[float, Callable[[], None]]]:
-        """Everything upright as (distance, painter); its shadows, which lie below all of it, are painted at once."""
+        """Returns everything upright as (distance, painter); paints its shadows, which lie below all of it, at once."""
         rng, kerb, outer = self.rng, self.half_road + 0.5, self.half_road + self.pavement
         items: list[tuple[float, Callable[[], None]]] = [(200.0, partial(self._backdrop, 60.0))]
         for side in (-1, 1):
@@ -268,7 +268,7 @@ class _Street:
             self._crown((x, 0.9 * height, z), (self.rng.uniform(3, 5), 0.4 * height), 1, paint)
 
     def _frontage(self, x: float, near: float, far: float) -> None:
-        """A house, or trees that reach the ground, along one side of the street."""
+        """Paints a house, or trees that reach the ground, along one side of the street."""
         camera, rng, side = self.camera, self.rng, int(math.copysign(1, x))
         if abs(camera.column(x, far)) > camera.width / 2:
             return
@@ -291,7 +291,7 @@ class _Street:
                 camera.wall(x, (sill, sill + 1.5), (z + 0.25 * bay, z + 0.75 * bay), glass)
 
     def _crown(self, center: _Place, radii: _Point, clumps: int, paint: _Paint) -> None:
-        """Foliage: an ellipse with clumps on it, lit from above and from the sun's side."""
+        """Paints foliage: an ellipse with clumps on it, lit from above and from the sun's side."""
         (x, y, z), (a, b) = center, radii
         self.camera.ellipse(center, radii, paint._replace(light=0.8 * paint.light))
         for angle, far in self.rng.uniform((0, 0.3), (6.28, 0.65), (clumps, 2)).tolist():
@@ -329,7 +329,7 @@ class _Street:
         camera.ellipse((x, 0.9 * tall, z), (0.09 * tall, 0.11 * tall), self._pick(_SKIN, PEDESTRIAN))
 
     def _clutter(self, x: float, z: float) -> None:
-        """A crate or a hoarding: something that nobody labelled."""
+        """Paints a crate or a hoarding, which has no label."""
         self.camera.upright((x, 0, z), self.rng.uniform(0.7, 1.6), self.rng.uniform(0.9, 1.4), self._pick(_WALLS, VOID))
 
     def _car(self, x: float, z: float) -> None:

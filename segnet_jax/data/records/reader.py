@@ -80,7 +80,7 @@ class Records:
             raise InputError(f"{folder} cannot be read here ({error}); set data.name to that of the files.") from error
 
     def __len__(self) -> int:
-        """The number of examples."""
+        """Returns the number of examples."""
         return self._starts[-1]
 
     def __getitem__(self, index: int) -> Example:
