@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import jax
@@ -80,16 +80,6 @@ class SegmentationModel(nn.Module):
     def num_stages(self) -> int:
         """The number of stages that can be rematerialised: as many as encoders."""
         return len(self.encoder)
-
-    @property
-    def report_fields(self) -> dict[str, Any]:
-        """The fields that an evaluation report states because they change while the network is trained."""
-        return {}
-
-    @nn.nowrap
-    def own_params(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns those of `params` that this network has, where training grows it and saves the layers to come too."""
-        return params
 
     @nn.nowrap
     def check_fields(self) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -14,9 +13,6 @@ from flax import linen as nn
 from segnet_jax.errors import InputError
 from segnet_jax.models.base import SegmentationModel, pool_with_indices
 from segnet_jax.ops.pooling import max_unpool, pooled_size
-
-# The layers of pair 2, for instance, are conv2 and conv_decode2.
-_PAIR_LAYER = re.compile(r"conv(?:_decode)?(\d+)")
 
 
 def unit_norm_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
@@ -62,21 +58,6 @@ class SegNetFlat(SegmentationModel):
     def num_stages(self) -> int:
         """The number of stages that can be rematerialised: as many as pairs."""
         return self.pairs
-
-    @property
-    def report_fields(self) -> dict[str, Any]:
-        """The number of pairs, which layer-wise training raises."""
-        return {"pairs": self.pairs}
-
-    @nn.nowrap
-    def own_params(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns `params` without those of deeper pairs, which layer-wise training saves before it trains them."""
-
-        def is_own(name: str) -> bool:
-            found = _PAIR_LAYER.fullmatch(name)
-            return found is None or int(found[1]) <= self.pairs
-
-        return {name: layer for name, layer in params.items() if is_own(name)}
 
     @nn.nowrap
     def check_fields(self) -> None:

@@ -162,13 +162,5 @@ def test_segnet_flat_refuses_images_with_other_channels_and_says_both_numbers():
         jax.eval_shape(TINY.apply, tiny_variables(), jnp.zeros((1, 8, 8, 4)))
 
 
-def test_own_params_leave_out_the_pairs_to_come():
-    deep = {"conv_classifier_hidden": 0, **tiny_variables()["params"]}
-    assert TINY.own_params(deep) == deep
-    assert TINY.clone(pairs=1).own_params(deep).keys() == {
-        *("conv1", "conv_decode1", "conv_classifier", "conv_classifier_hidden")
-    }
-
-
-def test_report_fields_state_the_pairs():
-    assert TINY.clone(pairs=2).report_fields == {"pairs": 2}
+def test_size_states_the_pairs():
+    assert TINY.clone(pairs=2).size == {"pairs": 2}
