@@ -12,8 +12,7 @@ import argparse
 import importlib.util
 import json
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,76 +20,63 @@ import jax
 
 from benchmarks import input_rate, startup, timing
 from benchmarks.machine import describe
-from benchmarks.networks import DTYPES, SETTINGS, check_torch, measure_network, measure_pooling
+from benchmarks.networks import DTYPES, SETTINGS, measure_network, measure_pooling
 from benchmarks.table import comparisons, markdown
 from segnet_jax.errors import InputError
 from segnet_jax.models import MODELS
 from segnet_jax.runtime.files import write_errors
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and reports; returns the exit status."""
-    options = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures and reports."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.against and importlib.util.find_spec("torch") is None:
+        parser.error("--against=torch needs PyTorch; pip install -r requirements-bench.txt.")
+    results = run(options)
+    text = markdown(results)
+    print(text)
     try:
-        results = run(options)
-        text = markdown(results)
-        print(text)
-        output = Path(options.output)
-        with write_errors(f"--output={output}", advice="choose another"):
-            output.mkdir(parents=True, exist_ok=True)
-            (output / "benchmark.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-            (output / "benchmark.md").write_text(text + "\n", encoding="utf-8")
+        with write_errors(f"--output={options.output}", advice="choose another"):
+            options.output.mkdir(parents=True, exist_ok=True)
+            (options.output / "benchmark.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+            (options.output / "benchmark.md").write_text(text + "\n", encoding="utf-8")
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        parser.error(str(error))
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Returns all measurements that the options ask for, as JSON-like values.
-
-    Raises:
-      InputError: for whatever the user can put right.
-    """
-    names, settings = _names(options.models), _settings(options.settings)
-    size = _size(options.size)
-    for key in ("rounds", "train_batch"):
-        if getattr(options, key) < 1:
-            raise InputError(f"--{key}={getattr(options, key)} must be at least 1.")
-    if options.against == "torch":
-        if importlib.util.find_spec("torch") is None:
-            raise InputError("--against=torch needs PyTorch; pip install -r requirements-bench.txt.")
-        check_torch(names, size)
-    workers = _workers(options.input_workers)
-    before = _baseline_ratios(options.baseline) if options.baseline else {}
+    """Returns all measurements that the options ask for, as JSON-like values."""
     device = jax.local_devices()[0]
     results: dict[str, Any] = {
         "machine": describe(device),
-        "image_size": size,
+        "image_size": options.size,
         "train_batch": options.train_batch,
         "dtype": options.dtype,
         "rounds": options.rounds,
         "matmul_flops_per_second": timing.matmul_rate(device, DTYPES[options.dtype]),
         "models": {},
     }
-    if before:
-        results["baseline_ratios"] = before
+    if options.baseline:
+        results["baseline_ratios"] = options.baseline
     if options.against:
-        results["pooling"] = measure_pooling(size, options.rounds)
-    for name in names:
+        results["pooling"] = measure_pooling(options.size, options.rounds)
+    for name in options.models:
         results["models"][name] = measure_network(
             name,
-            size,
+            options.size,
             train_batch=options.train_batch,
             dtype=options.dtype,
-            settings=settings,
+            settings=options.settings,
             rounds=options.rounds,
             device=device,
-            with_torch=options.against == "torch",
+            with_torch=bool(options.against),
             torch_compile=options.torch_compile,
         )
     if options.input:
-        results["input_images_per_second"] = input_rate.images_per_second(size, options.train_batch, workers)
+        results["input_images_per_second"] = input_rate.images_per_second(
+            options.size, options.train_batch, options.input_workers
+        )
         results["feed_images_per_second"] = options.feed
     if options.startup:
         results["startup"] = startup.measure()
@@ -103,40 +89,39 @@ def _baseline_ratios(path: str) -> dict[str, float]:
         results = json.loads(Path(path).read_text(encoding="utf-8"))
         return {found.key: found.ratio for found in comparisons(results)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"--baseline={path} is not the benchmark.json of an earlier run: {error}.") from error
+        message = f"{path} is not the benchmark.json of an earlier run: {error}."
+        raise argparse.ArgumentTypeError(message) from error
 
 
-def _names(text: str) -> list[str]:
-    names = list(MODELS) if text == "all" else text.split(",")
-    for name in names:
-        if name not in MODELS:
-            raise InputError(f"--models: there is no model {name!r}; the known ones are {', '.join(MODELS)}.")
-    return names
+def _names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Returns a parser of names that are separated by commas, or "all"; they come in the order of `known`."""
 
+    def parse(text: str) -> list[str]:
+        wanted = list(known) if text == "all" else text.split(",")
+        for name in wanted:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is not known; choose from {', '.join(known)}.")
+        return [name for name in known if name in wanted]
 
-def _settings(text: str) -> list[str]:
-    """Reads the settings, in the order of `SETTINGS`."""
-    wanted = text.split(",")
-    for setting in wanted:
-        if setting not in SETTINGS:
-            raise InputError(f"--settings: there is no setting {setting!r}; the known ones are {', '.join(SETTINGS)}.")
-    return [setting for setting in SETTINGS if setting in wanted]
+    return parse
 
 
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise InputError(f"--size={text} must be HEIGHTxWIDTH in pixels, such as 360x480.")
+        raise argparse.ArgumentTypeError(f"{text} must be HEIGHTxWIDTH in pixels, such as 360x480.")
     return int(height), int(width)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} must be a whole number, at least 1.")
+    return int(text)
+
+
 def _workers(text: str) -> list[int]:
-    """Reads the numbers of worker processes to try: by default 0, 1, 2, 4, ... up to the number of cores."""
-    cores = len(os.sched_getaffinity(0))
-    if not text:
-        return sorted({0, cores, *(1 << power for power in range(cores.bit_length()))})
     if not all(number.isdecimal() for number in text.split(",")):
-        raise InputError(f"--input_workers={text} must be whole numbers, such as 0,1,4,16.")
+        raise argparse.ArgumentTypeError(f"{text} must be whole numbers, such as 0,1,4,16.")
     return [int(number) for number in text.split(",")]
 
 
@@ -146,24 +131,26 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__.splitlines()[0],
         epilog="python -m benchmarks.scaling and python -m benchmarks.collectives go with docs/scaling.md.",
     )
-    parser.add_argument("--models", default="all", help="names, separated by commas, or all")
-    parser.add_argument("--against", default="", choices=["", "torch"], help="what to compare with, in turns")
-    parser.add_argument(
-        "--torch_compile", action="store_true", help="PyTorch also by torch.compile, which takes minutes"
-    )
-    parser.add_argument("--size", default="360x480", help="HEIGHTxWIDTH of the images in pixels")
-    parser.add_argument("--train_batch", type=int, default=4, help="images of a training step; other measures take one")
-    parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES), help="of activations")
-    parser.add_argument("--settings", default=",".join(SETTINGS), help="which of fast,lean,leanest (rematerialisation)")
-    parser.add_argument("--rounds", type=int, default=5, help="measured runs of each")
-    parser.add_argument("--input", action="store_true", help="also images/s of the input pipeline, PNG and records")
-    parser.add_argument("--input_workers", default="", help="of --input: numbers of worker processes, as in 0,1,4,16")
-    parser.add_argument("--feed", type=float, default=0.0, help="of --input: also the workers for so many images/s")
-    parser.add_argument("--startup", action="store_true", help="also the time from command to first training step")
-    parser.add_argument("--baseline", default="", help="an earlier benchmark.json, whose ratios are shown beside")
-    parser.add_argument("--output", default="runs/benchmark", help="the folder for benchmark.json and benchmark.md")
+    add = parser.add_argument
+    add("--models", type=_names_of(MODELS), default="all", help="names, separated by commas, or all")
+    add("--against", default="", choices=["", "torch"], help="what to compare with, in turns")
+    add("--torch_compile", action="store_true", help="PyTorch also by torch.compile, which takes minutes")
+    add("--size", type=_size, default="360x480", help="HEIGHTxWIDTH of the images in pixels")
+    add("--train_batch", type=_count, default=4, help="images of a training step; other measures take one")
+    add("--dtype", default="float32", choices=sorted(DTYPES), help="of activations")
+    add("--settings", type=_names_of(SETTINGS), default="all", help="which of fast,lean,leanest (rematerialisation)")
+    add("--rounds", type=_count, default=5, help="measured runs of each")
+    add("--input", action="store_true", help="also images/s of the input pipeline, PNG and records")
+    # 0, 1, 2, 4, ... up to the number of cores.
+    cores = len(os.sched_getaffinity(0))
+    workers = sorted({0, cores, *(1 << power for power in range(cores.bit_length()))})
+    add("--input_workers", type=_workers, default=workers, help="of --input: worker processes, as in 0,1,4,16")
+    add("--feed", type=float, default=0.0, help="of --input: also the workers for so many images/s")
+    add("--startup", action="store_true", help="also the time from command to first training step")
+    add("--baseline", type=_baseline_ratios, help="an earlier benchmark.json, whose ratios are shown beside")
+    add("--output", type=Path, default="runs/benchmark", help="the folder for benchmark.json and benchmark.md")
     return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -27,21 +27,15 @@ _WARM_UP_BATCHES = 4
 
 
 def images_per_second(
-    image_size: tuple[int, int], batch_size: int, workers: Sequence[int] = (0, 1, 2), seconds: float = 4.0
+    image_size: tuple[int, int], batch_size: int, workers: Sequence[int], seconds: float = 4.0
 ) -> dict[str, dict[int, float]]:
     """Measures the training images per second that the pipeline delivers, by source and by worker processes.
 
     The images are drawn scenes of `image_size`, written to a temporary folder; the pipeline reads, mirrors and batches
     them as in training. They are read again and again, so they lie in the system's cache.
 
-    Args:
-      image_size: (height, width) in pixels.
-      batch_size: images of a batch.
-      workers: numbers of processes to try; 0 reads in threads.
-      seconds: to read with each.
-
-    Returns:
-      The rate by number of workers, for each of `SOURCES`.
+    Each of the numbers of worker processes, of which 0 reads in threads, gets so many seconds. Returns the rate by
+    number of workers, for each of `SOURCES`.
     """
     rates: dict[str, dict[int, float]] = {source: {} for source in SOURCES}
     with tempfile.TemporaryDirectory() as folder:

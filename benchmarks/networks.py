@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,8 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import timing
-from benchmarks.workload import NUM_CLASSES, Workload
-from segnet_jax.errors import InputError
+from benchmarks.workload import Workload
 from segnet_jax.ops.pooling import max_pool_argmax, max_unpool
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -34,16 +34,7 @@ def measure_network(
 ) -> dict[str, Any]:
     """Measures times, memory and costs of a network, ours in each setting and PyTorch's in each of its forms.
 
-    Args:
-      name: of the network.
-      size: (height, width) of the images in pixels.
-      train_batch: images of a training step; the other measures take one.
-      dtype: of activations, a key of `DTYPES`.
-      settings: keys of `SETTINGS`.
-      rounds: measured runs of each.
-      device: for ours.
-      with_torch: whether PyTorch's network takes turns with ours.
-      torch_compile: whether PyTorch's runs by `torch.compile`, too.
+    `size` is (height, width) in pixels. A training step takes `train_batch` images, the other measures one.
 
     Returns:
       JSON-like values: `parameters`, `model_bytes`, `flops`, `ours` (by setting), `seconds` (by measure, then by
@@ -80,11 +71,8 @@ def measure_network(
     }
     theirs = _torch_workloads(name, size, train_batch, dtype, compiled=torch_compile) if with_torch else {}
     for what in MEASURES:
-        contenders = {
-            setting: getattr(workload, what)
-            for setting, workload in workloads.items()
-            if what in workload.compile_seconds
-        } | {variant: getattr(workload, what) for variant, workload in theirs.items()}
+        prepared = {key: workload for key, workload in workloads.items() if what in workload.compile_seconds}
+        contenders = {key: functools.partial(workload.run, what) for key, workload in (prepared | theirs).items()}
         result["seconds"][what] = timing.interleaved(contenders, rounds)
     if theirs:
         result["torch_memory_bytes"] = {
@@ -95,11 +83,7 @@ def measure_network(
 
 
 def measure_pooling(size: tuple[int, int], rounds: int) -> dict[str, Any]:
-    """Measures pooling and unpooling of one image of 64 channels against PyTorch's.
-
-    Args:
-      size: (height, width) of the image in pixels.
-      rounds: a tenth of the measured runs.
+    """Measures pooling and unpooling of one image of 64 channels against PyTorch's, ten times as often as networks.
 
     Returns:
       JSON-like values: `channels`, and `seconds` and `index_bytes` by contender.
@@ -135,28 +119,6 @@ def measure_pooling(size: tuple[int, int], rounds: int) -> dict[str, Any]:
     }
     seconds = timing.interleaved(contenders, 10 * rounds, warm_up=5)
     return {"channels": _POOLING_CHANNELS, "seconds": seconds, "index_bytes": index_bytes}
-
-
-def check_torch(names: Sequence[str], size: tuple[int, int]) -> None:
-    """Refuses images on which PyTorch would fail after minutes of measurements.
-
-    Raises:
-      InputError: if a BatchNorm would get one value per channel.
-    """
-    import torch
-
-    from benchmarks.pytorch.models import create_torch_model
-
-    for name in names:
-        # Shapes without values.
-        with torch.device("meta"):
-            try:
-                create_torch_model(name, NUM_CLASSES)(torch.empty(1, 3, *size))
-            except ValueError as error:
-                raise InputError(
-                    f"--size={size[0]}x{size[1]} leaves a BatchNorm of {name} one value, which PyTorch does not train "
-                    "on; choose a larger one, or none, which is 360x480."
-                ) from error
 
 
 def _torch_workloads(

@@ -6,9 +6,9 @@ python -m benchmarks.scaling [--images=4] [--utilization=0.5]
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 DEVICES = (8, 64, 512)
 
@@ -29,45 +29,28 @@ STATISTICS_BYTES = 2 * 4 * 2 * BATCH_NORM_CHANNELS
 AVERAGES_BYTES = 4 * 2 * BATCH_NORM_CHANNELS
 
 
-@dataclasses.dataclass(frozen=True)
-class Level:
-    """A level of the interconnect of devices.
+class Level(NamedTuple):
+    """A level of the interconnect: groups of the level below (devices, at the first) and their links."""
 
-    Attributes:
-      members: groups of the level below (devices, at the first level) that it connects.
-      bandwidth: bytes/s that a device sends, and at the same time receives, at this level.
-    """
-
-    members: int
-    bandwidth: float
+    members: int  # groups that it connects
+    bandwidth: float  # bytes/s that a device sends, and at the same time receives
 
 
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """A kind of accelerator with its interconnect.
+class Machine(NamedTuple):
+    """A kind of accelerator with its interconnect."""
 
-    Attributes:
-      name: what the tables call it.
-      peak: nominal FLOP/s of one device.
-      levels: of the interconnect of so many devices, the innermost first.
-      latency: seconds of an all-reduce of almost nothing between so many devices.
-    """
-
-    name: str
-    peak: float
-    levels: Callable[[int], Sequence[Level]]
-    latency: Callable[[int], float]
+    name: str  # in the tables
+    peak: float  # nominal FLOP/s of one device
+    levels: Callable[[int], Sequence[Level]]  # of so many devices, the innermost first
+    latency: Callable[[int], float]  # seconds of an all-reduce of almost nothing between so many devices
 
 
 def all_reduce_seconds(size: float, levels: Sequence[Level]) -> float:
     """Returns the seconds of a hierarchical ring all-reduce, without latency.
 
-    Each level scatters the sum of its part over its members before the next one begins, and gathers it afterwards, so
-    each sends 2 (n - 1) / n of a part that is n times smaller one level further out.
-
-    Args:
-      size: bytes that each device holds.
-      levels: the innermost first.
+    `size` are the bytes that each device holds; the innermost level comes first. Each level scatters the sum of its
+    part over its members before the next one begins, and gathers it afterwards, so each sends 2 (n - 1) / n of a part
+    that is n times smaller one level further out.
     """
     seconds = 0.0
     for level in levels:
@@ -105,19 +88,12 @@ MACHINES = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """The parts of a step on each of so many devices.
+class Prediction(NamedTuple):
+    """The parts of a step on each of so many devices, in seconds."""
 
-    Attributes:
-      compute: seconds of the forward and the backward pass.
-      gradients: seconds of the all-reduce of gradients and running averages.
-      statistics: seconds of BatchNorm's all-reduces, which nothing can overlap with: the next layer waits for them.
-    """
-
-    compute: float
-    gradients: float
-    statistics: float
+    compute: float  # forward and backward pass
+    gradients: float  # all-reduce of gradients and running averages
+    statistics: float  # BatchNorm's all-reduces, which nothing can overlap with: the next layer waits for them
 
     @property
     def without_overlap(self) -> float:
@@ -132,14 +108,7 @@ class Prediction:
 
 
 def predict(machine: Machine, devices: int, *, images: int = 4, utilization: float = 0.5) -> Prediction:
-    """Predicts one step of `segnet`.
-
-    Args:
-      machine: to train on.
-      devices: number of them.
-      images: of 360x480 on each device.
-      utilization: the share of the nominal peak at which a device computes.
-    """
+    """Predicts one step of `segnet` on so many images of 360x480 a device, at a share of its nominal peak."""
     levels, latency = machine.levels(devices), machine.latency(devices)
     return Prediction(
         compute=images * FLOPS_PER_IMAGE / (machine.peak * utilization),

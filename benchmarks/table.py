@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _MEGABYTE = 1e6
 
@@ -89,23 +88,14 @@ def _settings(results: dict[str, Any]) -> str:
     return "## Settings\n\n" + _table(["network", "setting", "training step", "training MB", "of it temporary"], rows)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A measurement of ours beside PyTorch's best.
+class Comparison(NamedTuple):
+    """A measurement of ours beside PyTorch's best, in seconds or bytes."""
 
-    Attributes:
-      key: what was compared, such as "segnet/training step/lean".
-      ours: in seconds or bytes.
-      theirs: of the variant that has the least.
-      variant: its name.
-      unit: "ms" or "MB", in which both are shown.
-    """
-
-    key: str
+    key: str  # what was compared, such as "segnet/training step/lean"
     ours: float
     theirs: float
-    variant: str
-    unit: str
+    variant: str  # of PyTorch's, the one that has the least
+    unit: str  # "ms" or "MB", in which both are shown
 
     @property
     def ratio(self) -> float:

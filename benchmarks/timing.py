@@ -26,21 +26,16 @@ def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int, war
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(_seconds(run))
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def matmul_rate(device: jax.Device, dtype: jnp.dtype, size: int = 0) -> float:
+def matmul_rate(device: jax.Device, dtype: jnp.dtype) -> float:
     """Returns the FLOP/s of the product of two square matrices on `device`: the best of several, its practical limit.
 
-    Args:
-      device: to multiply on.
-      dtype: of both matrices and of the product.
-      size: rows; 0 chooses 2048 on CPUs and 8192 elsewhere.
+    The matrices have 2048 rows on CPUs and 8192 elsewhere; `dtype` is theirs and the product's.
     """
-    size = size or (2048 if device.platform == "cpu" else 8192)
+    size = 2048 if device.platform == "cpu" else 8192
     a, b = (jax.device_put(jnp.ones((size, size), dtype), device) for _ in range(2))
     product = jax.jit(jnp.matmul)
     jax.block_until_ready(product(a, b))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,8 +23,6 @@ NUM_CLASSES = 11
 class Workload:
     """A network on one device, at one size, with images and labels of random values.
 
-    The methods that run something return when it is done.
-
     Args:
       name: of the network, see `create_model`.
       image_size: (height, width) in pixels.
@@ -36,63 +35,65 @@ class Workload:
         self, name: str, *, image_size: tuple[int, int], train_batch: int, device: jax.Device, **fields: Any
     ) -> None:
         """Initialises the network; nothing is compiled for measurement yet."""
-        self.device = device
-        self.model = create_model(name, NUM_CLASSES, axis_name=AXIS, **fields)
+        model = create_model(name, NUM_CLASSES, axis_name=AXIS, **fields)
         self.compile_seconds: dict[str, float] = {}
         self._single = create_model(name, NUM_CLASSES, **fields)
-        self._optimizer = optimizers.create_optimizer(
+        optimizer = optimizers.create_optimizer(
             lambda step: jnp.asarray(1e-3), momentum=0.9, nesterov=False, weight_decay=5e-4, clip_norm=0.0
         )
-        state = create_train_state(self.model, self._optimizer, seed=0)
+        state = create_train_state(model, optimizer, seed=0)
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         self.model_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state.variables))
-        self._variables = jax.device_put(jax.device_get(state.variables), device)
+        variables = jax.device_put(jax.device_get(state.variables), device)
         # The training step consumes its state.
         self._state = replicate(jax.device_get(state), [device])
         rng = np.random.default_rng(0)
-        self._image = jax.device_put(rng.normal(size=(1, *image_size, 3)).astype(np.float32), device)
-        self._label = jax.device_put(rng.integers(0, NUM_CLASSES, (1, *image_size)).astype(np.uint8), device)
+        image = jax.device_put(rng.normal(size=(1, *image_size, 3)).astype(np.float32), device)
+        label = jax.device_put(rng.integers(0, NUM_CLASSES, (1, *image_size)).astype(np.uint8), device)
         batch = {
             "image": rng.integers(0, 256, (train_batch, *image_size, 3)).astype(np.uint8),
             "label": rng.integers(0, NUM_CLASSES, (train_batch, *image_size)).astype(np.uint8),
         }
         self._batch = next(to_devices(iter([batch]), [device]))
-        self._functions = {
-            "forward": (Compiled(jax.jit(self._forward), device.platform), self._inference_arguments),
-            "train_forward": (Compiled(jax.jit(self._loss), device.platform), self._training_arguments),
-            "gradient": (Compiled(jax.jit(jax.grad(self._loss)), device.platform), self._training_arguments),
-            "train_step": (self._create_train_step(), self._step_arguments),
+        training = variables["params"], variables["batch_stats"], image, label
+        self._plain: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+            "forward": (self._forward, (variables, image)),
+            "train_forward": (self._loss, training),
+            "gradient": (jax.grad(self._loss), training),
         }
+        self._compiled = {
+            what: Compiled(jax.jit(function), device.platform) for what, (function, _) in self._plain.items()
+        }
+        self._compiled["train_step"] = create_train_step(
+            devices=[device],
+            model=model,
+            optimizer=optimizer,
+            normalize=preprocessing.create_normalization("imagenet"),
+            class_weights=jnp.ones(NUM_CLASSES),
+        )
 
-    def forward(self) -> None:
-        """Runs inference on one image: logits from normalised pixels."""
-        self._run("forward")
+    def run(self, what: str) -> None:
+        """Runs one of these, and returns when it is done.
 
-    def train_forward(self) -> None:
-        """Computes the loss of one image in training mode, without a gradient."""
-        self._run("train_forward")
+        Args:
+          what: "forward", inference on one image: logits from normalised pixels; "train_forward", the loss of one image
+            in training mode; "gradient", the same with the gradient for every parameter; "train_step", a whole training
+            step on a batch: normalisation, loss, gradient, optimizer, metrics.
+        """
+        results = self._compiled[what](*self._arguments(what))
+        jax.block_until_ready(results)
+        if what == "train_step":
+            self._state, _ = results
 
-    def gradient(self) -> None:
-        """Computes the loss of one image and its gradient for every parameter."""
-        self._run("gradient")
-
-    def train_step(self) -> None:
-        """Runs a whole training step on a batch: normalisation, loss, gradient, optimizer, metrics."""
-        function, _ = self._functions["train_step"]
-        self._state, metrics = function(self._state, self._batch)
-        jax.block_until_ready((self._state, metrics))
-
-    def prepare(self, *what: str) -> Workload:
-        """Compiles these methods' functions, timed in `compile_seconds`."""
+    def prepare(self, *what: str) -> None:
+        """Compiles what `run` needs, timed in `compile_seconds`."""
         for name in what:
-            if name not in self.compile_seconds:
-                start = time.perf_counter()
-                self._executable(name)
-                self.compile_seconds[name] = time.perf_counter() - start
-        return self
+            start = time.perf_counter()
+            self._executable(name)
+            self.compile_seconds[name] = time.perf_counter() - start
 
     def memory_bytes(self, what: str) -> int:
-        """Returns the memory that a method's function needs, by XLA's account: arguments, results and temporaries."""
+        """Returns the memory that `run(what)` needs, by XLA's account: arguments, results and temporaries."""
         analysis = self._executable(what).memory_analysis()
         return (
             analysis.argument_size_in_bytes
@@ -113,27 +114,15 @@ class Workload:
         Args:
           what: "forward" or "gradient".
         """
-        function = {"forward": self._forward, "gradient": jax.grad(self._loss)}[what]
-        _, arguments = self._functions[what]
-        lowered = jax.jit(function).trace(*arguments()).lower(lowering_platforms=("tpu",))
+        function, arguments = self._plain[what]
+        lowered = jax.jit(function).trace(*arguments).lower(lowering_platforms=("tpu",))
         return lowered.cost_analysis()["flops"]
 
-    def _run(self, name: str) -> None:
-        function, arguments = self._functions[name]
-        jax.block_until_ready(function(*arguments()))
+    def _arguments(self, what: str) -> tuple[Any, ...]:
+        return (self._state, self._batch) if what == "train_step" else self._plain[what][1]
 
-    def _executable(self, name: str) -> Any:
-        function, arguments = self._functions[name]
-        return function.executable(*arguments())
-
-    def _inference_arguments(self) -> tuple[Any, ...]:
-        return self._variables, self._image
-
-    def _training_arguments(self) -> tuple[Any, ...]:
-        return self._variables["params"], self._variables["batch_stats"], self._image, self._label
-
-    def _step_arguments(self) -> tuple[Any, ...]:
-        return self._state, self._batch
+    def _executable(self, what: str) -> Any:
+        return self._compiled[what].executable(*self._arguments(what))
 
     def _forward(self, variables: Any, image: jax.Array) -> Any:
         return self._single.apply(variables, image, train=False)
@@ -147,12 +136,3 @@ class Workload:
             rngs={"dropout": jax.random.key(0)},
         )
         return losses.cross_entropy(logits, label, jnp.ones(NUM_CLASSES)) / label.size
-
-    def _create_train_step(self) -> Compiled:
-        return create_train_step(
-            devices=[self.device],
-            model=self.model,
-            optimizer=self._optimizer,
-            normalize=preprocessing.create_normalization("imagenet"),
-            class_weights=jnp.ones(NUM_CLASSES),
-        )

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.pytorch.layers import fully_connected, he_init, scaled, stages
+from benchmarks.pytorch.layers import fully_connected, scaled, stages
 from segnet_jax.models.deconvnet import DeconvNet
 
 # Side of fc6's kernel.
@@ -31,9 +31,6 @@ class TorchDeconvNet(nn.Module):
         self.fc6_deconv_bn = nn.BatchNorm2d(channels)
         self.decoder = stages(channels, reversed(architecture.decoder), width_multiplier)
         self.classifier = nn.Conv2d(scaled(architecture.decoder[0][-1][1], width_multiplier), num_classes, 1)
-        he_init(self)
-        # PyTorch takes the features of a transposed convolution for its fan-in.
-        nn.init.kaiming_normal_(self.fc6_deconv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Returns logits [N, K, H, W]."""

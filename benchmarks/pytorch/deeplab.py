@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.pytorch.layers import crop, fully_connected, he_init, scaled, stage, stages
+from benchmarks.pytorch.layers import crop, fully_connected, scaled, stage, stages
 from segnet_jax.models.deeplab import DeepLabLargeFOV
 
 
@@ -27,7 +27,6 @@ class TorchDeepLabLargeFOV(nn.Module):
         channels = scaled(last[-1][1], width_multiplier)
         self.fully_connected = fully_connected(architecture, channels, width_multiplier, kernel_size=3, dilation=12)
         self.fc8 = nn.Conv2d(scaled(architecture.fc_features, width_multiplier), num_classes, 1)
-        he_init(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Returns logits [N, K, H, W]."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from benchmarks.pytorch.layers import bilinear_conv_transpose, crop, fully_connected, he_init, scaled, stages
+from benchmarks.pytorch.layers import crop, deconvolution, fully_connected, scaled, stages
 from segnet_jax.models.fcn import FCN
 
 
@@ -23,11 +23,10 @@ class TorchFCN(nn.Module):
         self.scores = nn.ModuleDict(
             {f"score_pool{number}": nn.Conv2d(features[number - 1], num_classes, 1) for number, _ in self.skips}
         )
-        he_init(self)
-        self.upsamplings = nn.ModuleDict({name: bilinear_conv_transpose(num_classes, 4, 2) for _, name in self.skips})
+        self.upsamplings = nn.ModuleDict({name: deconvolution(num_classes, 4, 2) for _, name in self.skips})
         stride = 2 ** (len(features) - len(self.skips))
         self.last_upsampling = architecture.last_upsampling
-        self.upsamplings[self.last_upsampling] = bilinear_conv_transpose(num_classes, 2 * stride, stride)
+        self.upsamplings[self.last_upsampling] = deconvolution(num_classes, 2 * stride, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Returns logits [N, K, H, W]."""

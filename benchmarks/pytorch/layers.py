@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
 from segnet_jax.models.base import Stage
 from segnet_jax.models.vgg import VGGModel
-from segnet_jax.ops.upsampling import bilinear_kernel
 
 
 def scaled(features: int, width_multiplier: float) -> int:
@@ -58,51 +58,32 @@ def stage(
 
 
 def stages(
-    channels: int, layers: Iterable[Stage], width_multiplier: float, kernel_size: int = 3, *, relu: bool = True
+    channels: int, layers: Iterable[Stage], width_multiplier: float, kernel_size: int = 3, **options: Any
 ) -> nn.ModuleList:
     """Builds a `stage` for each of `layers`, one after the other; `channels` are those of the first one's input."""
     modules = nn.ModuleList()
     for layers_of_stage in layers:
-        modules.append(stage(channels, layers_of_stage, width_multiplier, kernel_size, relu=relu))
+        modules.append(stage(channels, layers_of_stage, width_multiplier, kernel_size, **options))
         channels = scaled(layers_of_stage[-1][1], width_multiplier)
     return modules
 
 
 def fully_connected(
-    architecture: type[VGGModel],
-    channels: int,
-    width_multiplier: float,
-    kernel_size: int,
-    *,
-    padding: int | None = None,
-    dilation: int = 1,
+    architecture: type[VGGModel], channels: int, width_multiplier: float, kernel_size: int, **options: Any
 ) -> nn.Sequential:
-    """Builds VGG16's fully connected layers as convolutions with dropout; the arguments are those of fc6."""
+    """Builds VGG16's fully connected layers as convolutions with dropout; `options` are those of fc6, see `stage`."""
     features = architecture.fc_features
-    fc6 = stage(channels, (("fc6", features),), width_multiplier, kernel_size, padding=padding, dilation=dilation)
+    fc6 = stage(channels, (("fc6", features),), width_multiplier, kernel_size, **options)
     fc7 = stage(scaled(features, width_multiplier), (("fc7", features),), width_multiplier, kernel_size=1)
     return nn.Sequential(fc6, nn.Dropout(architecture.dropout_rate), fc7, nn.Dropout(architecture.dropout_rate))
 
 
-def bilinear_conv_transpose(channels: int, kernel_size: int, stride: int) -> nn.ConvTranspose2d:
-    """Builds a learnt deconvolution from n to stride * n pixels that starts as bilinear interpolation."""
+def deconvolution(channels: int, kernel_size: int, stride: int) -> nn.ConvTranspose2d:
+    """Builds a learnt deconvolution from n to stride * n pixels."""
     padding = (kernel_size - stride) // 2
-    module = nn.ConvTranspose2d(channels, channels, kernel_size, stride, padding, bias=False)
-    kernel = torch.tensor(bilinear_kernel(kernel_size, stride))
-    with torch.no_grad():
-        module.weight.copy_(torch.eye(channels)[:, :, None, None] * kernel)
-    return module
+    return nn.ConvTranspose2d(channels, channels, kernel_size, stride, padding, bias=False)
 
 
 def crop(x: torch.Tensor, size: torch.Size) -> torch.Tensor:
     """Returns a view of the first rows and columns: [N, C, h, w] to [N, C, *size]."""
     return x[..., : size[0], : size[1]]
-
-
-def he_init(module: nn.Module) -> None:
-    """Initialises every convolution by He's rule, and its bias, if it has one, by 0."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)

@@ -30,9 +30,6 @@ class TorchSegNetFlat(nn.Module):
         self.pool = nn.MaxPool2d(2, 2, ceil_mode=True, return_indices=True)
         self.unpool = nn.MaxUnpool2d(2, 2)
         self.classifier = nn.Conv2d(features, num_classes, 1, bias=False)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                _unit_norm_(layer.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Returns logits [N, K, H, W]."""
@@ -46,10 +43,3 @@ class TorchSegNetFlat(nn.Module):
             indices, size = pooled_from.pop()
             x = decoder(self.unpool(x, indices, output_size=size))
         return self.classifier(x)
-
-
-def _unit_norm_(weight: torch.Tensor) -> None:
-    """Draws from N(0, 1), then scales each kernel, [C, k, k], to unit L2 norm."""
-    with torch.no_grad():
-        weight.normal_()
-        weight /= torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True)

@@ -10,11 +10,9 @@ from torch import nn
 from benchmarks.pytorch.models import create_torch_model
 from benchmarks.workload import NUM_CLASSES
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
 
 class TorchWorkload:
-    """A network in PyTorch, with images and labels of random values; the methods are those of `Workload`.
+    """A network in PyTorch, with images and labels of random values.
 
     Args:
       name: of the network.
@@ -31,7 +29,7 @@ class TorchWorkload:
         *,
         image_size: tuple[int, int],
         train_batch: int,
-        dtype: str = "float32",
+        dtype: str,
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
@@ -43,7 +41,7 @@ class TorchWorkload:
         module: Any = create_torch_model(name, NUM_CLASSES)
         self.module = module.to(self.device, memory_format=memory_format)
         self._call: Any = torch.compile(self.module) if compiled else self.module
-        self._mixed = torch.autocast(self.device.type, DTYPES[dtype], enabled=dtype != "float32")
+        self._mixed = torch.autocast(self.device.type, getattr(torch, dtype), enabled=dtype != "float32")
         self._loss = nn.CrossEntropyLoss(weight=torch.ones(NUM_CLASSES, device=self.device), ignore_index=255)
         self._optimizer = torch.optim.SGD(self.module.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
 
@@ -56,52 +54,37 @@ class TorchWorkload:
         self._image, self._label = images(1), labels(1)
         self._images, self._labels = images(train_batch), labels(train_batch)
 
-    def forward(self) -> None:
-        """Runs inference on one image."""
-        self.module.eval()
-        with torch.inference_mode(), self._mixed:
-            self._call(self._image)
-        self._synchronize()
-
-    def train_forward(self) -> None:
-        """Computes the loss of one image in training mode."""
-        self.module.train()
-        with self._mixed:
-            self._loss(self._call(self._image), self._label)
-        self._synchronize()
-
-    def gradient(self) -> None:
-        """Computes the loss of one image and its gradient."""
-        self.module.train()
-        self._optimizer.zero_grad(set_to_none=True)
-        with self._mixed:
-            loss = self._loss(self._call(self._image), self._label)
-        loss.backward()
-        self._synchronize()
-
-    def train_step(self) -> None:
-        """Runs a whole training step on a batch."""
-        self.module.train()
-        self._optimizer.zero_grad(set_to_none=True)
-        with self._mixed:
-            loss = self._loss(self._call(self._images), self._labels)
-        loss.backward()
-        self._optimizer.step()
-        self._synchronize()
+    def run(self, what: str) -> None:
+        """Runs "forward", "train_forward", "gradient" or "train_step", as `Workload.run` does."""
+        self.module.train(what != "forward")
+        if what == "forward":
+            with torch.inference_mode(), self._mixed:
+                self._call(self._image)
+        else:
+            images, labels = (self._images, self._labels) if what == "train_step" else (self._image, self._label)
+            if what != "train_forward":
+                self._optimizer.zero_grad(set_to_none=True)
+            with self._mixed:
+                loss = self._loss(self._call(images), labels)
+            if what != "train_forward":
+                loss.backward()
+            if what == "train_step":
+                self._optimizer.step()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
 
     def peak_memory_bytes(self, what: str) -> int:
-        """Returns the most memory that PyTorch's allocator holds at once during the method, parameters included."""
-        run = getattr(self, what)
-        run()
+        """Returns the most memory that PyTorch's allocator holds at once during `run(what)`, parameters included."""
+        self.run(what)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-            run()
+            self.run(what)
             return torch.cuda.max_memory_allocated()
         # The profiler does not see that gradients of the step before are freed.
         self._optimizer.zero_grad(set_to_none=True)
         held = self._held_bytes()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-            run()
+            self.run(what)
         balance = peak = 0
         events = profile.profiler.kineto_results.events()
         for event in sorted(events, key=lambda event: event.start_ns()):
@@ -117,7 +100,3 @@ class TorchWorkload:
             tensors += [value for value in state.values() if torch.is_tensor(value)]
         tensors += [self._image, self._label, self._images, self._labels]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()

@@ -138,18 +138,8 @@ class SegmentationModel(nn.Module):
     def convolution(self, x: jax.Array, features: int, name: str, *, kernel_size: int, **options: Any) -> jax.Array:
         """Applies the convolution `name`, and keeps its result for the backward pass: [N, H, W, C] to [N, H', W', F].
 
-        Args:
-          x: of the type `dtype`.
-          features: F at full width.
-          name: of the layer.
-          kernel_size: side of the square kernel.
-          **options: as of `conv`.
-
-        Raises:
-          InputError: in the first layer, if the images have another number of channels than it was made for.
+        F is `features` times the width multiplier; `options` are those of `conv`.
         """
-        if self.encoder and name == self.encoder[0][0][0]:
-            self.check_channels(x, name)
         return self.kept(self.conv(self.scaled(features), kernel_size, name=name, **options)(x))
 
     def conv_bn(
@@ -200,21 +190,26 @@ class SegmentationModel(nn.Module):
         """Returns the number of features that is `features` at full width: at least 1."""
         return max(1, round(features * self.width_multiplier))
 
-    def check_axes(self, images: jax.Array, *, batch: bool = True) -> None:
-        """Raises InputError unless `images` are [N, H, W, channels]; without `batch`, [H, W, channels] do as well."""
-        if images.ndim != 4 if batch else images.ndim < 3:
+    def checked(self, images: jax.Array, first_layer: str = "") -> jax.Array:
+        """Returns the images as `dtype`.
+
+        Args:
+          images: float [N, H, W, channels].
+          first_layer: the layer that takes them; by default the encoder's first.
+
+        Raises:
+          InputError: if they lack an axis, or have another number of channels than the network was made for.
+        """
+        if images.ndim != 4:
             raise InputError(
                 f"The images have the shape {images.shape}, but this network takes [N, H, W, channels]; give it a "
                 "batch, one image as image[None]."
             )
-
-    def check_channels(self, images: jax.Array, first_layer: str) -> None:
-        """Raises InputError if `images` have another number of channels than the layer that takes them."""
-        if self.is_initializing():
-            return
-        channels = self.variables["params"][first_layer]["kernel"].shape[2]
-        if images.shape[-1] != channels:
-            raise InputError(
-                f"The images have {images.shape[-1]} channels, but this network takes {channels}; give it images as it "
-                "was trained with."
-            )
+        if not self.is_initializing():
+            channels = self.variables["params"][first_layer or self.encoder[0][0][0]]["kernel"].shape[2]
+            if images.shape[-1] != channels:
+                raise InputError(
+                    f"The images have {images.shape[-1]} channels, but this network takes {channels}; give it images "
+                    "as it was trained with."
+                )
+        return images.astype(self.dtype)

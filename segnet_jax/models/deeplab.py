@@ -25,8 +25,7 @@ class DeepLabLargeFOV(VGGModel):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
-        self.check_axes(x)
-        x = x.astype(self.dtype)
+        x = self.checked(x)
         height, width = x.shape[1:3]
         for number in range(1, len(self.encoder) + 1):
             pool = functools.partial(_max_pool, stride=2 if number <= 3 else 1)
@@ -34,8 +33,7 @@ class DeepLabLargeFOV(VGGModel):
             self.sow("intermediates", f"pool{number}", x)
         # pool5a. Caffe's average counts the zeros of the padding.
         x = nn.avg_pool(x, (3, 3), strides=(1, 1), padding=((1, 1), (1, 1)))
-        x = self.dropout(self.unit(x, self.fc_features, "fc6", train, dilation=12), train)
-        x = self.dropout(self.unit(x, self.fc_features, "fc7", train, kernel_size=1), train)
+        x = self.fully_connected(x, train, dilation=12)
         x = self.classifier(x, "fc8", kernel_size=1)
         return bilinear_resize(x, 8, (height, width), align_corners=True)
 

@@ -45,8 +45,7 @@ class FCN(VGGModel):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
-        self.check_axes(x)
-        x = x.astype(self.dtype)
+        x = self.checked(x)
         height, width = x.shape[1:3]
         pools = {}
         for number in range(1, len(self.encoder) + 1):
@@ -54,9 +53,7 @@ class FCN(VGGModel):
             x = self.encode(number, x, train, _max_pool, padding=padding)
             self.sow("intermediates", f"pool{number}", x)
             pools[number] = x
-        padding = 0 if self.reference_padding else "SAME"
-        x = self.dropout(self.unit(x, self.fc_features, "fc6", train, kernel_size=7, padding=padding), train)
-        x = self.dropout(self.unit(x, self.fc_features, "fc7", train, kernel_size=1), train)
+        x = self.fully_connected(x, train, kernel_size=7, padding=0 if self.reference_padding else "SAME")
         x = self.classifier(x, "score_fr", kernel_size=1)
 
         # The place of the first score on the grid of the pool that has its resolution: fc6 without padding loses 3.

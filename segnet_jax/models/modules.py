@@ -24,17 +24,11 @@ he_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 def bilinear_init(stride: int) -> Callable[..., jax.Array]:
-    """Returns an initialiser of kernels [k, k, C, C] that interpolates every channel by itself, see `bilinear_kernel`.
-
-    The initialiser raises ValueError for another shape.
-    """
+    """Returns an initialiser of kernels [k, k, C, C] that interpolates each channel, see `bilinear_kernel`."""
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         del key
-        size, columns, channels, features = shape
-        if size != columns or channels != features:
-            raise ValueError(f"A bilinear kernel has the shape [k, k, C, C], not {shape}.")
-        return jnp.asarray(bilinear_kernel(size, stride)[:, :, None, None] * np.eye(channels), dtype)
+        return jnp.asarray(bilinear_kernel(shape[0], stride)[:, :, None, None] * np.eye(shape[2]), dtype)
 
     return init
 

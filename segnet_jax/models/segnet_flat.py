@@ -94,7 +94,7 @@ class SegNetFlat(SegmentationModel):
         """
         pooled, indices = self.encode(x)
         deepest = pooled[-1] if active is None else pooled[-1] * active.astype(self.dtype)
-        return self.classify(self.decode(deepest, indices, (x.shape[-3], x.shape[-2])))
+        return self.classify(self.decode(deepest, indices, (x.shape[1], x.shape[2])))
 
     def encode(
         self, x: jax.Array, first: int = 1, last: int | None = None
@@ -109,11 +109,8 @@ class SegNetFlat(SegmentationModel):
         Returns:
           The pooled features of each encoder, [N, h, w, features], and their indices, uint8, see `max_pool_argmax`.
         """
-        if first == 1:
-            self.check_axes(x, batch=False)
-            self.check_channels(x, pair_layers(1)[0])
+        x = self.checked(x, pair_layers(1)[0]) if first == 1 else x.astype(self.dtype)
         pooled, indices = [], []
-        x = x.astype(self.dtype)
         for number in range(first, (self.pairs if last is None else last) + 1):
             x, places = self.stage(number, functools.partial(_encode, number=number), x)
             self.sow("intermediates", f"pool{number}", x)

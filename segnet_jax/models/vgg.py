@@ -6,7 +6,6 @@ but those that score classes, and dropout of 0.5 "at the end of deeper convoluti
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -14,7 +13,7 @@ import jax
 from flax import linen as nn
 
 from segnet_jax.errors import InputError
-from segnet_jax.models.base import SegmentationModel, Stage
+from segnet_jax.models.base import SegmentationModel
 from segnet_jax.models.segnet import SegNet
 
 _Pooled = TypeVar("_Pooled")
@@ -51,13 +50,7 @@ class VGGModel(SegmentationModel):
     ) -> jax.Array:
         """Applies convolution `name`, BatchNorm `name`_bn or a bias, and ReLU: [N, H, W, C] to [N, H', W', F].
 
-        Args:
-          x: of the type `dtype`.
-          features: F at full width.
-          name: of the convolution.
-          train: whether BatchNorm uses the batch's statistics.
-          kernel_size: side of the square kernel.
-          **options: padding and dilation, as of `conv`.
+        F is `features` times the width multiplier; `options` are padding and dilation, as of `conv`.
         """
         x = self.convolution(x, features, name, kernel_size=kernel_size, use_bias=not self.batch_norm, **options)
         return self.batch_normalization(x, f"{name}_bn", train, relu=True) if self.batch_norm else nn.relu(x)
@@ -82,23 +75,17 @@ class VGGModel(SegmentationModel):
           padding: of the first convolution, in pixels or "SAME"; that of the others is "SAME".
           dilation: of all of them, in pixels.
         """
-        body = functools.partial(
-            _encode, layers=self.encoder[number - 1], train=train, pool=pool, padding=padding, dilation=dilation
-        )
+
+        def body(model: VGGModel, x: jax.Array) -> _Pooled:
+            before = padding
+            for name, features in self.encoder[number - 1]:
+                x = model.unit(x, features, name, train, padding=before, dilation=dilation)
+                before = "SAME"
+            return pool(x)
+
         return self.stage(number, body, x)
 
-
-def _encode(
-    model: VGGModel,
-    x: jax.Array,
-    *,
-    layers: Stage,
-    train: bool,
-    pool: Callable[[jax.Array], _Pooled],
-    padding: int | str,
-    dilation: int,
-) -> _Pooled:
-    for name, features in layers:
-        x = model.unit(x, features, name, train, padding=padding, dilation=dilation)
-        padding = "SAME"
-    return pool(x)
+    def fully_connected(self, x: jax.Array, train: bool, **options: Any) -> jax.Array:
+        """Applies fc6 and fc7 with their dropout; `options` are those of `unit` for fc6."""
+        x = self.dropout(self.unit(x, self.fc_features, "fc6", train, **options), train)
+        return self.dropout(self.unit(x, self.fc_features, "fc7", train, kernel_size=1), train)

@@ -85,13 +85,8 @@ def _faster_form(x: jax.Array, kernel: jax.Array, dilation: int) -> Callable[[ja
     if shifted_matmul.gains(x, kernel, dilation):
         border = dilation * (kernel.shape[0] // 2)
         return functools.partial(shifted_matmul.convolve, borders=((border, border),) * 2, dilation=dilation)
-    if winograd.gradient_gains(x, kernel) or _gains_from_strips(x, kernel):
-        return _same_conv
-    return None
-
-
-def _gains_from_strips(x: jax.Array, kernel: jax.Array) -> bool:
-    return x.shape[1] * x.shape[2] >= _SMALLEST_IMAGE and kernel.shape[2] >= _SMALLEST_DEPTH
+    gains_from_strips = x.shape[1] * x.shape[2] >= _SMALLEST_IMAGE and kernel.shape[2] >= _SMALLEST_DEPTH
+    return _same_conv if gains_from_strips or winograd.gradient_gains(x, kernel) else None
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -22,13 +22,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Returns:
       The same type, [N, H, W, C].
-
-    Raises:
-      ValueError: if the kernel has another shape.
     """
-    size = kernel.shape[0]
-    if size % 2 == 0 or kernel.shape != (size, size, 1, x.shape[-1]):
-        raise ValueError(f"depthwise_conv takes a kernel of [k, k, 1, {x.shape[-1]}], k odd, not {kernel.shape}.")
     return lax.platform_dependent(x, kernel, cpu=_shifted, default=_grouped)
 
 

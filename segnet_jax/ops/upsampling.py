@@ -35,15 +35,8 @@ def conv_transpose(
 
     Returns:
       The type of `x`, [N, H', W', F].
-
-    Raises:
-      ValueError: if the kernel is not square or not of `x`'s channels, or a number is out of range.
     """
     size, channels, features = kernel.shape[0], kernel.shape[2], kernel.shape[3]
-    if kernel.shape[1] != size or channels != x.shape[-1]:
-        raise ValueError(f"conv_transpose takes a kernel of [k, k, {x.shape[-1]}, F], not of {kernel.shape}.")
-    if stride < 1 or padding < 0 or min(output_size) < 1:
-        raise ValueError(f"conv_transpose cannot give {output_size} with stride {stride} and padding {padding}.")
     # Of output pixel `stride * j + r` before cropping, the kernel's taps r, r + stride, ... see the inputs j, j - 1...
     taps = -(-size // stride)
     grown = jnp.pad(kernel, ((0, taps * stride - size), (0, taps * stride - size), (0, 0), (0, 0)))
@@ -110,19 +103,12 @@ def bilinear_resize(
 
     Returns:
       The type of `x`, [N, H', W', C].
-
-    Raises:
-      ValueError: if `output_size` is greater than that.
     """
-    images, height, width, channels = x.shape
-    largest = tuple(factor * (n - 1) + 1 if align_corners else factor * n for n in (height, width))
-    if output_size[0] > largest[0] or output_size[1] > largest[1]:
-        raise ValueError(f"bilinear_resize gives at most {largest} from {height}x{width}, not {output_size}.")
     # scale_and_translate puts output pixel o at the input's (o + 1/2 - translation) / factor - 1/2.
     translation = (1 - factor) / 2 if align_corners else 0.0
     return jax.image.scale_and_translate(
         x,
-        (images, *output_size, channels),
+        (x.shape[0], *output_size, x.shape[-1]),
         (1, 2),
         jnp.full(2, float(factor)),
         jnp.full(2, translation),

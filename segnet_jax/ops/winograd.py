@@ -9,8 +9,7 @@ about 1e-5 of its largest value for 3x3 and 5e-5 for 7x7.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -28,23 +27,17 @@ _PART_TILES = 200
 _FEWEST_TILES = 150
 
 
-@dataclass(frozen=True)
-class _Scheme:
+class _Scheme(NamedTuple):
     """The transforms of a kernel size along one axis: `output.T @ ((kernel @ g) * (tile @ d))` is the filtered tile d.
 
-    Attributes:
-      kernel: float32 [points, size].
-      tile: float32 [points, points]; a tile of the input has as many pixels a side as there are points.
-      output: float32 [points, 4].
-      smallest_depth: with fewer channels the products are slower than the transforms gain.
-      smallest_depth_of_gradient: the same for the gradient of the kernel.
+    A tile of the input has as many pixels a side as there are points.
     """
 
-    kernel: np.ndarray
-    tile: np.ndarray
-    output: np.ndarray
-    smallest_depth: int
-    smallest_depth_of_gradient: int
+    kernel: np.ndarray  # float32 [points, size]
+    tile: np.ndarray  # float32 [points, points]
+    output: np.ndarray  # float32 [points, 4]
+    smallest_depth: int  # with fewer channels the products are slower than the transforms gain
+    smallest_depth_of_gradient: int  # the same for the gradient of the kernel
 
     @property
     def points(self) -> int:
@@ -129,12 +122,9 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
-    """Computes the gradient of `convolve` for its kernel, [k, k, C, K].
+    """Computes the gradient of `convolve` for its kernel, [k, k, C, K], where k is `size`.
 
-    Args:
-      x: [N, H, W, C].
-      gradient: of the output, [N, H, W, K].
-      size: k.
+    The images are [N, H, W, C], and `gradient`, that of the output, [N, H, W, K].
     """
     scheme, plan = _SCHEMES[size], _plan(x.shape)
     depth, features = x.shape[-1], gradient.shape[-1]
@@ -159,23 +149,14 @@ def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
     return _transform(scheme.kernel.T, list(total), _columns(scheme.points))
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A division of images into parts: strips of one image, or several whole images.
+class _Plan(NamedTuple):
+    """A division of images into parts: strips of one image, or several whole images."""
 
-    Attributes:
-      images: of a part.
-      rows: of a part's tiles, in each of its images.
-      columns: of the tiles.
-      strips: of an image.
-      parts: of all images.
-    """
-
-    images: int
-    rows: int
-    columns: int
-    strips: int
-    parts: int
+    images: int  # of a part
+    rows: int  # of a part's tiles, in each of its images
+    columns: int  # of the tiles
+    strips: int  # of an image
+    parts: int  # of all images
 
     @property
     def covered(self) -> tuple[int, int]:
@@ -192,13 +173,10 @@ class _Plan:
         return number // self.strips * self.images, number % self.strips * self.rows * _OUT, 0, 0
 
     def part(self, padded: jax.Array, number: jax.Array | int, overlap: int, inset: int = 0) -> jax.Array:
-        """Cuts out a part.
+        """Cuts a part, counted from 0, out of padded images.
 
-        Args:
-          padded: images with a border, see `pad`.
-          number: from 0.
-          overlap: rows and columns that the part has beyond the output of its tiles.
-          inset: rows and columns of the border that are left out above and on the left.
+        It has `overlap` rows and columns beyond the output of its tiles, and lacks `inset` rows and columns of the
+        border above and on the left.
         """
         image, row, *_ = self.start(number)
         size = (self.images, self.rows * _OUT + overlap, self.columns * _OUT + overlap, padded.shape[-1])

@@ -25,9 +25,3 @@ def test_images_per_second_reads_every_source_with_every_number_of_workers(monke
     ]
     # All read the same images.
     assert len({(image, length) for _, image, length, _ in seen}) == 1
-
-
-def test_images_per_second_measures_the_pipeline():
-    rates = input_rate.images_per_second((9, 12), 4, (0,), seconds=0.01)
-    assert list(rates) == ["PNG files", "records", "records, uncompressed"]
-    assert all(rate > 0 for found in rates.values() for rate in found.values())

@@ -22,8 +22,8 @@ from segnet_jax.inference.trained_model import TrainedModel
 from segnet_jax.models import create_model
 from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.training.loop import train_and_evaluate
-from tests.helpers.flat_reference import convolve, pool
 from tests.helpers.networks import random_variables
+from tests.helpers.numpy_layers import convolve, pool
 from tests.helpers.split import TABLE, Images
 from tests.helpers.tiny_config import make_tiny_config
 

@@ -1,13 +1,13 @@
-"""Fills networks with variables, compares them with PyTorch's, and offers its layers by name."""
+"""Fills networks with variables, and compares what they compute."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from segnet_jax.models import create_model
+from tests.helpers.numpy_layers import NumpyLayers
 
 
 def shapes(model, *size, channels=3):
@@ -79,57 +79,22 @@ def assert_all_reached(tree):
         assert np.abs(leaf).max() > 1e-9, path
 
 
-class TorchLayers:
-    """PyTorch's layers with the variables of a network in evaluation, by name, in float64; maps are [N, C, H, W]."""
-
-    def __init__(self, variables):
-        self.torch = pytest.importorskip("torch")
-        self.functional = self.torch.nn.functional
-        self.params, self.stats = variables["params"], variables.get("batch_stats", {})
-
-    def tensor(self, array):
-        return self.torch.tensor(np.array(array, np.float64))
-
-    def image(self, array):
-        return self.tensor(np.moveaxis(array, -1, 1))
-
-    def conv(self, x, name, **options):
-        params = self.params[name]
-        bias = self.tensor(params["bias"]) if "bias" in params else None
-        kernel = self.tensor(np.transpose(params["kernel"], (3, 2, 0, 1)))
-        return self.functional.conv2d(x, kernel, bias, **options)
-
-    def deconv(self, x, name, stride=1, padding=0):
-        kernel = self.tensor(np.transpose(self.params[name]["kernel"], (2, 3, 0, 1)))
-        return self.functional.conv_transpose2d(x, kernel, stride=stride, padding=padding)
-
-    def norm(self, x, name):
-        if f"{name}_bn" not in self.stats:
-            return x
-        values = {**self.stats[f"{name}_bn"], **self.params[f"{name}_bn"]}
-        ordered = (self.tensor(values[key]) for key in ("mean", "var", "scale", "bias"))
-        return self.functional.batch_norm(x, *ordered, eps=1e-5)
-
-    def unit(self, x, name, **options):
-        """Applies convolution, BatchNorm if there is one, and ReLU."""
-        return self.functional.relu(self.norm(self.conv(x, name, **options), name))
-
-    def pool(self, x):
-        """Pools 2x2 in ceil mode, with the indices."""
-        return self.functional.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
-
-    def unpool(self, x, indices, size):
-        return self.functional.max_unpool2d(x, indices, 2, 2, output_size=size)
-
-
 def vgg_stages():
     """Returns the names of VGG16's convolutions, by stage."""
     return [[f"conv{stage}_{i}" for i in range(1, depth + 1)] for stage, depth in enumerate((2, 2, 3, 3, 3), start=1)]
 
 
-def assert_parity(actual, expected):
-    """Asserts that logits [N, H, W, K] are PyTorch's, [N, K, H, W], and that these vary."""
-    expected = np.moveaxis(expected.numpy(), 1, -1)
-    assert actual.shape == expected.shape
-    assert expected.std(axis=(0, 1, 2)).min() > 0.01
-    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+@functools.partial(jax.jit, static_argnums=0)
+def logits_of(model, variables, x):
+    """Returns the logits in evaluation."""
+    return model.apply(variables, x)
+
+
+def assert_logits(model, variables, x, reference):
+    """Asserts that the logits are those that `reference(layers, image)` computes by NumPy, and that these vary."""
+    layers = NumpyLayers(variables)
+    for actual, image in zip(logits_of(model, variables, x), np.asarray(x, np.float64), strict=True):
+        expected = reference(layers, image)
+        assert actual.shape == expected.shape
+        assert expected.std(axis=(0, 1)).min() > 0.01
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())

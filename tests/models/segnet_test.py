@@ -7,13 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
-from segnet_jax.models.modules import BatchNorm
 from segnet_jax.models.segnet import SegNet, SegNetBasic
 from segnet_jax.runtime.compilation import compiler_options
-from tests.helpers.flat_reference import convolve, pool
-from tests.helpers.networks import count, images, random_variables, shapes
+from tests.helpers.networks import assert_logits, images, random_variables, shapes
+from tests.helpers.numpy_layers import pool, unpool
 
 # The layers of the authors' prototxts in the order of computation: name, features; a number stands for that stage's
 # pooling (positive) or unpooling (negative). The classifier follows.
@@ -42,31 +40,6 @@ def convolutions(network):
     return [layer for layer in _NETWORKS[network][0] if isinstance(layer, tuple)]
 
 
-def test_segnet_has_the_papers_number_of_parameters():
-    encoder = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
-    decoder = [512, 512, 512, 512, 512, 512, 256, 256, 256, 128, 128, 64, 64]
-    kernels = [9 * a * b for widths in (encoder, decoder) for a, b in zip(widths[:-1], widths[1:], strict=True)]
-    # BatchNorm has a scale and a bias per feature, and as many running averages.
-    features = sum(encoder[1:]) + sum(decoder[1:])
-    for num_classes in (11, 37):
-        variables = shapes(SegNet(num_classes=num_classes))
-        classifier = (9 * 64 + 1) * num_classes
-        assert count(variables["params"]) == sum(kernels) + 2 * features + classifier
-        assert count(variables["batch_stats"]) == 2 * features
-    assert sum(kernels) + 2 * features + (9 * 64 + 1) * 11 == 29_441_419
-    # Convolution biases, which the authors' model has, would be as many again as BatchNorm's: 29.45 million, the
-    # 117 MB of table 6.
-    assert round((29_441_419 + features) * 4 / 1e6) == 118
-
-
-def test_segnet_basic_has_the_papers_number_of_parameters():
-    # The first encoder, three more, and four decoders; BatchNorm after each; the 1x1 classifier.
-    kernels = 49 * 3 * 64 + 7 * 49 * 64 * 64
-    variables = shapes(SegNetBasic(num_classes=11))
-    assert count(variables["params"]) == kernels + 8 * 2 * 64 + (64 + 1) * 11 == 1_416_075
-    assert count(variables["batch_stats"]) == 8 * 2 * 64
-
-
 @_BOTH
 def test_segnet_has_the_names_and_kernels_of_the_prototxts(network):
     _, size, classifier, classifier_size = _NETWORKS[network]
@@ -83,78 +56,28 @@ def test_segnet_has_the_names_and_kernels_of_the_prototxts(network):
     assert jax.tree.map(lambda leaf: leaf.shape, variables["batch_stats"]) == stats
 
 
-@_BOTH
-@pytest.mark.parametrize("size", [(360, 480), (45, 61), (1, 1), (2, 31)])
-def test_segnet_has_logits_of_the_size_of_the_image(network, size):
-    model = network(num_classes=11)
-    stages = 5 if network is SegNet else 4
-    logits, state = jax.eval_shape(
-        functools.partial(model.apply, mutable=["intermediates"]), shapes(model, *size), jnp.zeros((2, *size, 3))
-    )
-    assert logits.shape == (2, *size, 11)
-    assert logits.dtype == jnp.float32
-    expected, pools = [], []
-    for number in range(1, stages + 1):
-        size = tuple(-(-length // 2) for length in size)
-        expected.append(size)
-        pools.append(state["intermediates"][f"pool{number}"][0].shape[1:3])
-    assert pools == expected
-
-
-def test_segnet_scales_every_feature_but_the_classes_with_the_width():
-    params = shapes(SegNet(num_classes=11, width_multiplier=1 / 32))["params"]
-    for name, features in convolutions(SegNet):
-        assert params[name]["kernel"].shape[-1] == features // 32
-    assert params["conv1_1_D"]["kernel"].shape == (3, 3, 2, 11)
-
-
-def reference(network, variables, image):
-    """Computes logits and pooled values of one image in evaluation, in float64, straight from the prototxt."""
-    layers, _, classifier, _ = _NETWORKS[network]
-    params, stats = jax.tree.map(
-        lambda leaf: np.asarray(leaf, np.float64), (variables["params"], variables["batch_stats"])
-    )
-    x, memory, pools = np.asarray(image, np.float64), {}, {}
-    for layer in layers:
+def reference(network, layers, x):
+    """Computes the logits straight from the prototxt."""
+    names, _, classifier, _ = _NETWORKS[network]
+    memory = {}
+    for layer in names:
         if isinstance(layer, tuple):
-            name, norm = layer[0], f"{layer[0]}_bn"
-            x = convolve(x, params[name]["kernel"]) - stats[norm]["mean"]
-            x = x / np.sqrt(stats[norm]["var"] + 1e-5) * params[norm]["scale"] + params[norm]["bias"]
-            if network is SegNet or "decode" not in name:
+            x = layers.norm(layers.conv(x, layer[0]), layer[0])
+            if network is SegNet or "decode" not in layer[0]:
                 x = np.maximum(x, 0)
         elif layer > 0:
             shape = x.shape
             x, places = pool(x)
-            memory[layer], pools[f"pool{layer}"] = (places, shape), x
+            memory[layer] = places, shape
         else:
-            places, shape = memory[-layer]
-            unpooled = np.zeros(shape)
-            unpooled.flat[places.ravel()] = x.ravel()
-            x = unpooled
-    return convolve(x, params[classifier]["kernel"]) + params[classifier]["bias"], pools
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def evaluate(model, variables, x):
-    return model.apply(variables, x, mutable=["intermediates"])
+            x = unpool(x, *memory[-layer])
+    return layers.conv(x, classifier)
 
 
 @_BOTH
 def test_segnet_in_evaluation_equals_a_reference(network):
     model = network(num_classes=3, width_multiplier=1 / 16)
-    variables, x = random_variables(model), images(2, 37, 42, 3)
-    logits, state = evaluate(model, variables, x)
-    for i, image in enumerate(x):
-        expected, pools = reference(network, variables, image)
-        # Alive: an all-zero layer would agree with anything.
-        assert all((values != 0).any() for values in pools.values())
-        for name, values in pools.items():
-            np.testing.assert_allclose(
-                state["intermediates"][name][0][i], values, rtol=1e-3, atol=1e-4 * np.abs(values).max()
-            )
-        np.testing.assert_allclose(logits[i], expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
-    # The decoder of the basic network has no ReLU, so some of what the classifier sees is negative.
-    assert (expected.std(axis=(0, 1)) > 0.01).all()
+    assert_logits(model, random_variables(model), images(2, 37, 42, 3), functools.partial(reference, network))
 
 
 @pytest.mark.parametrize("axis", [1, 2])
@@ -183,75 +106,6 @@ def test_segnet_basic_has_the_papers_receptive_field(axis):
         first, last = 2 * first - 3, 2 * last + 1 + 3
     assert last - first + 1 == 106
     assert seen.tolist() == list(range(first, last + 1))
-
-
-def calls(model, size=64):
-    """Returns the layers that a training step calls, in order: kind, name, height of the input, rate of dropout."""
-    log = []
-
-    def record(next_function, args, kwargs, context):
-        if context.method_name == "__call__" and isinstance(context.module, nn.Conv | BatchNorm | nn.Dropout):
-            module = context.module
-            log.append((type(module), module.name, args[0].shape[1], getattr(module, "rate", None)))
-        return next_function(*args, **kwargs)
-
-    variables = shapes(model, size, size)
-    with nn.intercept_methods(record):
-        jax.eval_shape(
-            functools.partial(model.apply, train=True, mutable=["batch_stats"]),
-            variables,
-            jnp.zeros((1, size, size, 3)),
-            rngs={"dropout": jax.random.key(0)},
-        )
-    return log
-
-
-@pytest.mark.parametrize(
-    ("network", "expected"),
-    [
-        # The layer before, and the size there of a 64x64 image: pooled in the encoder.
-        (
-            SegNet,
-            [
-                *[("conv3_3_bn", 8), ("conv4_3_bn", 4), ("conv5_3_bn", 2)],
-                *[("conv5_1_D_bn", 4), ("conv4_1_D_bn", 8), ("conv3_1_D_bn", 16)],
-            ],
-        ),
-        (SegNetBasic, [("conv3_bn", 8), ("conv4_bn", 4), ("conv_decode4_bn", 8), ("conv_decode3_bn", 16)]),
-    ],
-)
-def test_segnet_has_dropout_where_the_authors_have_it(network, expected):
-    log = calls(network(num_classes=2, width_multiplier=1 / 64, dropout_rate=0.3))
-    places = [
-        (before[1], height, rate)
-        for before, (kind, _, height, rate) in zip(log[:-1], log[1:], strict=True)
-        if kind is nn.Dropout
-    ]
-    assert places == [(name, height, 0.3) for name, height in expected]
-    assert all(kind is not nn.Dropout for kind, *_ in calls(network(num_classes=2, width_multiplier=1 / 64)))
-
-
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_segnet_in_half_precision(dtype):
-    x = jnp.zeros((1, 32, 32, 3))
-    model = SegNet(num_classes=2, width_multiplier=1 / 16, dtype=dtype)
-    variables = shapes(model)
-    logits, state = jax.eval_shape(
-        functools.partial(model.apply, train=True, mutable=["batch_stats", "intermediates"]), variables, x
-    )
-    assert logits.dtype == dtype
-    assert {leaf.dtype for leaf in jax.tree.leaves(state["intermediates"])} == {jnp.dtype(dtype)}
-    for tree in (variables, state["batch_stats"]):
-        assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {jnp.dtype(jnp.float32)}
-
-
-def test_segnet_in_bfloat16_stays_near_float32():
-    variables, x = random_variables(SegNetBasic(num_classes=3, width_multiplier=1 / 8)), images(1, 32, 32, 3)
-    exact, _ = evaluate(SegNetBasic(num_classes=3, width_multiplier=1 / 8), variables, x)
-    rough, _ = evaluate(SegNetBasic(num_classes=3, width_multiplier=1 / 8, dtype=jnp.bfloat16), variables, x)
-    difference = np.abs(np.asarray(rough, np.float32) - exact)
-    # A near tie in a window may be won by another pixel, so not every logit is near.
-    assert np.median(difference) < 0.05 * np.asarray(exact).std()
 
 
 def compiled_step(remat):

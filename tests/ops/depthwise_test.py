@@ -9,15 +9,12 @@ import pytest
 
 from segnet_jax.ops import depthwise
 from segnet_jax.ops.depthwise import depthwise_conv
+from tests.helpers.convolutions import output_and_gradients, random
 
 # Images [N, H, W, C] and the kernel's side: also images smaller than the kernel.
 _SIZES = pytest.mark.parametrize(
     ("shape", "size"), [((2, 9, 11, 3), 7), ((1, 1, 1, 2), 7), ((2, 3, 8, 1), 5), ((1, 6, 5, 4), 1)]
 )
-
-
-def random(*shape, seed=0, dtype=jnp.float32):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
 
 
 def operands(shape, size, dtype=jnp.float32):
@@ -27,12 +24,6 @@ def operands(shape, size, dtype=jnp.float32):
         random(size, size, 1, shape[-1], seed=1, dtype=dtype),
         random(*shape, seed=2, dtype=dtype),
     )
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def output_and_gradients(conv, x, kernel, gradient):
-    output, vjp = jax.vjp(conv, x, kernel)
-    return output, *vjp(gradient)
 
 
 def reference(x, kernel, gradient):
@@ -56,39 +47,6 @@ def test_depthwise_conv_equals_the_definition_both_ways(conv, shape, size):
     for actual, expected in zip(output_and_gradients(conv, *args), reference(*args), strict=True):
         assert actual.shape == expected.shape
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_depthwise_conv_equals_pytorch_both_ways():
-    torch = pytest.importorskip("torch")
-    x, kernel, gradient = operands((2, 9, 11, 3), 7)
-    inputs = [
-        torch.tensor(np.transpose(array, axes), requires_grad=True)
-        for array, axes in ((x, (0, 3, 1, 2)), (kernel, (3, 2, 0, 1)))
-    ]
-    output = torch.nn.functional.conv2d(*inputs, padding=3, groups=3)
-    output.backward(torch.tensor(np.transpose(gradient, (0, 3, 1, 2))))
-    expected = (
-        output.detach().numpy().transpose(0, 2, 3, 1),
-        inputs[0].grad.numpy().transpose(0, 2, 3, 1),
-        inputs[1].grad.numpy().transpose(2, 3, 1, 0),
-    )
-    for conv in (depthwise._shifted, depthwise._grouped):
-        for actual, want in zip(output_and_gradients(conv, x, kernel, gradient), expected, strict=True):
-            np.testing.assert_allclose(actual, want, rtol=1e-4, atol=1e-4)
-
-
-def test_depthwise_conv_has_second_derivatives():
-    x, kernel, direction = operands((1, 6, 7, 2), 3)
-
-    def slope(conv, x, kernel):
-        gradient = jax.grad(lambda kernel: jnp.sum(conv(x, kernel) ** 2))(kernel)
-        return jnp.sum(gradient * direction[0, :3, :3, None])
-
-    actual, expected = (
-        jax.jit(jax.grad(functools.partial(slope, conv), argnums=(0, 1)))(x, kernel)
-        for conv in (depthwise._shifted, depthwise._grouped)
-    )
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3), actual, expected)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
@@ -115,9 +73,3 @@ def test_depthwise_conv_gradient_keeps_few_images():
     memory = step.lower(*operands(shape, size)).compile().memory_analysis().temp_size_in_bytes
     # The image and the gradient with borders, and some rows; not the 49 shifted images.
     assert memory < 5 * 4 * np.prod(shape)
-
-
-@pytest.mark.parametrize("kernel_shape", [(6, 6, 1, 3), (7, 5, 1, 3), (7, 7, 3, 3), (7, 7, 1, 4)])
-def test_depthwise_conv_refuses_a_kernel_of_another_shape(kernel_shape):
-    with pytest.raises(ValueError, match="depthwise_conv takes a kernel"):
-        depthwise_conv(jnp.zeros((1, 8, 8, 3)), jnp.zeros(kernel_shape))

@@ -8,20 +8,18 @@ from flax import linen as nn
 
 from segnet_jax.ops.overlapping_pool import overlapping_max_pool
 
-CASES = pytest.mark.parametrize(
+
+# Even and odd sizes, borders on either side, windows that leave gaps, and a window larger than the image.
+@pytest.mark.parametrize(
     ("size", "window", "stride", "borders"),
     [
         ((9, 8), 3, 2, ((1, 1), (1, 2))),
         ((9, 8), 3, 1, ((1, 1), (1, 1))),
-        ((10, 11), 3, 2, ((0, 0), (0, 0))),
         ((10, 11), 4, 3, ((1, 0), (2, 1))),
         ((7, 7), 2, 3, ((0, 0), (0, 0))),
         ((1, 1), 3, 2, ((1, 1), (1, 1))),
     ],
 )
-
-
-@CASES
 def test_overlapping_max_pool_has_values_and_gradients_of_xla(size, window, stride, borders):
     keys = jax.random.split(jax.random.key(0), 2)
     # Few values, so that many are equal.
@@ -36,14 +34,6 @@ def test_overlapping_max_pool_has_values_and_gradients_of_xla(size, window, stri
     np.testing.assert_array_equal(overlapping_max_pool(x, window, stride, borders), expected)
     weights = jax.random.normal(keys[1], y.shape)
     np.testing.assert_allclose(gradient(weights)[0], expected_gradient(weights)[0], rtol=1e-6, atol=1e-6)
-
-
-def test_overlapping_max_pool_by_hand():
-    x = jnp.array([[5.0, 1, 5], [0, 5, 0], [2, 0, 3]])[None, :, :, None]
-    y, gradient = jax.vjp(lambda x: overlapping_max_pool(x, 2, 1, ((0, 0), (0, 0))), x)
-    np.testing.assert_array_equal(y[0, :, :, 0], [[5, 5], [5, 5]])
-    (found,) = gradient(jnp.array([[1.0, 10], [100, 1000]])[None, :, :, None])
-    np.testing.assert_array_equal(found[0, :, :, 0], [[1, 0, 10], [0, 1100, 0], [0, 0, 0]])
 
 
 def test_overlapping_max_pool_of_a_nan_that_wins_and_gets_the_gradient():

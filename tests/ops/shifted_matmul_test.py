@@ -1,31 +1,33 @@
 """Tests for segnet_jax/ops/shifted_matmul.py."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 
 from segnet_jax.ops import shifted_matmul
 from segnet_jax.ops.convolution import conv_general_dilated
+from tests.helpers.convolutions import NHWC, XLA, assert_close, output_and_gradients, random, same
 
 
-def reference(x, kernel, borders, dilation):
-    """Convolves in loops over the output pixels, in float64."""
-    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
-    size = kernel.shape[0]
-    (top, bottom), (left, right) = borders
-    grown = np.pad(x, ((0, 0), (9, 9), (9, 9), (0, 0)))
-    grown = grown[:, 9 - top : grown.shape[1] - 9 + bottom, 9 - left : grown.shape[2] - 9 + right]
-    height, width = (length - dilation * (size - 1) for length in grown.shape[1:3])
-    y = np.zeros((len(x), height, width, kernel.shape[3]))
-    for row, column in np.ndindex(height, width):
-        window = grown[:, row : row + dilation * size : dilation, column : column + dilation * size : dilation]
-        y[:, row, column] = np.tensordot(window[:, :size, :size], kernel, 3)
-    return y
+def operands(size, dtype=jnp.float32):
+    features = 100 if size == 7 else 3  # enough to count as a large kernel
+    return random(2, 9, 8, 5, dtype=dtype), random(size, size, 5, features, seed=1, dtype=dtype)
 
 
-CASES = pytest.mark.parametrize(
+def both(x, kernel, borders, dilation):
+    """Returns output and gradients of ours, and of XLA's convolution in float32."""
+    options = {"window_strides": (1, 1), "padding": borders, "rhs_dilation": (dilation,) * 2, "dimension_numbers": NHWC}
+    xlas = functools.partial(XLA, **options)
+    gradient = random(*jax.eval_shape(xlas, x, kernel).shape, seed=2, dtype=x.dtype)
+    exact = [operand.astype(jnp.float32) for operand in (x, kernel, gradient)]
+    ours = functools.partial(shifted_matmul.convolve, borders=borders, dilation=dilation)
+    return output_and_gradients(ours, x, kernel, gradient), output_and_gradients(xlas, *exact)
+
+
+@pytest.mark.parametrize(
     ("size", "borders", "dilation"),
     [
         (3, ((2, 2), (2, 2)), 2),
@@ -37,35 +39,8 @@ CASES = pytest.mark.parametrize(
         (7, ((3, 3), (3, 3)), 1),
     ],
 )
-
-
-def operands(size):
-    keys = jax.random.split(jax.random.key(size), 2)
-    features = 100 if size == 7 else 3  # enough to count as a large kernel
-    return jax.random.normal(keys[0], (2, 9, 8, 5)), jax.random.normal(keys[1], (size, size, 5, features))
-
-
-@CASES
-def test_convolve_equals_its_definition(size, borders, dilation):
-    x, kernel = operands(size)
-    expected = reference(x, kernel, borders, dilation)
-    np.testing.assert_allclose(shifted_matmul.convolve(x, kernel, borders, dilation), expected, rtol=1e-4, atol=1e-4)
-
-
-@CASES
-def test_convolve_has_the_gradients_of_xlas_convolution(size, borders, dilation):
-    x, kernel = operands(size)
-
-    def xlas(x, kernel):
-        return lax.conv_general_dilated(
-            x, kernel, (1, 1), borders, rhs_dilation=(dilation,) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-
-    y, gradients = jax.vjp(xlas, x, kernel)
-    weights = jax.random.normal(jax.random.key(1), y.shape)
-    found = jax.vjp(lambda x, kernel: shifted_matmul.convolve(x, kernel, borders, dilation), x, kernel)[1](weights)
-    for ours, expected in zip(found, gradients(weights), strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+def test_convolve_has_the_output_and_gradients_of_xlas_convolution(size, borders, dilation):
+    assert_close(*both(*operands(size), borders, dilation))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
@@ -90,12 +65,10 @@ def test_weight_gradient_by_strips_changes_only_the_order_of_additions(monkeypat
 
 
 def test_convolve_sums_half_precision_in_single():
-    x, kernel = (operand.astype(jnp.bfloat16) for operand in operands(3))
-    borders = ((2, 2), (2, 2))
-    y, gradients = jax.vjp(lambda x, kernel: shifted_matmul.convolve(x, kernel, borders, 2), x, kernel)
-    assert {leaf.dtype for leaf in (y, *gradients(jnp.ones_like(y)))} == {jnp.dtype(jnp.bfloat16)}
+    ours, exact = both(*operands(3, jnp.bfloat16), ((2, 2), (2, 2)), 2)
+    assert {leaf.dtype for leaf in ours} == {jnp.dtype(jnp.bfloat16)}
     # One rounding at the end: half of the last of eight bits.
-    np.testing.assert_allclose(y.astype(jnp.float32), reference(x, kernel, borders, 2), rtol=2**-8, atol=1e-5)
+    np.testing.assert_allclose(ours[0].astype(jnp.float32), exact[0], rtol=2**-8, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -112,12 +85,6 @@ def test_convolve_sums_half_precision_in_single():
 )
 def test_conv_general_dilated_takes_products_for_dilated_and_large_kernels_on_cpus(image, size, dilation, products):
     x, kernel = jnp.zeros((1, *image, 5)), jnp.zeros((size, size, 5, 64))
-    program = str(
-        jax.make_jaxpr(
-            lambda x, kernel: conv_general_dilated(
-                x, kernel, (1, 1), "SAME", rhs_dilation=dilation, dimension_numbers=("NHWC", "HWIO", "NHWC")
-            )
-        )(x, kernel)
-    )
+    program = str(jax.make_jaxpr(same(conv_general_dilated, rhs_dilation=dilation))(x, kernel))
     assert program.count("dot_general[") == products
     assert program.count("conv_general_dilated[") == 1

@@ -1,44 +1,14 @@
 """Tests for segnet_jax/ops/winograd.py."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from jax import lax
 
 from segnet_jax.ops import winograd
 from segnet_jax.ops.convolution import conv_general_dilated
-
-
-def shifted(x, size):
-    """Returns the image as each tap of the kernel is multiplied with it, float64 [size, size, N, H, W, C]."""
-    height, width = x.shape[1:3]
-    border = size // 2
-    padded = np.pad(np.asarray(x, np.float64), ((0, 0), (border, border), (border, border), (0, 0)))
-    taps = [padded[:, i : i + height, j : j + width] for i, j in itertools.product(range(size), repeat=2)]
-    return np.array(taps).reshape(size, size, *x.shape)
-
-
-def direct(x, kernel):
-    """Convolves at the same size by a sum of shifted products, in float64."""
-    return np.einsum("ijnhwc,ijck->nhwk", shifted(x, len(kernel)), np.asarray(kernel, np.float64), optimize=True)
-
-
-def direct_weight_gradient(x, gradient, size):
-    """Computes the kernel's gradient by definition, in float64."""
-    return np.einsum("ijnhwc,nhwk->ijck", shifted(x, size), np.asarray(gradient, np.float64), optimize=True)
-
-
-def random(*shape, seed):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def assert_close(actual, expected, tolerance=3e-5):
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
-
+from tests.helpers.convolutions import XLA, assert_close, output_and_gradients, random, same
 
 # Of the largest value, by the size of the kernel.
 _TOLERANCE = {3: 3e-5, 7: 2e-4}
@@ -49,56 +19,22 @@ _TOLERANCE = {3: 3e-5, 7: 2e-4}
 @pytest.mark.parametrize("shape", [(1, 4, 8, 5), (3, 9, 14, 5), (4, 11, 4, 7), (2, 1, 3, 2), (2, 21, 8, 3)])
 @pytest.mark.parametrize("tiles", [1, 8, 10**6])
 @pytest.mark.parametrize("size", [3, 7])
-def test_convolve_equals_the_direct_sum(monkeypatch, shape, tiles, size):
+def test_convolve_and_weight_gradient_equal_xlas(monkeypatch, shape, tiles, size):
     monkeypatch.setattr(winograd, "_PART_TILES", tiles)
     x, kernel = random(*shape, seed=0), random(size, size, shape[3], 6, seed=1)
     gradient = random(*shape[:3], 6, seed=2)
     # Compiled anew for each case: the limit is read when the function is traced.
-    output, weights = jax.jit(
+    results = jax.jit(
         lambda x, kernel, gradient: (winograd.convolve(x, kernel), winograd.weight_gradient(x, gradient, size))
     )(x, kernel, gradient)
-    assert_close(output, direct(x, kernel), _TOLERANCE[size])
-    assert_close(weights, direct_weight_gradient(x, gradient, size), _TOLERANCE[size])
+    output, _, weights = output_and_gradients(same(XLA), x, kernel, gradient)
+    assert_close(results, (output, weights), _TOLERANCE[size])
 
 
 @pytest.mark.parametrize(("size", "tolerance"), [(3, 1.5e-5), (7, 8e-5)])
 def test_convolve_has_errors_as_small_as_the_documentation_says(size, tolerance):
     x, kernel = random(1, 24, 24, 64, seed=0), random(size, size, 64, 16, seed=1)
-    assert_close(jax.jit(winograd.convolve)(x, kernel), direct(x, kernel), tolerance)
-
-
-def test_scheme_of_3x3_is_that_of_lavin_and_gray():
-    scheme = winograd._SCHEMES[3]
-    np.testing.assert_allclose(
-        scheme.tile,
-        [
-            [4, 0, -5, 0, 1, 0],
-            [0, -4, -4, 1, 1, 0],
-            [0, 4, -4, -1, 1, 0],
-            [0, -2, -1, 2, 1, 0],
-            [0, 2, -1, -2, 1, 0],
-            [0, 4, 0, -5, 0, 1],
-        ],
-        atol=1e-5,
-    )
-    np.testing.assert_allclose(
-        24 * scheme.kernel,
-        [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
-        atol=1e-5,
-    )
-    np.testing.assert_allclose(
-        scheme.output.T, [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-    )
-
-
-@pytest.mark.parametrize("size", [3, 7])
-def test_convolve_of_an_impulse_is_the_kernel_turned_round(size):
-    x = np.zeros((1, 12, 12, 1), np.float32)
-    x[0, 5, 6, 0] = 1
-    kernel = np.arange(size * size, dtype=np.float32).reshape(size, size, 1, 1)
-    expected = np.zeros((12, 12), np.float32)
-    expected[5 - size // 2 : 6 + size // 2, 6 - size // 2 : 7 + size // 2] = kernel[::-1, ::-1, 0, 0]
-    np.testing.assert_allclose(winograd.convolve(x, kernel)[0, :, :, 0], expected, atol=3e-6 * size**4)
+    assert_close([jax.jit(winograd.convolve)(x, kernel)], [same(XLA)(x, kernel)], tolerance)
 
 
 def test_plan_has_parts_of_whole_images_or_strips_of_one(monkeypatch):
@@ -148,15 +84,7 @@ def test_gains_where_it_is_faster(x, kernel, expected):
 
 def test_conv_general_dilated_takes_winograd_on_cpus_only():
     x, kernel = jnp.zeros((10, 16, 16, 128)), jnp.zeros((3, 3, 128, 128))
-
-    def output_and_gradients(x, kernel):
-        def same(x, k):
-            return conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-        output, vjp = jax.vjp(same, x, kernel)
-        return output, vjp(output)
-
-    traced = jax.jit(output_and_gradients).trace(x, kernel)
+    traced = jax.jit(functools.partial(output_and_gradients, same(conv_general_dilated))).trace(x, kernel, x)
     on_cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
     elsewhere = traced.lower(lowering_platforms=("tpu",)).as_text()
     # Output, input gradient and weight gradient.
@@ -172,16 +100,5 @@ def test_conv_general_dilated_has_gradients_through_winograd(size, depth):
     x, kernel = random(2, 38, 33, depth, seed=0), random(size, size, depth, features, seed=1)
     gradient = random(2, 38, 33, features, seed=2)
 
-    def same(conv, x, kernel):
-        return conv(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def output_and_gradients(conv, x, kernel, gradient):
-        output, vjp = jax.vjp(functools.partial(same, conv), x, kernel)
-        return output, *vjp(gradient)
-
-    results = [
-        output_and_gradients(conv, x, kernel, gradient) for conv in (conv_general_dilated, lax.conv_general_dilated)
-    ]
-    for actual, expected in zip(*results, strict=True):
-        assert_close(actual, expected, _TOLERANCE[size])
+    results, expected = (output_and_gradients(same(conv), x, kernel, gradient) for conv in (conv_general_dilated, XLA))
+    assert_close(results, expected, _TOLERANCE[size])

@@ -9,12 +9,11 @@ import pytest
 from flax import linen as nn
 
 from segnet_jax.models import MODELS, create_model
-from segnet_jax.models.modules import bilinear_init
 from tests.helpers.networks import count, images, shapes, small_model
 
 torch = pytest.importorskip("torch", reason="PyTorch comes with requirements-bench.txt")
 
-from benchmarks.pytorch.models import TORCH_MODELS, create_torch_model  # noqa: E402
+from benchmarks.pytorch.models import create_torch_model  # noqa: E402
 
 _EACH = pytest.mark.parametrize("name", MODELS)
 _WIDTH = 1 / 16
@@ -105,10 +104,6 @@ def evaluate_and_train(model, variables, x):
     return logits, dropped, {"params": gradients, **state}
 
 
-def test_torch_models_have_a_counterpart_of_every_network():
-    assert sorted(TORCH_MODELS) == sorted(MODELS)
-
-
 @_EACH
 def test_torch_models_give_the_same_logits_and_gradients_from_the_same_weights(name):
     model, variables = small_model(name)
@@ -157,42 +152,3 @@ def test_torch_models_have_the_same_sizes_at_full_width(name):
     variables = shapes(create_model(name, 11))
     assert found == {path: variables[path[0]][path[1]][path[2]].shape for path in paths(variables)}
     assert sum(parameter.numel() for parameter in module.parameters()) == count(variables["params"])
-
-
-@pytest.mark.parametrize(
-    ("name", "strides"),
-    [
-        ("fcn_basic", {"deconv4": 2, "deconv3": 2, "deconv2": 2, "deconv1": 2}),
-        ("fcn_basic_no_dim_reduction", {"deconv4": 2, "deconv3": 2, "deconv2": 2, "deconv1": 2}),
-        ("fcn32s", {"upscore": 32}),
-        ("fcn8s", {"upscore2": 2, "upscore_pool4": 2, "upscore8": 8}),
-    ],
-)
-def test_torch_models_start_learnt_upsampling_as_bilinear_interpolation(name, strides):
-    upsamplings = create_torch_model(name, _CLASSES, _WIDTH).upsamplings
-    assert list(upsamplings) == list(strides)
-    for layer, stride in strides.items():
-        weight = upsamplings[layer].weight.detach()
-        expected = bilinear_init(stride)(jax.random.key(0), weight.permute(2, 3, 0, 1).shape)
-        np.testing.assert_allclose(weight.permute(2, 3, 0, 1), expected, rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("name", "layer", "fan_in"),
-    [
-        ("segnet_basic", "conv_decode4", 49 * 64),
-        ("segnet_basic_single_channel_decoder", "conv_decode4", 49),
-        ("deconvnet", "fc6-deconv", 49 * 64),
-    ],
-)
-def test_torch_models_start_kernels_by_hes_rule(name, layer, fan_in):
-    torch.manual_seed(0)
-    module = create_torch_model(name, _CLASSES, 1 if fan_in == 49 or name == "segnet_basic" else _WIDTH)
-    (weight,) = (tensor for path, tensor, _ in weights(name, module) if path == ("params", layer, "kernel"))
-    assert weight.std().item() == pytest.approx(np.sqrt(2 / fan_in), rel=0.05)
-
-
-def test_torch_segnet_flat_starts_with_kernels_of_unit_norm():
-    for _, weight, _ in weights("segnet_flat", create_torch_model("segnet_flat", _CLASSES, _WIDTH)):
-        norms = weight.detach().flatten(1).norm(dim=1)
-        np.testing.assert_allclose(norms, np.ones(len(weight)), rtol=1e-5)
