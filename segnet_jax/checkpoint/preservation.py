@@ -9,7 +9,6 @@ from orbax.checkpoint import checkpoint_managers as ocp_managers
 
 from segnet_jax.checkpoint.manifest import CheckpointScore, best_of, last_steps_of_stages
 
-
 # A damaged newest one leaves the one before.
 _NUM_NEWEST = 2
 
