@@ -24,7 +24,6 @@ from segnet_jax.checkpoint.manifest import (
     Manifest,
     Metrics,
     add_checksum,
-    as_array,
     best_of,
     check_arrays,
     checkpoint_score,
@@ -54,26 +53,19 @@ def exists(directory: Path) -> bool:
 class Checkpoints:
     """Saves and restores the checkpoints of one directory; a context manager.
 
-    Keeps the newest `keep_latest` checkpoints (two, so that a damaged newest one leaves the one
-    before) and the one with the highest `mean_iou`; where the training has several phases (`stage` in
-    the metadata), also the last one of each, and the best one is of the last phase that was scored. In a run of several
-    processes each of them opens the same directory and makes the same calls of `save`, `wait`,
-    `restore` and `close`; process 0 alone writes.
+    `preservation.NewestAndBest` says which checkpoints stay. In a run of several processes each of them opens the same
+    directory and makes the same calls of `save`, `wait`, `restore` and `close`; process 0 alone writes.
 
     Args:
       directory: a directory on a local or mounted file system; made if it is missing.
-      keep_latest: number of newest checkpoints to keep, at least 1.
       read_only: make, clean and change nothing, e.g. to evaluate what another process trains.
 
     Raises:
       InputError: the directory cannot be made.
     """
 
-    def __init__(self, directory: Path, *, keep_latest: int = 2, read_only: bool = False) -> None:
-        if keep_latest < 1:
-            raise ValueError(f"keep_latest must be at least 1, not {keep_latest}")
+    def __init__(self, directory: Path, *, read_only: bool = False) -> None:
         self._directory = Path(directory).absolute()
-        self._keep_latest = keep_latest
         self._read_only = read_only
         self._damaged: dict[int, str] = {}
         self._scores: dict[int, CheckpointScore] = {}
@@ -159,8 +151,7 @@ class Checkpoints:
                     f" or for one of the steps {_listed(self.steps())}"
                 )
             step = best
-        if not isinstance(step, int):
-            raise InputError(f'checkpoint "{step}" is none of "latest", "best" or a step number')
+        assert isinstance(step, int)
         manifest = self._require_manifest(step)
         try:
             return step, self._load(step, template_of, manifest, partial), manifest["metadata"]
@@ -189,10 +180,8 @@ class Checkpoints:
           InputError: this save could not be started, or the one before it could not be written;
             the finished checkpoints are intact.
         """
-        if self._read_only:
-            raise ValueError(f"{self._directory} was opened for reading only")
         self.wait()
-        leaves = flatten(jax.tree.map(as_array, state))
+        leaves = flatten(state)
         manifest = make_manifest(leaves, metadata, metrics)
         intact = self._read_manifests()
         # All processes go by what one of them has seen.
@@ -249,7 +238,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             # Otherwise one damaged file keeps Orbax from opening the directory at all.
             lightweight_initialize=True,
-            preservation_policy=NewestAndBest(self._keep_latest, self._scores, self._damaged),
+            preservation_policy=NewestAndBest(self._scores, self._damaged),
         )
         try:
             return ocp.CheckpointManager(self._directory, options=options, handler_registry=registry)

@@ -6,7 +6,6 @@ as another number, and a lost part of one as zeros; the manifest is what finds t
 """
 
 import json
-import math
 import re
 import zlib
 from collections.abc import Mapping
@@ -65,30 +64,13 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return verify((path / "record" / "metadata").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise DamagedError("its manifest is missing or not readable") from error
+        raise DamagedError("its record is missing or not readable") from error
 
 
 def flatten(tree: Any) -> Leaves:
-    """Returns the leaves of a pytree by the names on the way to them; empty nodes leave no trace.
-
-    Raises:
-      ValueError: a leaf has no name of its own (the tree is a single leaf, or two names clash).
-    """
-    leaves = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        names = tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
-        if not names or names in leaves:
-            raise ValueError(f"the leaf at {jax.tree_util.keystr(path)!r} has no name of its own")
-        leaves[names] = leaf
-    return leaves
-
-
-def as_array(leaf: Any) -> np.ndarray:
-    """Returns a leaf as a NumPy array; a Python number takes the dtype that JAX would give it."""
-    array = np.asarray(leaf)
-    if isinstance(leaf, bool | int | float) and not isinstance(leaf, np.generic):
-        array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
-    return array
+    """Returns the leaves of a pytree of dicts, lists and the like by the names on the way to them."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {tuple(jax.tree_util.keystr((key,), simple=True) for key in path): leaf for path, leaf in leaves}
 
 
 def make_manifest(leaves: Leaves, metadata: dict[str, Any], metrics: Metrics | None) -> Manifest:
@@ -98,8 +80,7 @@ def make_manifest(leaves: Leaves, metadata: dict[str, Any], metrics: Metrics | N
       TypeError: JSON cannot hold something in `metadata` or `metrics`.
     """
     described = {"/".join(path): _describe(leaf, crc32=True) for path, leaf in leaves.items()}
-    manifest = {"format": _FORMAT, "metadata": metadata, "metrics": metrics, "leaves": described}
-    return json.loads(json.dumps(manifest, default=_as_number))
+    return json.loads(json.dumps({"format": _FORMAT, "metadata": metadata, "metrics": metrics, "leaves": described}))
 
 
 def add_checksum(manifest: Manifest) -> Manifest:
@@ -117,9 +98,9 @@ def verify(text: str) -> Manifest:
         manifest = json.loads(text)
         whole = manifest.pop("crc32") == _checksum(manifest) and manifest["format"] == _FORMAT
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise DamagedError("its manifest is not readable") from error
+        raise DamagedError("its record is not readable") from error
     if not whole:
-        raise DamagedError("its manifest does not match its checksum")
+        raise DamagedError("its record does not match its checksum")
     return manifest
 
 
@@ -140,7 +121,7 @@ def find_differences(manifest: Manifest, expected: Leaves, *, partial: bool = Fa
 
     Args:
       manifest: of the checkpoint.
-      expected: arrays, `jax.ShapeDtypeStruct`s or Python numbers by their path.
+      expected: arrays or `jax.ShapeDtypeStruct`s by their path.
       partial: whether the checkpoint may hold more than is expected.
     """
     wanted = {"/".join(path): _describe(leaf) for path, leaf in expected.items()}
@@ -153,15 +134,9 @@ def find_differences(manifest: Manifest, expected: Leaves, *, partial: bool = Fa
     return differences
 
 
-def finite_score(metrics: Metrics | None) -> float | None:
-    """Returns the number by which the best checkpoint is chosen, or None where it is not a finite one."""
-    value = (metrics or {}).get(METRIC)
-    return value if value is not None and math.isfinite(value) else None
-
-
 def checkpoint_score(manifest: Manifest) -> CheckpointScore:
     """Returns phase and score of a checkpoint."""
-    return CheckpointScore(manifest["metadata"].get(STAGE, 0), finite_score(manifest["metrics"]))
+    return CheckpointScore(manifest["metadata"].get(STAGE, 0), (manifest["metrics"] or {}).get(METRIC))
 
 
 def best_of(scores: Mapping[int, CheckpointScore]) -> int | None:
@@ -176,10 +151,9 @@ def last_steps_of_stages(scores: Mapping[int, CheckpointScore]) -> set[int]:
 
 
 def _describe(leaf: Any, *, crc32: bool = False) -> Manifest:
-    array = leaf if hasattr(leaf, "dtype") else as_array(leaf)
-    description: Manifest = {"dtype": str(array.dtype), "shape": list(array.shape)}
+    description: Manifest = {"dtype": str(leaf.dtype), "shape": list(leaf.shape)}
     if crc32:
-        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        data = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
         description["crc32"] = zlib.crc32(data.data)
     return description
 
@@ -190,9 +164,3 @@ def _shown(description: Manifest | None) -> str:
 
 def _checksum(manifest: Manifest) -> int:
     return zlib.crc32(json.dumps(manifest, sort_keys=True).encode())
-
-
-def _as_number(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"a checkpoint's metadata cannot hold {value!r}")

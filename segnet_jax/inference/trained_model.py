@@ -84,8 +84,9 @@ def load_trained(workdir: str | Path, overrides: Mapping[str, Any] | None = None
         "batch_stats": saved["eval_batch_stats"] if use_exact else state["batch_stats"],
     }
     model, configured = _model(metadata), configured_model(metadata)
-    if model.size != configured.size:
-        _log.info("Step %d of %s has trained a network of %s of %s.", step, workdir, _text(model), _text(configured))
+    for name, whole in configured.size.items():
+        if model.size[name] != whole:
+            _log.info("Step %d of %s has trained %d of %d %s.", step, workdir, model.size[name], whole, name)
     class_table = ClassTable.from_dict(metadata["class_table"])
     modalities = tuple(metadata.get("modalities", RGB))
     return TrainedModel(config, run_config, class_table, model, variables, step, use_exact, modalities)
@@ -103,7 +104,3 @@ def _template(metadata: Mapping[str, Any]) -> dict[str, Any]:
     batch_stats = variables.get("batch_stats", {})
     state = {"params": variables["params"], "batch_stats": batch_stats}
     return {"train_state": state, "eval_batch_stats": batch_stats}
-
-
-def _text(model: SegmentationModel) -> str:
-    return ", ".join(f"{value} {name}" for name, value in model.size.items())

@@ -17,6 +17,7 @@ from clu import parameter_overview
 from segnet_jax.checkpoint import manager
 from segnet_jax.checkpoint.manager import Checkpoints
 from segnet_jax.checkpoint.manifest import STAGE
+from segnet_jax.config import flatten
 from segnet_jax.data.check import check_examples
 from segnet_jax.data.dataset import modalities_of
 from segnet_jax.errors import InputError
@@ -34,7 +35,7 @@ from segnet_jax.runtime.preemption import GracefulShutdown
 from segnet_jax.runtime.processes import is_first, several
 from segnet_jax.runtime.sharding import replicate
 from segnet_jax.training.from_config import build_run
-from segnet_jax.training.metric_writer import MetricWriter, NullWriter
+from segnet_jax.training.metric_writer import MetricWriter
 from segnet_jax.training.progress import Progress
 from segnet_jax.training.run import Run
 from segnet_jax.training.step import TrainState, checkpoint_template
@@ -79,9 +80,9 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
         stack.push(leave_if_lost)
         state, first_step = _restore_or_initialize(run, workdir, checkpoints)
-        writer = stack.enter_context(MetricWriter(workdir, resume_step=first_step) if first else NullWriter())
-        if first_step == 0:
-            writer.write_hparams(run.config)
+        writer = stack.enter_context(MetricWriter(workdir, resume_step=first_step)) if first else None
+        if writer is not None and first_step == 0:
+            writer.write_hparams(flatten(config))
         report = report_path(workdir, run.eval_data.split, plan.total_steps, run.settings.kind)
         if first_step >= plan.total_steps and from_first(report.is_file()):
             _log.info("This run is finished: step %d of %d.", first_step, plan.total_steps)
@@ -108,8 +109,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
                 first_step + 1,
                 run.batch_size,
                 log_every=plan.log_every or plan.total_steps,
-                stream=sys.stdout,
-                enabled=first,
+                stream=sys.stdout if first else None,
             )
         )
         if first_step and _lacks_evaluation(run, first_step, checkpoints):
@@ -185,7 +185,7 @@ def _metadata(run: Run, step: int) -> dict[str, Any]:
 
 
 def _evaluate(
-    run: Run, variables: Any, step: int, workdir: Path, writer: MetricWriter, shutdown: GracefulShutdown
+    run: Run, variables: Any, step: int, workdir: Path, writer: MetricWriter | None, shutdown: GracefulShutdown
 ) -> dict[str, float] | None:
     """Evaluates, logs the scores and, where they are due in full, writes the report; None if stopped."""
     in_full = run.plan.reports(step)
@@ -201,7 +201,7 @@ def _evaluate(
         )
     except Stopped:
         return None
-    if is_first():
+    if writer is not None:
         _log_evaluation(run, evaluation, step, writer)
         if in_full:
             class_table = run.eval_data.class_table
@@ -216,7 +216,7 @@ def _log_evaluation(run: Run, evaluation: Evaluation, step: int, writer: MetricW
     writer.write_scalars(step, scores | {f"{split}_iou/{name}": iou for name, iou in evaluation.class_scores.items()})
     sheet = evaluation.draw(run.eval_data.class_table)
     if sheet is not None:
-        writer.write_images(step, {f"{split}/predictions": np.asarray(sheet)})
+        writer.write_image(step, f"{split}/predictions", np.asarray(sheet))
     if run.plan.reports(step):
         _log.info("%s", evaluation.table())
     else:

@@ -20,7 +20,7 @@ class StepMetrics:
     Args:
       learning_rate: as a function of the steps done, to be shown; None shows none.
       advice: the way out of a value that is not finite.
-      writer: takes the means.
+      writer: takes the means, in the one process that writes.
       progress: shows them, and knows when they are due.
       checkpoints: tells which step is kept.
     """
@@ -29,7 +29,7 @@ class StepMetrics:
         self,
         learning_rate: optax.Schedule | None,
         advice: str,
-        writer: MetricWriter,
+        writer: MetricWriter | None,
         progress: Progress,
         checkpoints: Checkpoints,
     ) -> None:
@@ -61,8 +61,10 @@ class StepMetrics:
         rate = None if self._learning_rate is None else float(self._learning_rate(step - 1))
         shown = {"loss": means["loss"]} if rate is None else {"loss": means["loss"], "learning rate": rate}
         rates = self._progress.update(step, shown)
-        if rates is not None:
-            self._window = None
+        if rates is None:
+            return
+        self._window = None
+        if self._writer is not None:
             scalars = {**means, **({} if rate is None else {"learning_rate": rate}), **rates}
             self._writer.write_scalars(step, {f"train/{name}": value for name, value in scalars.items()})
 

@@ -3,7 +3,6 @@
 import json
 import zlib
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +16,11 @@ from segnet_jax.checkpoint.manifest import (
     DamagedError,
     Leaves,
     add_checksum,
-    as_array,
     best_of,
     check_arrays,
     checkpoint_score,
     find_differences,
     find_steps,
-    finite_score,
     flatten,
     last_steps_of_stages,
     make_manifest,
@@ -46,37 +43,8 @@ def test_flatten_names_leaves_by_the_path_to_them() -> None:
     }
 
 
-@jax.tree_util.register_pytree_with_keys_class
-class _Clash:
-    """A node whose two children have the same name."""
-
-    def tree_flatten_with_keys(self) -> tuple[Any, None]:
-        key = jax.tree_util.DictKey("same")
-        return ((key, 1), (key, 2)), None
-
-    @classmethod
-    def tree_unflatten(cls, aux: None, children: Any) -> "_Clash":
-        return cls()
-
-
-@pytest.mark.parametrize("tree", [np.zeros(3), _Clash()], ids=["one leaf", "same name"])
-def test_flatten_refuses_leaves_without_a_name_of_their_own(tree: Any) -> None:
-    with pytest.raises(ValueError, match="has no name of its own"):
-        flatten(tree)
-
-
-def test_as_array_gives_python_numbers_the_dtypes_of_jax() -> None:
-    for number in (3, 2.5, True):
-        array = as_array(number)
-        assert (array.dtype, array.shape) == (jnp.asarray(number).dtype, ())
-        assert array == number
-    # NumPy numbers keep theirs, although np.float64 is a Python float too.
-    for dtype in (np.float64, np.int64, np.float16):
-        assert as_array(dtype(2)).dtype == dtype
-
-
 def test_make_manifest_holds_dtype_shape_and_crc() -> None:
-    record = make_manifest(LEAVES, {"size": (3, np.int64(4))}, {"mean_iou": np.float64(0.5)})
+    record = make_manifest(LEAVES, {"size": (3, 4)}, {"mean_iou": 0.5})
     assert record["metadata"] == {"size": [3, 4]}
     assert record["metrics"] == {"mean_iou": 0.5}
     assert record["leaves"] == {
@@ -89,15 +57,12 @@ def test_make_manifest_holds_dtype_shape_and_crc() -> None:
     }
 
 
-def test_make_manifest_does_not_depend_on_the_memory_layout() -> None:
+def test_make_manifest_takes_the_values_whatever_their_layout_in_memory() -> None:
     array = np.arange(12, dtype=np.int16).reshape(3, 4)
     records = [make_manifest({("a",): a}, {}, None) for a in (array, np.asfortranarray(array))]
     assert records[0] == records[1]
     assert records[0] != make_manifest({("a",): array.reshape(4, 3)}, {}, None)
     assert records[0] != make_manifest({("a",): array.view(np.uint16)}, {}, None)
-
-
-def test_make_manifest_takes_arrays_without_buffers_of_their_own() -> None:
     for array in (np.zeros((0, 3), np.float32), np.array([1.5, 2.5], jnp.bfloat16), np.arange(9)[::2]):
         record = make_manifest({("a",): array}, {}, None)
         assert record["leaves"]["a"]["crc32"] == zlib.crc32(array.tobytes())
@@ -127,12 +92,8 @@ def test_verify_finds_any_flipped_bit(position: int, bit: int) -> None:
 def test_verify_refuses_what_is_not_a_record(text: str) -> None:
     with pytest.raises(DamagedError, match="record"):
         verify(text)
-
-
-def test_verify_refuses_a_record_of_another_format() -> None:
-    record = make_manifest(LEAVES, {}, None) | {"format": 2}
-    with pytest.raises(DamagedError):
-        verify(json.dumps(add_checksum(record)))
+    with pytest.raises(DamagedError, match="record"):
+        verify(json.dumps(add_checksum(make_manifest(LEAVES, {}, None) | {"format": 2})))
 
 
 def test_read_manifest_refuses_a_missing_or_damaged_file(tmp_path: Path) -> None:
@@ -171,7 +132,7 @@ def test_find_differences_names_each_array_that_differs() -> None:
     record = make_manifest(LEAVES, {}, None)
     fits: Leaves = {
         ("params", "kernel"): jax.ShapeDtypeStruct((1, 2), jnp.float32),
-        ("opt_state", "0", "count"): 0,
+        ("opt_state", "0", "count"): np.zeros((), np.int32),
     }
     assert find_differences(record, fits) == []
     other: Leaves = {
@@ -185,45 +146,20 @@ def test_find_differences_names_each_array_that_differs() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("metrics", "expected"),
-    [
-        (None, None),
-        ({}, None),
-        ({"loss": 1.0}, None),
-        ({"mean_iou": None}, None),
-        ({"mean_iou": float("nan")}, None),
-        ({"mean_iou": float("inf")}, None),
-        ({"mean_iou": 0.0, "loss": 2.0}, 0.0),
-        ({"mean_iou": 0.25}, 0.25),
-    ],
-)
-def test_finite_score_of_metrics(metrics: dict[str, float | None] | None, expected: float | None) -> None:
-    assert finite_score(metrics) == expected
-
-
-def test_best_of_takes_the_latest_of_the_highest_scores() -> None:
+def test_best_of_takes_the_latest_of_the_highest_scores_of_the_last_stage_that_has_one() -> None:
     def best(scores: dict[int, float | None]) -> int | None:
         return best_of({step: CheckpointScore(0, score) for step, score in scores.items()})
 
-    assert best({}) is None
     assert best({3: None}) is None
     assert best({0: 0.5, 1: 0.2, 2: None}) == 0
     assert best({9: 0.5, 10: 0.5, 2: 0.5}) == 10
-
-
-def test_best_of_is_of_the_last_stage_that_has_a_score() -> None:
-    scores = {
-        2: CheckpointScore(0, 0.9),
-        4: CheckpointScore(1, 0.4),
-        6: CheckpointScore(1, 0.3),
-        8: CheckpointScore(2, None),
-    }
+    stages = {2: (0, 0.9), 4: (1, 0.4), 6: (1, 0.3), 8: (2, None)}
+    scores = {step: CheckpointScore(*values) for step, values in stages.items()}
     assert best_of(scores) == 4
     assert last_steps_of_stages(scores) == {2, 6, 8}
 
 
 def test_checkpoint_score_reads_stage_and_score() -> None:
-    record = make_manifest({}, {"stage": 3}, {"mean_iou": 0.25})
-    assert checkpoint_score(record) == (3, 0.25)
+    assert checkpoint_score(make_manifest({}, {"stage": 3}, {"mean_iou": 0.25})) == (3, 0.25)
+    assert checkpoint_score(make_manifest({}, {}, {"loss": 1.0})) == checkpoint_score(make_manifest({}, {}, None))
     assert checkpoint_score(make_manifest({}, {}, None)) == (0, None)

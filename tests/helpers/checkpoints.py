@@ -32,8 +32,8 @@ def assert_same(actual: Any, expected: Any) -> None:
         assert got.tobytes() == np.asarray(want).tobytes()
 
 
-def save_steps(directory: Path, steps: list[int], scores: dict[int, float] | None = None, **options: Any) -> None:
-    with Checkpoints(directory, **options) as checkpoints:
+def save_steps(directory: Path, steps: list[int], scores: dict[int, float] | None = None) -> None:
+    with Checkpoints(directory) as checkpoints:
         for step in steps:
             metrics = {"mean_iou": scores[step]} if scores and step in scores else None
             assert checkpoints.save(step, make_state(step), {"step": step}, metrics)

@@ -13,15 +13,15 @@ import pytest
 
 from segnet_jax.checkpoint.manager import Checkpoints
 from segnet_jax.data import preprocessing
-from segnet_jax.data.from_config import build_dataset
+from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.masking import Masking
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.eval_only import evaluate_checkpoint
 from segnet_jax.inference.trained_model import load_trained
 from segnet_jax.models.segnet_flat import SegNetFlat
-from segnet_jax.runtime.sharding import AXIS, replicate, to_devices
+from segnet_jax.runtime.sharding import replicate, to_devices
 from segnet_jax.training import layerwise
-from segnet_jax.training.layerwise import Stage, minibatch_step, stages_of
+from segnet_jax.training.layerwise import Stage, stages_of
 from segnet_jax.training.loop import train_and_evaluate
 from segnet_jax.training.step import TrainState
 from tests.helpers.networks import random_variables
@@ -80,17 +80,27 @@ def initial_state(model=MODEL, channels=3):
     return TrainState(step=jnp.zeros((), jnp.int32), params=params, batch_stats={}, opt_state=())
 
 
-def run(stage, steps=1, num_devices=1, model=MODEL, channels=3, batch=None, **options):
+@functools.cache
+def step_of(stage, num_devices, model, *, labels=True, iterations=4, **options):
+    return layerwise.create_minibatch_step(
+        devices=jax.devices()[:num_devices],
+        model=model,
+        stage=stage,
+        normalize=preprocessing.imagenet if labels else preprocessing.lcn,
+        class_weights=WEIGHTS if labels else None,
+        iterations=iterations,
+        **options,
+    )
+
+
+def run(stage, steps=1, num_devices=1, model=MODEL, batch=None, **options):
     """Returns the state after some steps on one mini-batch, and the metrics of each."""
-    devices = jax.devices()[:num_devices]
-    normalize = preprocessing.imagenet if channels == 3 else preprocessing.lcn
-    arguments = {"class_weights": WEIGHTS, "normalize": normalize, "iterations": 4, **options}
-    step = functools.partial(minibatch_step, model=model, stage=stage, **arguments)
-    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
-    (batch,) = to_devices(iter([batch or batch_of(channels=channels)]), devices)
-    state, metrics = replicate(initial_state(model, channels), devices), []
+    devices, batch = jax.devices()[:num_devices], batch or batch_of()
+    step = step_of(stage, num_devices, model, **options)
+    (sent,) = to_devices(iter([batch]), devices)
+    state, metrics = replicate(initial_state(model, batch["image"].shape[-1]), devices), []
     for _ in range(steps):
-        state, step_metrics = mapped(state, batch)
+        state, step_metrics = step(state, sent)
         metrics.append({name: float(value) for name, value in step_metrics.compute().items()})
     return jax.device_get(state), metrics
 
@@ -105,7 +115,7 @@ def run(stage, steps=1, num_devices=1, model=MODEL, channels=3, batch=None, **op
     ids=str,
 )
 def test_minibatch_step_trains_the_layers_of_its_stage_and_never_raises_the_loss(stage, trained):
-    state, metrics = run(stage, steps=5)
+    state, metrics = run(stage, steps=5, loss_normalization="pixels")
     start = initial_state().params
     assert int(state.step) == 5
     assert state.params.keys() == start.keys()
@@ -122,28 +132,28 @@ def test_minibatch_step_trains_the_layers_of_its_stage_and_never_raises_the_loss
     assert metrics[-1]["loss"] < metrics[0]["initial_loss"] - 5e-3
 
 
-def logits_of(model, params, images):
-    return np.asarray(model.apply({"params": params}, preprocessing.imagenet(images)), np.float64)
+def cross_entropies_of(batch, params, pairs, known=None):
+    """Returns each labelled pixel's cross-entropy in float64, with its class weight, and these weights."""
+    images = preprocessing.imagenet(batch["image"], known)
+    logits = np.asarray(MODEL.clone(pairs=pairs).apply({"params": params}, images), np.float64)
+    labelled = batch["label"] < K
+    labels, logits = batch["label"][labelled], logits[labelled]
+    weights = np.asarray(WEIGHTS, np.float64)[labels]
+    return weights * (np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(labels)), labels]), weights
 
 
 @pytest.mark.parametrize("normalization", ["pixels", "weights"])
 def test_minibatch_step_has_the_loss_of_its_formula_at_the_depth_of_the_stage(normalization):
-    stage = Stage(2, *P)
-    state, (metrics,) = run(stage, loss_normalization=normalization)
-    batch = batch_of()
-    labels, weights = batch["label"].ravel(), np.asarray(WEIGHTS, np.float64)
-    labelled = labels < K
+    state, (metrics,) = run(Stage(2, *P), loss_normalization=normalization)
     for params, key in ((initial_state().params, "initial_loss"), (state.params, "loss")):
-        logits = logits_of(MODEL.clone(pairs=2), params, batch["image"]).reshape(-1, K)[labelled]
-        nll = np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(logits)), labels[labelled]]
-        total = labelled.sum() if normalization == "pixels" else weights[labels[labelled]].sum()
-        assert metrics[key] == pytest.approx((weights[labels[labelled]] * nll).sum() / total, rel=1e-4)
+        losses, weights = cross_entropies_of(batch_of(), params, pairs=2)
+        total = len(losses) if normalization == "pixels" else weights.sum()
+        assert metrics[key] == pytest.approx(losses.sum() / total, rel=1e-4)
 
 
 def test_minibatch_step_on_several_devices_and_microbatches_differs_by_roundings_alone():
-    stage = Stage(2, *P)
-    whole, (whole_metrics,) = run(stage)
-    other, (other_metrics,) = run(stage, num_devices=2, accumulation_steps=2)
+    whole, (whole_metrics,) = run(Stage(2, *P), loss_normalization="weights")
+    other, (other_metrics,) = run(Stage(2, *P), num_devices=2, accumulation_steps=2, loss_normalization="weights")
     assert other_metrics == pytest.approx(whole_metrics, rel=2e-3)
     for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(other.params), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-3)
@@ -152,7 +162,7 @@ def test_minibatch_step_on_several_devices_and_microbatches_differs_by_roundings
 def test_minibatch_step_without_a_labelled_pixel_changes_nothing():
     blank = batch_of()
     blank["label"][:] = 255
-    state, (metrics,) = run(Stage(1, *PC), batch=blank)
+    state, (metrics,) = run(Stage(1, *PC), batch=blank, loss_normalization="pixels")
     assert (metrics["initial_loss"], metrics["loss"]) == (0.0, 0.0)
     assert_identical(state.params, jax.device_get(initial_state().params))
 
@@ -160,7 +170,7 @@ def test_minibatch_step_without_a_labelled_pixel_changes_nothing():
 def test_minibatch_step_without_labels_lowers_the_mean_squared_error_of_the_input():
     model = SegNetFlat(num_classes=4, width_multiplier=1 / 16, pairs=2, head=layerwise.RECONSTRUCTION_HEAD)
     batch = batch_of(channels=4)
-    state, metrics = run(Stage(1, *PC), 3, model=model, channels=4, batch=batch, class_weights=None, iterations=10)
+    state, metrics = run(Stage(1, *PC), 3, model=model, batch=batch, labels=False, iterations=10)
     inputs = np.asarray(preprocessing.lcn(batch["image"]))
     errors = []
     for params in (initial_state(model, 4).params, state.params):
@@ -182,13 +192,9 @@ def test_minibatch_step_draws_one_mask_for_all_its_iterations_and_another_in_the
     assert abs(metrics[1]["initial_loss"] / metrics[0]["loss"] - 1) > 1e-3
     # What the first step sees is what `Masking` draws with the step's key.
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(4), 0), 0)
-    images = batch_of()["image"]
-    known = masking(key, images)
-    logits = MODEL.clone(pairs=1).apply({"params": initial_state().params}, preprocessing.imagenet(images, known))
-    labels = batch_of()["label"]
-    nll = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, np.minimum(labels, 2)[..., None], -1)[..., 0]
-    expected = np.sum(np.where(labels < K, np.asarray(WEIGHTS)[np.minimum(labels, 2)] * nll, 0)) / (labels < K).sum()
-    assert metrics[0]["initial_loss"] == pytest.approx(expected, rel=1e-4)
+    batch = batch_of()
+    losses, _ = cross_entropies_of(batch, initial_state().params, pairs=1, known=masking(key, batch["image"]))
+    assert metrics[0]["initial_loss"] == pytest.approx(losses.mean(), rel=1e-4)
 
 
 def tiny_run_config():
@@ -330,28 +336,15 @@ def test_layerwise_run_refuses_a_configuration_that_makes_no_sense(tmp_path, key
 
 
 def test_minibatch_step_overfits_two_scenes():
-    config = tiny_run_config()
-    config.data.train_scenes = 2
-    dataset = build_dataset(config, "train")
-    examples = [dataset[i] for i in range(2)]
+    examples = [SyntheticScenes("train", (16, 24), 2)[i] for i in range(2)]
     batch = {key: np.stack([example[key] for example in examples]) for key in ("image", "label")}
     model = SegNetFlat(num_classes=10, width_multiplier=1 / 8, pairs=2)
-    state = replicate(initial_state(model), jax.devices()[:1])
-    (sent,) = to_devices(iter([batch]), jax.devices()[:1])
-    accuracies = []
+    devices, options = jax.devices()[:1], {"normalize": preprocessing.lcn, "class_weights": jnp.ones(10)}
+    state = replicate(initial_state(model), devices)
+    (sent,) = to_devices(iter([batch]), devices)
     for stage in stages_of(2, "joint"):
-        step = functools.partial(
-            minibatch_step,
-            model=model,
-            stage=stage,
-            normalize=preprocessing.lcn,
-            class_weights=jnp.ones(10),
-            iterations=30,
-        )
-        mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, devices=jax.devices()[:1])
-        state, _ = mapped(state, sent)
-        inputs = preprocessing.lcn(batch["image"])
-        logits = jax.jit(model.clone(pairs=stage.pairs).apply)({"params": jax.device_get(state.params)}, inputs)
-        labelled = batch["label"] < 10
-        accuracies.append((np.asarray(logits).argmax(-1) == batch["label"])[labelled].mean())
-    assert min(accuracies) > 0.97
+        step = layerwise.create_minibatch_step(devices=devices, model=model, stage=stage, iterations=30, **options)
+        state, _ = step(state, sent)
+        params = jax.device_get(state.params)
+        logits = model.clone(pairs=stage.pairs).apply({"params": params}, preprocessing.lcn(batch["image"]))
+        assert (np.asarray(logits).argmax(-1) == batch["label"]).mean() > 0.97
