@@ -92,7 +92,7 @@ def test_folder_records_carry_depth(tmp_path):
     assert_same_examples(Records(output, "train"), dataset)
     with pytest.raises(InputError, match=r"records of other images"):
         prepare_records([open_all(root, depth=True, depth_max=9)], output)
-    with pytest.raises(InputError, match=r"another modalities \(\(3, 1\), and now \(3,\)\)"):
+    with pytest.raises(InputError, match="records of other modalities"):
         prepare_records([open_all(root)], output)
 
 
