@@ -39,13 +39,9 @@ def test_ids_to_labels_names_an_unknown_id_with_its_pixel():
         TABLE.ids_to_labels(mask, "masks/m.png")
 
 
-@pytest.mark.parametrize(
-    ("table", "value", "message"),
-    [(SYNTHETIC, 10, "the label id 10 at row 0, column 0 .* which knows 0-9, 255;"), (CAMVID11, 255, "label id 255")],
-)
-def test_ids_to_labels_lists_the_known_ids_as_ranges(table, value, message):
-    with pytest.raises(InputError, match=message):
-        table.ids_to_labels(np.array([[value]], np.uint8), "m.png")
+def test_ids_to_labels_refuses_255_if_it_is_not_in_the_table():
+    with pytest.raises(InputError, match="the label id 255 at row 0, column 0"):
+        CAMVID11.ids_to_labels(np.array([[255]], np.uint8), "m.png")
 
 
 def test_colors_to_labels_names_an_unknown_color_with_its_pixel_count_and_neighbour():
@@ -184,8 +180,6 @@ def test_class_table_survives_json_and_pickle():
     copy = pickle.loads(pickle.dumps(TABLE))
     assert copy == TABLE
     assert copy.ids_to_labels(np.array([[26]], np.uint8), "m").tolist() == [[1]]
-    with pytest.raises(InputError, match="no 'classes'"):
-        ClassTable.from_dict({"name": "t"})
 
 
 def test_palette_color_is_that_of_pascal_voc():

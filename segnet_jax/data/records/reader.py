@@ -31,11 +31,7 @@ class Records:
     The folder may lie in an object store, such as gs://BUCKET/FOLDER. Its shards are then copied into the user's cache
     directory, once, and read from there: training reads each of them in every epoch.
 
-    Attributes:
-      name: of the data set that the records were made from.
-      split: "train", "val", ...
-      class_table: the classes, from the index.
-      modalities: the number of channels of each modality of the images.
+    Attributes: those of `Dataset`, from the index. The arrays of an example cannot be written to.
     """
 
     def __init__(self, root: str, split: str, class_table: ClassTable | None = None) -> None:
@@ -80,18 +76,9 @@ class Records:
             raise InputError(f"{folder} cannot be read here ({error}); set data.name to that of the files.") from error
 
     def __len__(self) -> int:
-        """Returns the number of examples."""
         return len(self._shapes)
 
     def __getitem__(self, index: int) -> Example:
-        """Reads an example.
-
-        Returns:
-          {"image": uint8 [H, W, channels], "label": uint8 [H, W], "name": str}; the arrays cannot be written to.
-
-        Raises:
-          InputError: the shard is damaged or has gone.
-        """
         index = range(len(self))[index]
         try:
             return decode(self._source[index])
