@@ -32,12 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError(f"--workers={options.workers} must be at least 1.")
         if options.examples_per_shard < 0:
             raise InputError(f"--examples_per_shard={options.examples_per_shard} must be at least 1, or 0.")
-        # The settings of the preparation may be given, and change nothing.
-        if options.verify and (unknown := [option for option in rest if not option.startswith("--config.")]):
-            raise InputError(f"--verify takes no {unknown[0]}; leave it out.")
-        if options.verify:
-            return _verify(os.path.expanduser(options.output), options.workers)
-        return _prepare(_read_config([f"--config={options.config}"] * bool(options.config) + rest), options)
+        config = _read_config([f"--config={options.config}"] * bool(options.config) + rest)
+        output = os.path.expanduser(options.output)
+        return _verify(output, options.workers) if options.verify else _prepare(config, output, options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -46,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _prepare(config: ml_collections.ConfigDict, options: argparse.Namespace) -> int:
+def _prepare(config: ml_collections.ConfigDict, output: str, options: argparse.Namespace) -> int:
     # Imported here, so that --help and mistakes on the command line are answered at once.
     from segnet_jax.config import check_values
     from segnet_jax.data.from_config import build_dataset, configured_splits, dataset_settings
@@ -54,7 +51,6 @@ def _prepare(config: ml_collections.ConfigDict, options: argparse.Namespace) -> 
     check_values(config)
     names = options.split.split(",") if options.split else configured_splits(config)
     datasets = [build_dataset(config, split) for split in dict.fromkeys(names)]
-    output = os.path.expanduser(options.output)
     examples = ", ".join(f"{dataset.split} {len(dataset)} examples" for dataset in datasets)
     print(f"Preparing {datasets[0].name} in {output}: {examples}.", file=sys.stderr)
     index = prepare_records(
@@ -67,8 +63,9 @@ def _prepare(config: ml_collections.ConfigDict, options: argparse.Namespace) -> 
         show_progress=True,
     )
     contents = ", ".join(
-        f"{name} {split.examples} examples in {len(split.shards)} shards of {split.bytes / 1e6:.0f} MB together"
+        f"{name} {split.examples} examples in {len(split.shards)} shards"
         for name, split in index.splits.items()
+        if split.shards
     )
     print(f"{output} holds {index.name}: {contents}.")
     print(f"Train on it with --config.data.name=records --config.data.root={output}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -148,10 +148,10 @@ class ClassTable:
         unknown = (labels == VOID) & ~np.isin(mask, void_ids)
         if unknown.any():
             row, column = np.argwhere(unknown)[0]
-            value = int(mask[row, column])
+            value, known = int(mask[row, column]), ", ".join(str(c.id) for c in self.classes)
             raise InputError(
                 f"{source}: the label id {value} at row {row}, column {column} is not in class "
-                f"table {self.name!r}, which knows {_ranges(c.id for c in self.classes)}; correct "
+                f"table {self.name!r}, which knows {known}; correct "
                 f'the mask, or add an entry with "id": {value} to the table (and "ignored": True '
                 "if such pixels are not to count)."
             )
@@ -188,21 +188,11 @@ class ClassTable:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the table as plain JSON values; `from_dict` inverts it."""
-        return {
-            "name": self.name,
-            "classes": [asdict(entry) | {"color": list(entry.color)} for entry in self.classes],
-        }
+        return {"name": self.name, "classes": [asdict(entry) | {"color": list(entry.color)} for entry in self.classes]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ClassTable:
-        """Returns the table that `to_dict` described.
-
-        Raises:
-          InputError: `values` is not such a description.
-        """
-        missing = [key for key in ("name", "classes") if key not in values]
-        if missing:
-            raise InputError(f"The class table has no {missing[0]!r}; add it.")
+        """Returns the table that `to_dict` described."""
         return cls.from_entries(values["name"], values["classes"])
 
     @classmethod
@@ -266,17 +256,6 @@ def palette_color(index: int) -> Color:
 def _pack(rgb: np.ndarray) -> np.ndarray:
     wide = rgb.astype(np.uint32)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
-
-
-def _ranges(values: Iterable[int]) -> str:
-    """Formats 0, 1, 2, 5 as "0-2, 5"."""
-    runs: list[list[int]] = []
-    for value in sorted(values):
-        if runs and value == runs[-1][1] + 1:
-            runs[-1][1] = value
-        else:
-            runs.append([value, value])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def _is_int(value: Any, maximum: int) -> bool:

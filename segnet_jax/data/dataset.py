@@ -41,11 +41,7 @@ def modalities_of(dataset: Dataset) -> tuple[int, ...]:
 
 
 class Subset:
-    """The first examples of a split.
-
-    Attributes:
-      name, split, class_table, modalities: those of the whole split.
-    """
+    """The first examples of a split."""
 
     def __init__(self, dataset: Dataset, length: int) -> None:
         """Takes the first `length` examples of `dataset`, or all if there are fewer."""
@@ -60,15 +56,9 @@ class Subset:
             self.fingerprint = dataset.fingerprint
 
     def __len__(self) -> int:
-        """Returns the number of examples."""
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Reads an example of the whole split.
-
-        Raises:
-          IndexError: if `index` is not from 0 to the length - 1.
-        """
         return self._dataset[self._checked(index)]
 
     def label(self, index: int) -> np.ndarray:

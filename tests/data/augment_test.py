@@ -54,7 +54,7 @@ def jittered(colors, draws, **amounts):
     return Augmentation(**amounts)(example_of(image), rng_of(*draws))["image"][0].tolist()
 
 
-@pytest.mark.parametrize(("down", "across"), [(2, 2), (3, 3), (2, 5), (1, 4)])
+@pytest.mark.parametrize(("down", "across"), [(2, 2), (2, 5), (1, 4)])
 def test_resize_averages_blocks_by_whole_factors(down, across):
     example = noise(6 * down, 7 * across)
     resized = resize(example, (6, 7))
@@ -71,12 +71,6 @@ def test_resize_interpolates_and_does_not_alias():
     stripes = np.tile(step, (4, 20, 1))
     # Seven pixels of forty, each wider than a period: about the mean, where the nearest would be 0 or 200.
     np.testing.assert_allclose(resize(example_of(stripes), (4, 7))["image"], 100, atol=20)
-
-
-def test_resize_repeats_labels_by_whole_factors():
-    example = noise(4, 5)
-    resized = resize(example, (12, 10))
-    np.testing.assert_array_equal(resized["label"], example["label"].repeat(3, axis=0).repeat(2, axis=1))
 
 
 @settings(deadline=None, max_examples=100)
@@ -224,44 +218,36 @@ def test_augmentation_mirrors_image_and_label_in_every_second_example():
     assert 160 < mirrored < 240
 
 
-def test_brightness_multiplies_and_clips():
-    colors = [[100, 10, 200], [0, 0, 0]]
-    assert jittered(colors, (1, 0, 0, 0), brightness=0.5) == [[150, 15, 255], [0, 0, 0]]
-    assert jittered(colors, (-1, 0, 0, 0), brightness=0.5) == [[50, 5, 100], [0, 0, 0]]
-    assert jittered(colors, (-1, 0, 0, 0), brightness=1.0) == [[0, 0, 0], [0, 0, 0]]
+_GREYS = [[100] * 3, [200] * 3]
 
 
-def test_contrast_stretches_around_the_mean_grey():
-    greys = [[100] * 3, [200] * 3]
-    assert jittered(greys, (0, 1, 0, 0), contrast=0.5) == [[75] * 3, [225] * 3]
-    assert jittered(greys, (0, -1, 0, 0), contrast=0.5) == [[125] * 3, [175] * 3]
-    assert jittered(greys, (0, 1, 0, 0), contrast=1.0) == [[50] * 3, [250] * 3]
-    # The mean luma of red and black is 0.299 * 200 / 2.
-    assert jittered([[200, 0, 0], [0, 0, 0]], (0, -1, 0, 0), contrast=1.0) == [[30] * 3] * 2
-    assert jittered([[10] * 3, [250] * 3], (0, 1, 0, 0), contrast=0.5) == [[0] * 3, [255] * 3]
+@pytest.mark.parametrize(
+    ("amounts", "draws", "colors", "expected"),
+    [
+        ({"brightness": 0.5}, (1, 0, 0, 0), [[100, 10, 200], [0, 0, 0]], [[150, 15, 255], [0, 0, 0]]),
+        ({"brightness": 0.5}, (-1, 0, 0, 0), [[100, 10, 200], [0, 0, 0]], [[50, 5, 100], [0, 0, 0]]),
+        # Contrast stretches around the mean grey.
+        ({"contrast": 0.5}, (0, 1, 0, 0), _GREYS, [[75] * 3, [225] * 3]),
+        ({"contrast": 0.5}, (0, -1, 0, 0), _GREYS, [[125] * 3, [175] * 3]),
+        # The mean luma of red and black is 0.299 * 200 / 2.
+        ({"contrast": 1.0}, (0, -1, 0, 0), [[200, 0, 0], [0, 0, 0]], [[30] * 3] * 2),
+        # 120 and 240 around 180, the grey that brightness made, halved.
+        ({"brightness": 0.2, "contrast": 0.5}, (1, -1, 0, 0), _GREYS, [[150] * 3, [210] * 3]),
+        # Luma 124.2 and 29.07.
+        ({"saturation": 1.0}, (0, 0, -1, 0), [[200, 100, 50], [0, 0, 255]], [[124] * 3, [29] * 3]),
+        # Half as much again: 124.2 + 1.5 * (75.8, -24.2, -74.2); 29.07 + 1.5 * (-29.07, -29.07, 225.93).
+        ({"saturation": 0.5}, (0, 0, 1, 0), [[200, 100, 50], [0, 0, 255]], [[238, 88, 13], [0, 0, 255]]),
+        # Half a turn of hue goes to the other side of grey, of luma 104.84.
+        ({"hue": 0.5}, (0, 0, 0, 1), [[120, 100, 90], [77, 77, 77]], [[90, 110, 120], [77, 77, 77]]),
+        ({"hue": 0.5}, (0, 0, 0, -1), [[120, 100, 90], [77, 77, 77]], [[90, 110, 120], [77, 77, 77]]),
+    ],
+)
+def test_jitter_by_hand(amounts, draws, colors, expected):
+    assert jittered(colors, draws, **amounts) == expected
 
 
-def test_contrast_is_around_the_grey_that_brightness_made():
-    greys = [[100] * 3, [200] * 3]
-    # 120 and 240 around 180, halved.
-    assert jittered(greys, (1, -1, 0, 0), brightness=0.2, contrast=0.5) == [[150] * 3, [210] * 3]
-
-
-def test_saturation_fades_to_luma():
-    colors = [[200, 100, 50], [0, 0, 255], [77, 77, 77]]
-    # Luma 124.2 and 29.07.
-    assert jittered(colors, (0, 0, -1, 0), saturation=1.0) == [[124] * 3, [29] * 3, [77] * 3]
-    # Half as much again: 124.2 + 1.5 * (75.8, -24.2, -74.2); 29.07 + 1.5 * (-29.07, -29.07, 225.93).
-    expected = [[238, 88, 13], [0, 0, 255], [77] * 3]
-    assert jittered(colors, (0, 0, 1, 0), saturation=0.5) == expected
-
-
-def test_hue_turns_around_grey():
-    colors = [[120, 100, 90], [77, 77, 77]]
-    # A half turn goes to the other side of grey, of luma 104.84.
-    for draw in (1, -1):
-        assert jittered(colors, (0, 0, 0, draw), hue=0.5) == [[90, 110, 120], [77, 77, 77]]
-    # A third of a turn of red, one way and the other: towards green or towards blue.
+def test_jitter_turns_hue_either_way():
+    # A third of a turn of red: towards green or towards blue.
     assert {int(np.argmax(jittered([[90, 40, 40]], (0, 0, 0, draw), hue=1 / 3)[0])) for draw in (1, -1)} == {1, 2}
 
 
@@ -270,7 +256,7 @@ def test_jitter_without_change_is_the_identity():
     assert jittered(image, (0, 0, 0, 0), brightness=1, contrast=1, saturation=1, hue=0.5) == image.tolist()
 
 
-def test_hue_and_saturation_keep_luma():
+def test_jitter_of_hue_and_saturation_keeps_luma():
     # Far enough from 0 and 255 for nothing to be clipped.
     image = np.random.default_rng(0).integers(100, 156, (20, 20, 3))
     rng = np.random.default_rng(1)
@@ -295,38 +281,24 @@ def test_jitter_fills_the_ranges_and_leaves_labels():
     assert 118 <= max(greys) <= 120
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"flip": True},
-        {"crop_size": (7, 5), "flip": True},
-        {"crop_size": (20, 9)},
-        {"scale": (0.4, 2.5), "flip": True},
-        {"scale": (0.3, 3.0), "crop_size": (11, 13), "flip": True},
-    ],
-)
-def test_augmentation_keeps_depth_on_its_pixels(fields):
-    """A fourth channel that repeats the first one does so after any change of place and size."""
+@pytest.mark.parametrize("crop_size", [(), (11, 13), (20, 9)])
+def test_augmentation_keeps_depth_on_its_pixels(crop_size):
+    """A fourth channel that repeats the first one does so after any change of place and size, and keeps its values."""
     example = noise(12, 16)
-    example["image"] = np.dstack([example["image"], example["image"][..., 0]])
-    augmentation, moved = Augmentation(**fields), 0
+    deep = {**example, "image": np.dstack([example["image"], example["image"][..., 0]])}
+    moves = {"scale": (0.3, 3.0), "crop_size": crop_size, "flip": True}
     for seed in range(20):
-        changed = augmentation(example, np.random.default_rng(seed))["image"]
+        changed = Augmentation(**moves)(deep, np.random.default_rng(seed))["image"]
         assert changed.shape[-1] == 4
         np.testing.assert_array_equal(changed[..., 3], changed[..., 0])
         # RGB is changed as it is without depth.
-        plain = augmentation({**example, "image": example["image"][..., :3]}, np.random.default_rng(seed))
-        np.testing.assert_array_equal(changed[..., :3], plain["image"])
-        moved += not np.array_equal(changed, example["image"])
-    assert moved
-
-
-def test_jitter_leaves_depth_alone():
-    example = noise(5, 6)
-    example["image"] = np.dstack([example["image"], np.arange(30).reshape(5, 6).astype(np.uint8)])
-    changed = Augmentation(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.5)(example, np.random.default_rng(1))
-    np.testing.assert_array_equal(changed["image"][..., 3], example["image"][..., 3])
-    assert (changed["image"][..., :3] != example["image"][..., :3]).any()
+        np.testing.assert_array_equal(
+            changed[..., :3], Augmentation(**moves)(example, np.random.default_rng(seed))["image"]
+        )
+    jitter = Augmentation(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.5)
+    changed = jitter(deep, np.random.default_rng(1))["image"]
+    np.testing.assert_array_equal(changed[..., 3], deep["image"][..., 3])
+    assert (changed[..., :3] != deep["image"][..., :3]).any()
 
 
 @pytest.mark.parametrize(
@@ -338,7 +310,6 @@ def test_jitter_leaves_depth_alone():
         {"scale": (1.0, float("nan"))},
         {"brightness": -0.1},
         {"brightness": 1.1},
-        {"contrast": 2.0},
         {"saturation": float("nan")},
         {"hue": 0.6},
     ],

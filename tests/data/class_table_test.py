@@ -31,13 +31,6 @@ def test_class_table_numbers_the_classes_that_are_not_ignored():
     assert ClassTable("t", (ROAD,)).void_color == (0, 0, 0)
 
 
-def test_ids_to_labels():
-    mask = np.array([[7, 26, 1], [40000, 7, 1]], np.uint16)
-    labels = TABLE.ids_to_labels(mask, "m.png")
-    assert labels.dtype == np.uint8
-    assert labels.tolist() == [[0, 1, VOID], [2, 0, VOID]]
-
-
 def test_ids_to_labels_names_an_unknown_id_with_its_pixel():
     mask = np.full((4, 5), 7, np.uint8)
     mask[2, 3] = mask[3, 0] = 9
@@ -46,21 +39,9 @@ def test_ids_to_labels_names_an_unknown_id_with_its_pixel():
         TABLE.ids_to_labels(mask, "masks/m.png")
 
 
-def test_ids_to_labels_lists_the_known_ids_as_ranges():
-    with pytest.raises(InputError, match="which knows 0-9, 255;"):
-        SYNTHETIC.ids_to_labels(np.array([[10]], np.uint8), "m.png")
-
-
 def test_ids_to_labels_refuses_255_if_it_is_not_in_the_table():
     with pytest.raises(InputError, match="the label id 255 at row 0, column 0"):
         CAMVID11.ids_to_labels(np.array([[255]], np.uint8), "m.png")
-
-
-def test_colors_to_labels():
-    rgb = np.array([[[128, 64, 128], [0, 0, 0]], [[0, 0, 142], [1, 2, 3]]], np.uint8)
-    labels = TABLE.colors_to_labels(rgb, "m.png")
-    assert labels.dtype == np.uint8
-    assert labels.tolist() == [[0, VOID], [1, 2]]
 
 
 def test_colors_to_labels_names_an_unknown_color_with_its_pixel_count_and_neighbour():
@@ -90,8 +71,9 @@ def test_ids_and_colors_to_labels_map_each_pixel_by_itself(entries, seed):
     choice = np.random.default_rng(seed).integers(len(entries), size=(6, 7))
     ids = np.array([e.id for e in table.classes], np.uint16)[choice]
     rgb = np.array([e.color for e in table.classes], np.uint8)[choice]
-    np.testing.assert_array_equal(table.ids_to_labels(ids, "m"), expected[choice])
-    np.testing.assert_array_equal(table.colors_to_labels(rgb, "m"), expected[choice])
+    for labels in (table.ids_to_labels(ids, "m"), table.colors_to_labels(rgb, "m")):
+        assert labels.dtype == np.uint8
+        np.testing.assert_array_equal(labels, expected[choice])
 
 
 @settings(deadline=None, max_examples=50)
@@ -111,7 +93,6 @@ def test_lookup_colors_knows_exactly_the_palette(palette, pixels):
         (SegmentationClass("road", 8, (1, 1, 1)), "gives the name 'road' to two classes"),
         (SegmentationClass("lane", 7, (1, 1, 1)), "gives the id 7 to two classes"),
         (SegmentationClass("lane", 8, (128, 64, 128)), r"gives the colour \(128, 64, 128\) to two classes"),
-        (SegmentationClass("void", 7, (1, 1, 1), ignored=True), "gives the id 7 to two classes"),
         (SegmentationClass("void", 8, (128, 64, 128), ignored=True), r"gives the colour \(128, 64, 128\)"),
     ],
 )
@@ -143,7 +124,6 @@ def test_class_table_has_1_to_255_classes():
         ({"name": 3}, "the name 3"),
         ({"id": -1}, "'road' has the id -1"),
         ({"id": 65536}, "'road' has the id 65536"),
-        ({"id": "7"}, "'road' has the id '7'"),
         ({"id": True}, "'road' has the id True"),
         ({"color": (0, 0)}, r"'road' has the colour \(0, 0\)"),
         ({"color": (0, 0, 256)}, r"'road' has the colour \(0, 0, 256\)"),
@@ -154,42 +134,24 @@ def test_class_table_has_1_to_255_classes():
 def test_segmentation_class_refuses_a_wrong_value(values, message):
     entry = {"name": "road", "id": 7, "color": (0, 0, 0), "ignored": False} | values
     with pytest.raises(InputError, match=message):
-        SegmentationClass(**entry)
-    with pytest.raises(InputError, match=message):
         ClassTable.from_entries("t", ["sky", entry])
 
 
-def test_from_entries_takes_names():
-    table = ClassTable.from_entries("t", ("sky", "road"))
-    assert [(c.name, c.id, c.color, c.ignored) for c in table.classes] == [
-        ("sky", 0, (128, 0, 0), False),
-        ("road", 1, (0, 128, 0), False),
-    ]
-
-
 def test_from_entries_fills_in_what_is_left_out():
-    table = ClassTable.from_entries(
-        "t",
-        [
-            {"name": "sky", "color": [0, 128, 0]},
-            "road",
-            {"name": "car", "id": 9},
-            {"name": "void", "id": 255, "ignored": True},
-        ],
-    )
-    assert [(c.id, c.color) for c in table.classes] == [
-        (0, (0, 128, 0)),
-        (1, (128, 0, 0)),
-        (9, (128, 128, 0)),  # the palette's second colour is taken
-        (255, (0, 0, 0)),
+    entries = [
+        "road",
+        {"name": "sky", "color": [0, 128, 0]},
+        {"name": "car", "id": 9},
+        {"name": "void", "id": 255, "ignored": True},
     ]
-
-
-def test_from_entries_leaves_black_to_the_class_that_has_it():
-    table = ClassTable.from_entries(
-        "t", [{"name": "background", "color": (0, 0, 0)}, {"name": "void", "ignored": True}]
-    )
-    assert table.void_color != (0, 0, 0)
+    assert [(c.name, c.id, c.color, c.ignored) for c in ClassTable.from_entries("t", entries).classes] == [
+        ("road", 0, (128, 0, 0), False),
+        ("sky", 1, (0, 128, 0), False),
+        ("car", 9, (128, 128, 0), False),  # the palette's second colour is taken
+        ("void", 255, (0, 0, 0), True),
+    ]
+    black = {"name": "background", "color": (0, 0, 0)}
+    assert ClassTable.from_entries("t", [black, {"name": "void", "ignored": True}]).void_color != (0, 0, 0)
 
 
 def test_from_entries_takes_config_dicts():
@@ -205,7 +167,6 @@ def test_from_entries_takes_config_dicts():
         ("road", "are 'road'; give a list"),
         ({"road": 1}, "give a list"),
         ([{"name": "road", "color": "red"}], "\"color\": 'red'"),
-        ([], "'t' has 0 classes"),
     ],
 )
 def test_from_entries_names_what_it_refuses(entries, message):
@@ -219,8 +180,6 @@ def test_class_table_survives_json_and_pickle():
     copy = pickle.loads(pickle.dumps(TABLE))
     assert copy == TABLE
     assert copy.ids_to_labels(np.array([[26]], np.uint8), "m").tolist() == [[1]]
-    with pytest.raises(InputError, match="no 'classes'"):
-        ClassTable.from_dict({"name": "t"})
 
 
 def test_palette_color_is_that_of_pascal_voc():

@@ -104,13 +104,6 @@ def test_dataset_settings():
     }
 
 
-def test_build_dataset_takes_the_first_images_of_each_split():
-    config = config_with(train_scenes=7, eval_scenes=3, scene_size=(20, 24))
-    for max_images, lengths in ((0, (7, 3)), (5, (5, 3)), (2, (2, 2))):
-        config.data.max_images = max_images
-        assert tuple(len(build_dataset(config, split)) for split in ("train", "val")) == lengths
-
-
 def test_build_class_weights_computes_them_from_the_training_labels():
     config = config_with(train_scenes=3, scene_size=(20, 24))
     dataset = build_dataset(config, "train")

@@ -31,21 +31,12 @@ def palette_png(path, indices, colors, **options):
     return path
 
 
-def test_read_image_of_rgb(tmp_path):
-    image = image_files.read_image(save(tmp_path / "a.png", RGB))
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp"])
+def test_read_image_of_many_formats(tmp_path, suffix):
+    path = save(tmp_path / f"a{suffix}", RGB, **({"lossless": True} if suffix == ".webp" else {}))
+    image = image_files.read_image(path)
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, RGB)
-
-
-@pytest.mark.parametrize("suffix", [".bmp", ".tif", ".webp"])
-def test_read_image_of_other_formats(tmp_path, suffix):
-    path = save(tmp_path / f"a{suffix}", RGB, **({"lossless": True} if suffix == ".webp" else {}))
-    np.testing.assert_array_equal(image_files.read_image(path), RGB)
-
-
-def test_read_image_repeats_gray(tmp_path):
-    image = image_files.read_image(save(tmp_path / "a.png", GRAY))
-    np.testing.assert_array_equal(image, np.stack([GRAY] * 3, axis=-1))
 
 
 def test_read_image_keeps_the_upper_8_of_16_bits(tmp_path):
@@ -56,11 +47,17 @@ def test_read_image_keeps_the_upper_8_of_16_bits(tmp_path):
     assert (image == image[..., :1]).all()
 
 
-def test_read_image_drops_alpha(tmp_path):
-    rgba = np.dstack([RGB, np.full((2, 3), 9, np.uint8)])
-    np.testing.assert_array_equal(image_files.read_image(save(tmp_path / "a.png", rgba)), RGB)
-    gray_alpha = np.dstack([GRAY, np.full((2, 3), 9, np.uint8)])
-    np.testing.assert_array_equal(image_files.read_image(save(tmp_path / "b.png", gray_alpha))[..., 1], GRAY)
+def test_read_image_of_many_modes(tmp_path):
+    opaque, white = np.full((2, 3), 9, np.uint8), np.full((2, 3, 3), 255, np.uint8)
+    gray = np.stack([GRAY] * 3, axis=-1)
+    for name, array, mode, expected in (
+        ("gray.png", GRAY, None, gray),
+        ("gray_alpha.png", np.dstack([GRAY, opaque]), None, gray),
+        ("rgba.png", np.dstack([RGB, opaque]), None, RGB),
+        ("cmyk.tif", white, "CMYK", white),
+        ("bits.png", np.array([[True, False]]), None, [[[255] * 3, [0] * 3]]),
+    ):
+        np.testing.assert_array_equal(image_files.read_image(save(tmp_path / name, array, mode)), expected)
 
 
 @pytest.mark.parametrize("options", [{}, {"transparency": b"\x00\x80\xff"}])
@@ -70,37 +67,17 @@ def test_read_image_applies_a_palette(tmp_path, options):
     assert image_files.read_image(path).tolist() == [[[1, 2, 3], [40, 50, 60]], [[255, 0, 9], [40, 50, 60]]]
 
 
-def test_read_image_of_cmyk_and_1_bit(tmp_path):
-    white = np.full((2, 3, 3), 255, np.uint8)
-    np.testing.assert_array_equal(image_files.read_image(save(tmp_path / "a.tif", white, "CMYK")), white)
-    bits = image_files.read_image(save(tmp_path / "b.png", np.array([[True, False]])))
-    assert bits.tolist() == [[[255] * 3, [0] * 3]]
-
-
 def test_read_depth_takes_8_bits_as_they_are(tmp_path):
-    path = save(tmp_path / "a.png", GRAY)
-    depth = image_files.read_depth(path, depth_max=100)
+    depth = image_files.read_depth(save(tmp_path / "a.png", GRAY), depth_max=100)
     assert depth.dtype == np.uint8
     np.testing.assert_array_equal(depth, GRAY)
 
 
-def test_read_depth_scales_16_bits_and_clips_at_the_maximum(tmp_path):
-    # In millimetres up to 10 m: 255 / 10000 is 0.0255 a millimetre, so that 19 gives 0.48 and 20 gives 0.51.
-    depth = np.array([[0, 19, 20], [5000, 9999, 10000], [10001, 40000, 65535]], np.uint16)
-    path = save(tmp_path / "a.png", depth)
-    found = image_files.read_depth(path, depth_max=10000)
-    assert found.dtype == np.uint8
-    assert found.tolist() == [[0, 0, 1], [128, 255, 255], [255, 255, 255]]
-    # The default takes all 16 bits, 257 values a step.
-    depth[1] = (128, 129, 257 * 77)
-    save(path, depth)
-    assert image_files.read_depth(path).tolist() == [[0, 0, 0], [0, 1, 77], [39, 156, 255]]
-
-
-@pytest.mark.parametrize("maximum", [1, 255, 4095, 50000, 65535])
-def test_read_depth_rounds_to_the_nearest(tmp_path, maximum):
+@pytest.mark.parametrize("maximum", [1, 10000, 65535])
+def test_read_depth_scales_16_bits_and_clips_at_the_maximum(tmp_path, maximum):
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     found = image_files.read_depth(save(tmp_path / "a.png", values), maximum)
+    assert found.dtype == np.uint8
     exact = np.minimum(values / maximum, 1.0) * 255
     assert np.abs(found - exact).max() <= 0.5
 
@@ -119,12 +96,6 @@ def test_read_depth_refuses_other_images(tmp_path):
             InputError, match=rf"{path.name} is a (PNG|JPEG) file of the mode {mode} and no depth map; "
         ):
             image_files.read_depth(path)
-
-
-def test_read_image_refuses_floats(tmp_path):
-    path = save(tmp_path / "a.tif", np.zeros((2, 3), np.float32))
-    with pytest.raises(InputError, match=r"a\.tif holds floating-point values"):
-        image_files.read_image(path)
 
 
 def test_read_image_ignores_the_orientation(tmp_path):
@@ -147,27 +118,22 @@ def test_read_mask_of_gray_and_16_bits(tmp_path):
     np.testing.assert_array_equal(mask, wide)
 
 
-def test_read_mask_of_a_palette_keeps_its_indices(tmp_path):
-    indices = np.array([[0, 2], [1, 2]], np.uint8)
-    path = palette_png(tmp_path / "a.png", indices, [(9, 9, 9), (8, 8, 8), (7, 7, 7)])
-    np.testing.assert_array_equal(image_files.read_mask(path), indices)
+def test_read_mask_of_many_modes(tmp_path):
+    opaque, indices = np.full((2, 3), 255, np.uint8), np.array([[0, 2], [1, 2]], np.uint8)
+    palette_png(tmp_path / "palette.png", indices, [(9, 9, 9), (8, 8, 8), (7, 7, 7)])
+    save(tmp_path / "bits.png", np.array([[True, False]]))
+    save(tmp_path / "rgb.png", RGB)
+    save(tmp_path / "rgba.png", np.dstack([RGB, opaque]))
+    save(tmp_path / "gray_alpha.png", np.dstack([GRAY, opaque]))
+    # The indices of a palette, not its colours.
+    expected = {"palette": indices, "bits": [[1, 0]], "rgb": RGB, "rgba": RGB, "gray_alpha": GRAY}
+    for name, values in expected.items():
+        mask = image_files.read_mask(tmp_path / f"{name}.png")
+        assert mask.dtype == np.uint8
+        np.testing.assert_array_equal(mask, values)
 
 
-def test_read_mask_of_1_bit_is_0_and_1(tmp_path):
-    mask = image_files.read_mask(save(tmp_path / "a.png", np.array([[True, False]])))
-    assert mask.dtype == np.uint8
-    assert mask.tolist() == [[1, 0]]
-
-
-def test_read_mask_of_colors(tmp_path):
-    np.testing.assert_array_equal(image_files.read_mask(save(tmp_path / "a.png", RGB)), RGB)
-    rgba = np.dstack([RGB, np.full((2, 3), 255, np.uint8)])
-    np.testing.assert_array_equal(image_files.read_mask(save(tmp_path / "b.png", rgba)), RGB)
-    gray_alpha = np.dstack([GRAY, np.full((2, 3), 255, np.uint8)])
-    np.testing.assert_array_equal(image_files.read_mask(save(tmp_path / "c.png", gray_alpha)), GRAY)
-
-
-def test_read_mask_refuses_images_without_labels(tmp_path):
+def test_read_mask_and_read_image_refuse_other_modes(tmp_path):
     rgba = np.dstack([RGB, np.full((2, 3), 255, np.uint8)])
     rgba[1, 2, 3] = 254
     with pytest.raises(InputError, match=r"a\.png has transparent pixels"):
@@ -178,6 +144,8 @@ def test_read_mask_refuses_images_without_labels(tmp_path):
         image_files.read_mask(save(tmp_path / "c.tif", RGB, "CMYK"))
     with pytest.raises(InputError, match=r"d\.tif holds values of 32 bits"):
         image_files.read_mask(save(tmp_path / "d.tif", np.array([[-1, 70000]], np.int32)))
+    with pytest.raises(InputError, match=r"e\.tif holds floating-point values"):
+        image_files.read_image(save(tmp_path / "e.tif", np.zeros((2, 3), np.float32)))
 
 
 def test_image_shape_needs_only_the_header(tmp_path):
@@ -186,10 +154,7 @@ def test_image_shape_needs_only_the_header(tmp_path):
     assert image_files.image_shape(path) == (20, 30)
 
 
-READERS = [image_files.read_image, image_files.read_mask]
-
-
-@pytest.mark.parametrize("read", [*READERS, image_files.image_shape])
+@pytest.mark.parametrize("read", [image_files.read_image, image_files.image_shape])
 def test_read_image_refuses_other_files(tmp_path, read):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("not an image")
@@ -203,19 +168,14 @@ def test_read_image_refuses_other_files(tmp_path, read):
         read(tmp_path)
 
 
-@pytest.mark.parametrize("read", READERS)
-@pytest.mark.parametrize("fault", ["cut", "flipped"])
-def test_read_image_refuses_damaged_files(tmp_path, read, fault):
-    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-    path = save(tmp_path / "a.png", noise)
-    data = bytearray(path.read_bytes())
-    if fault == "cut":
-        data = data[: len(data) // 2]
-    else:
-        data[len(data) // 2] ^= 255
-    path.write_bytes(data)
-    with pytest.raises(InputError, match=r"a\.png is damaged or cannot be read \(.+\); copy or export it again\.$"):
-        read(path)
+def test_read_image_refuses_damaged_files(tmp_path):
+    path = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8))
+    data = path.read_bytes()
+    half = len(data) // 2
+    for damaged in (data[:half], data[:half] + bytes([data[half] ^ 255]) + data[half + 1 :]):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"a\.png is damaged or cannot be read \(.+\); copy or export it again\.$"):
+            image_files.read_image(path)
 
 
 def png_header_of(width, height):
@@ -260,8 +220,6 @@ def test_read_list_refuses_what_is_no_text(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"a\.txt cannot be read as a list"):
         image_files.read_list(tmp_path / "a.txt")
-    with pytest.raises(InputError, match=r"b\.txt cannot be read as a list .*No such file"):
-        image_files.read_list(tmp_path / "b.txt")
 
 
 def test_fingerprint_changes_with_name_size_and_time(tmp_path):

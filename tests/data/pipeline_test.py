@@ -3,17 +3,14 @@
 import itertools
 import multiprocessing
 
-import jax
 import numpy as np
 import pytest
 from absl import flags
 
 from segnet_jax.data.augment import Augmentation, resize
 from segnet_jax.data.class_table import VOID, ClassTable
-from segnet_jax.data.dataset import modalities_of
 from segnet_jax.data.pipeline import eval_batches, num_eval_batches, train_batches
 from segnet_jax.errors import InputError
-from segnet_jax.runtime.sharding import replicate, to_devices
 
 _SIZE = (4, 6)
 _PLAIN = Augmentation()
@@ -89,7 +86,7 @@ def test_train_batches_hold_whole_examples():
         np.testing.assert_array_equal(example["label"], source["label"])
 
 
-@pytest.mark.parametrize(("length", "batch_size"), [(6, 3), (7, 3), (5, 8), (1, 2)])
+@pytest.mark.parametrize(("length", "batch_size"), [(7, 3), (5, 8), (1, 2)])
 def test_train_batches_hold_every_example_once_an_epoch(length, batch_size):
     epochs = 6
     steps = -(-epochs * length // batch_size)
@@ -113,14 +110,6 @@ def test_train_batches_with_replacement_hold_any_example_anywhere():
         assert abs(alike - 1 / length) < 5 * np.sqrt(0.16 / steps)
 
 
-def test_train_batches_with_replacement_are_a_function_of_seed_and_step():
-    options = {"with_replacement": True, "batch_size": 2}
-    whole = draw(6, numbered(7), **options)
-    assert_same(whole[4:], draw(2, numbered(7), first_step=4, **options))
-    assert_same(whole, draw(6, numbered(7), num_threads=0, **options))
-    assert order_of(whole) != order_of(draw(6, numbered(7), seed=1, **options))
-
-
 class WithDepth(Numbered):
     """Four channels, of which the last is the example's number."""
 
@@ -133,14 +122,18 @@ class WithDepth(Numbered):
 
 
 def test_train_batches_resize_and_augment_a_fourth_channel_beside_the_colours():
-    assert (modalities_of(numbered(1)), modalities_of(WithDepth(_SIZE))) == ((3,), (3, 1))
     sizes, augmentation = [(8, 12), (9, 7), (8, 12)], Augmentation(flip=True, brightness=0.4)
-    options = {"batch_size": 3, "image_size": (4, 6), "augmentation": augmentation}
-    for (plain,), (deep,) in ((draw(1, Numbered(*sizes), **options), draw(1, WithDepth(*sizes), **options)),):
-        # The number 0 as a depth would make colours vanish if it were taken for opacity.
-        np.testing.assert_array_equal(deep["image"][..., :3], plain["image"])
-        np.testing.assert_array_equal(deep["image"][..., 3], deep["label"])
-        np.testing.assert_array_equal(deep["label"], plain["label"])
+    (plain,), (deep,) = (
+        draw(1, dataset, image_size=(4, 6), augmentation=augmentation)
+        for dataset in (Numbered(*sizes), WithDepth(*sizes))
+    )
+    # The number 0 as a depth would make colours vanish if it were taken for opacity.
+    np.testing.assert_array_equal(deep["image"][..., :3], plain["image"])
+    np.testing.assert_array_equal(deep["image"][..., 3], deep["label"])
+    np.testing.assert_array_equal(deep["label"], plain["label"])
+
+
+def test_eval_batches_pad_and_fill_up_a_fourth_channel():
     (batch,) = eval_batches(WithDepth((4, 5), (6, 3)), batch_size=3)
     assert batch["image"].shape == (3, 6, 5, 4)
     assert (batch["image"][1, ..., 3] == 1).all()
@@ -152,16 +145,17 @@ def test_train_batches_augment_anew_in_every_epoch():
     assert all((other["image"] != first["image"]).any() for other in others)
 
 
-def test_train_batches_are_a_function_of_the_seed():
-    assert_same(draw(4, numbered(7), seed=3), draw(4, numbered(7), seed=3))
-    orders = [order_of(draw(4, numbered(7), seed=seed, augmentation=_PLAIN)) for seed in (3, 4)]
-    assert orders[0] != orders[1]
+@pytest.mark.parametrize("with_replacement", [False, True])
+def test_train_batches_are_a_function_of_the_seed(with_replacement):
+    options = {"augmentation": _PLAIN, "with_replacement": with_replacement}
+    orders = [order_of(draw(4, numbered(7), seed=seed, **options)) for seed in (3, 3, 4)]
+    assert orders[0] == orders[1] != orders[2]
     # With one example there is but one order.
     images = [draw(1, numbered(1), batch_size=1, seed=seed)[0]["image"] for seed in (3, 4)]
     assert (images[0] != images[1]).any()
 
 
-@pytest.mark.parametrize("num_threads", [0, 1, 5])
+@pytest.mark.parametrize("num_threads", [0, 5])
 def test_train_batches_do_not_depend_on_threads(num_threads):
     assert_same(draw(6, numbered(7)), draw(6, numbered(7), num_threads=num_threads))
 
@@ -184,17 +178,17 @@ def test_train_batches_report_a_killed_reading_process(worker_processes):
         list(itertools.islice(drawn, 1000))
 
 
-def test_train_batches_resume_at_any_step():
-    whole = draw(9, numbered(7))
+@pytest.mark.parametrize("options", [{}, {"with_replacement": True}, {"process_index": 2, "process_count": 3}])
+def test_train_batches_resume_at_any_step(options):
+    whole = draw(9, numbered(7), **options)
     for first_step in (1, 2, 5, 8):
-        assert_same(whole[first_step:], draw(9 - first_step, numbered(7), first_step=first_step))
+        assert_same(whole[first_step:], draw(9 - first_step, numbered(7), first_step=first_step, **options))
 
 
 @pytest.mark.parametrize("with_replacement", [False, True])
 @pytest.mark.parametrize("process_count", [2, 4])
-@pytest.mark.parametrize("first_step", [0, 3])
-def test_train_batches_of_all_processes_make_the_batch_of_one(process_count, first_step, with_replacement):
-    options = {"batch_size": 8, "first_step": first_step, "with_replacement": with_replacement}
+def test_train_batches_of_all_processes_make_the_batch_of_one(process_count, with_replacement):
+    options = {"batch_size": 8, "with_replacement": with_replacement}
     whole = draw(5, numbered(11), **options)
     parts = [
         draw(5, numbered(11), **options, process_index=index, process_count=process_count)
@@ -207,21 +201,13 @@ def test_train_batches_of_all_processes_make_the_batch_of_one(process_count, fir
         assert_same([batch], [{key: np.concatenate([share[key] for share in shares]) for key in batch}])
 
 
-def test_train_batches_of_a_process_resume_at_any_step():
-    share = {"batch_size": 4, "process_index": 1, "process_count": 2}
-    assert_same(draw(6, numbered(7), **share)[4:], draw(2, numbered(7), first_step=4, **share))
-
-
 def test_train_batches_need_one_size():
     dataset = Numbered((4, 6), (4, 6), (5, 6))
     with pytest.raises(InputError, match=r"train images of numbered.*\(4, 6\) and \(5, 6\).*data\.image_size"):
         draw(1, dataset, augmentation=_PLAIN)
-    resized, cropped = (
-        draw(2, dataset, image_size=(3, 5), augmentation=_PLAIN),
-        draw(2, dataset, augmentation=Augmentation(crop_size=(7, 2))),
-    )
-    assert [batch["label"].shape for batch in resized] == [(3, 3, 5)] * 2
-    assert [batch["image"].shape for batch in cropped] == [(3, 7, 2, 3)] * 2
+    (resized,) = draw(1, dataset, image_size=(3, 5), augmentation=_PLAIN)
+    (cropped,) = draw(1, dataset, augmentation=Augmentation(crop_size=(7, 2)))
+    assert (resized["label"].shape, cropped["image"].shape) == ((3, 3, 5), (3, 7, 2, 3))
 
 
 def test_train_batches_resize_before_they_augment():
@@ -233,8 +219,8 @@ def test_train_batches_resize_before_they_augment():
         assert any((source[row : row + 2, column : column + 3] == example["image"]).all() for row, column in places)
 
 
-@pytest.mark.parametrize("process_count", [1, 2, 4])
-@pytest.mark.parametrize("length", [1, 7, 8, 9])
+@pytest.mark.parametrize("process_count", [1, 4])
+@pytest.mark.parametrize("length", [1, 7, 8])
 def test_eval_batches_hold_every_example_once(length, process_count):
     dataset = numbered(length)
     parts = [
@@ -288,69 +274,3 @@ def test_eval_batches_resize():
     for i in range(2):
         np.testing.assert_array_equal(batch["image"][i], resize(dataset[i], (2, 3))["image"])
         assert (batch["label"][i] == i).all()
-
-
-def host_batches(count, size=8):
-    for step in range(count):
-        yield {"label": np.arange(size * 6, dtype=np.uint8).reshape(size, 2, 3) + step, "index": np.arange(size) + step}
-
-
-@pytest.mark.parametrize("depth", [1, 2, 3])
-@pytest.mark.parametrize("count", [0, 1, 2, 5])
-def test_to_devices_passes_every_batch_in_order(count, depth):
-    devices = jax.devices()[:4]
-    sent = list(to_devices(host_batches(count), devices, depth))
-    for batch, host in zip(sent, host_batches(count), strict=True):
-        assert batch["label"].shape == (4, 2, 2, 3)
-        np.testing.assert_array_equal(batch["label"].reshape(8, 2, 3), host["label"])
-        np.testing.assert_array_equal(batch["index"], host["index"].reshape(4, 2))
-
-
-@pytest.mark.parametrize("num_devices", [1, 2, 8])
-def test_to_devices_gives_each_device_its_part(num_devices):
-    devices = jax.devices()[::-1][:num_devices]
-    (batch,) = to_devices(host_batches(1), devices)
-    (host,) = host_batches(1)
-    parts = {shard.device: np.asarray(shard.data) for shard in batch["label"].addressable_shards}
-    assert parts.keys() == set(devices)
-    for device, part in zip(devices, np.split(host["label"], num_devices), strict=True):
-        np.testing.assert_array_equal(parts[device], part[None])
-    sums = jax.pmap(lambda label: label.astype(int).sum(), devices=devices)(batch["label"])
-    np.testing.assert_array_equal(sums, host["label"].reshape(num_devices, -1).sum(axis=1))
-
-
-@pytest.mark.parametrize("depth", [1, 3])
-def test_to_devices_reads_so_many_batches_ahead(depth):
-    read = []
-
-    def reading():
-        for batch in host_batches(9):
-            read.append(batch)
-            yield batch
-
-    batches = to_devices(reading(), jax.devices(), depth)
-    for step in range(4):
-        next(batches)
-        assert len(read) == step + depth
-
-
-@pytest.mark.parametrize("num_devices", [1, 3])
-def test_replicate_copies_to_every_device(num_devices):
-    devices = jax.devices()[1 : 1 + num_devices]
-    # Memory aligned like this is what JAX would rather share than copy.
-    buffer = np.zeros(4096 + 64, np.uint8)
-    start = -buffer.ctypes.data % 64
-    kernel = buffer[start : start + 4096].view(np.float32)
-    copy = replicate({"kernel": kernel, "step": jax.numpy.int32(7)}, devices)
-    kernel += 1
-    for key, expected in (("kernel", np.zeros(1024)), ("step", 7)):
-        parts = copy[key].addressable_shards
-        assert [part.device for part in parts] == devices
-        for part in parts:
-            np.testing.assert_array_equal(part.data, expected)
-
-
-def test_replicate_leaves_the_array_it_came_from():
-    source = jax.numpy.arange(4.0)
-    replicate(source, jax.devices()[:2]).delete()
-    np.testing.assert_array_equal(source, [0, 1, 2, 3])

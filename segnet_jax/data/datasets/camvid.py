@@ -1,7 +1,9 @@
 """CamVid (Brostow et al. 2009) in 11 classes, in the layout of the SegNet tutorial or in Cambridge's own."""
 
+import functools
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,43 +34,40 @@ CAMVID11 = ClassTable.from_colors(
 """The papers' 11 classes of CamVid, in the order and colours of the authors' tutorial."""
 
 
-_CAMVID_NATIVE: tuple[tuple[str, Color, str], ...] = (
-    ("Animal", (64, 128, 64), "Unlabelled"),
-    ("Archway", (192, 0, 128), "Unlabelled"),
-    ("Bicyclist", (0, 128, 192), "Bicyclist"),
-    ("Bridge", (0, 128, 64), "Unlabelled"),
-    ("Building", (128, 0, 0), "Building"),
-    ("Car", (64, 0, 128), "Car"),
-    ("CartLuggagePram", (64, 0, 192), "Unlabelled"),
-    ("Child", (192, 128, 64), "Unlabelled"),
-    ("Column_Pole", (192, 192, 128), "Pole"),
-    ("Fence", (64, 64, 128), "Fence"),
-    ("LaneMkgsDriv", (128, 0, 192), "Road"),
-    ("LaneMkgsNonDriv", (192, 0, 64), "Road"),
-    ("Misc_Text", (128, 128, 64), "SignSymbol"),
-    ("MotorcycleScooter", (192, 0, 192), "Bicyclist"),
-    ("OtherMoving", (128, 64, 64), "Unlabelled"),
-    ("ParkingBlock", (64, 192, 128), "Pavement"),
-    ("Pedestrian", (64, 64, 0), "Pedestrian"),
-    ("Road", (128, 64, 128), "Road"),
-    ("RoadShoulder", (128, 128, 192), "Road"),
-    ("Sidewalk", (0, 0, 192), "Pavement"),
-    ("SignSymbol", (192, 128, 128), "SignSymbol"),
-    ("Sky", (128, 128, 128), "Sky"),
-    ("SUVPickupTruck", (64, 128, 192), "Car"),
-    ("TrafficCone", (0, 0, 64), "Unlabelled"),
-    ("TrafficLight", (0, 64, 64), "SignSymbol"),
-    ("Train", (192, 64, 128), "Unlabelled"),
-    ("Tree", (128, 128, 0), "Tree"),
-    ("Truck_Bus", (192, 128, 192), "Car"),
-    ("Tunnel", (64, 0, 64), "Unlabelled"),
-    ("VegetationMisc", (192, 192, 0), "Tree"),
-    ("Void", (0, 0, 0), "Unlabelled"),
-    ("Wall", (64, 192, 0), "Building"),
-)
-
-
-CAMVID_NATIVE_COLORS: dict[Color, str] = {color: name for _, color, name in _CAMVID_NATIVE}
+CAMVID_NATIVE_COLORS: dict[Color, str] = {
+    (64, 128, 64): "Unlabelled",  # Animal
+    (192, 0, 128): "Unlabelled",  # Archway
+    (0, 128, 192): "Bicyclist",
+    (0, 128, 64): "Unlabelled",  # Bridge
+    (128, 0, 0): "Building",
+    (64, 0, 128): "Car",
+    (64, 0, 192): "Unlabelled",  # CartLuggagePram
+    (192, 128, 64): "Unlabelled",  # Child
+    (192, 192, 128): "Pole",  # Column_Pole
+    (64, 64, 128): "Fence",
+    (128, 0, 192): "Road",  # LaneMkgsDriv
+    (192, 0, 64): "Road",  # LaneMkgsNonDriv
+    (128, 128, 64): "SignSymbol",  # Misc_Text
+    (192, 0, 192): "Bicyclist",  # MotorcycleScooter
+    (128, 64, 64): "Unlabelled",  # OtherMoving
+    (64, 192, 128): "Pavement",  # ParkingBlock
+    (64, 64, 0): "Pedestrian",
+    (128, 64, 128): "Road",
+    (128, 128, 192): "Road",  # RoadShoulder
+    (0, 0, 192): "Pavement",  # Sidewalk
+    (192, 128, 128): "SignSymbol",
+    (128, 128, 128): "Sky",
+    (64, 128, 192): "Car",  # SUVPickupTruck
+    (0, 0, 64): "Unlabelled",  # TrafficCone
+    (0, 64, 64): "SignSymbol",  # TrafficLight
+    (192, 64, 128): "Unlabelled",  # Train
+    (128, 128, 0): "Tree",
+    (192, 128, 192): "Car",  # Truck_Bus
+    (64, 0, 64): "Unlabelled",  # Tunnel
+    (192, 192, 0): "Tree",  # VegetationMisc
+    (0, 0, 0): "Unlabelled",  # Void
+    (64, 192, 0): "Building",  # Wall
+}
 """The 32 colours of CamVid's native label images and the entry of CAMVID11 that each belongs to."""
 
 SPLITS = ("train", "val", "test")
@@ -94,6 +93,8 @@ _PALETTE_LABELS = np.array(
     np.uint8,
 )
 
+_Listing = Callable[[Path], set[str]]
+
 _log = logging.getLogger("segnet_jax")
 
 
@@ -109,10 +110,7 @@ class Camvid:
       The papers' split is used unless the folder holds lists of stems `train.txt`, ...; colours
       outside the palette are void, with a warning.
 
-    Attributes:
-      name: "camvid".
-      split: "train" (367 images), "val" (101) or "test" (233).
-      class_table: CAMVID11.
+    Attributes, beside those of `Dataset`:
       names: the stem of every image, in order.
     """
 
@@ -135,25 +133,17 @@ class Camvid:
         self.split = split
         folder, native = _find_layout(Path(root))
         find = _native_pairs if native else _listed_pairs
-        pairs = find(folder, split, _Finder())
+        # One listing of each folder is far faster on a network disk than a look at each file.
+        pairs = find(folder, split, functools.cache(_names_in))
         self._paths = [(str(image), str(label)) for image, label in pairs]
         self.names = [Path(image).stem for image, _ in self._paths]
         self._shapes = [image_files.common_shape(pair) for pair in self._paths]
         self._warned: set[str] = set()
 
     def __len__(self) -> int:
-        """Returns the number of images."""
         return len(self._paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Reads an example.
-
-        Returns:
-          {"image": uint8 [H, W, 3], "label": uint8 [H, W], "name": str}.
-
-        Raises:
-          InputError: a file is damaged, or the label holds what the class table lacks.
-        """
         image = image_files.read_image(self._paths[index][0])
         return {"image": image, "label": self.label(index), "name": self.names[index]}
 
@@ -167,9 +157,7 @@ class Camvid:
         if not known.all() and path not in self._warned:
             self._warned.add(path)
             _log.warning(
-                "%s: %d pixels have a colour outside CamVid's palette; they count as void.",
-                path,
-                np.sum(~known),
+                "%s: %d pixels have a colour outside CamVid's palette; they count as void.", path, np.sum(~known)
             )
         return labels
 
@@ -194,22 +182,11 @@ def standard_split(stem: str) -> str | None:
     return None
 
 
-class _Finder:
-    """Looks up files by one listing of each folder, which is far faster on a network disk."""
-
-    def __init__(self) -> None:
-        self._listings: dict[Path, set[str]] = {}
-
-    def names(self, folder: Path) -> set[str]:
-        if folder not in self._listings:
-            try:
-                self._listings[folder] = set(os.listdir(folder))
-            except OSError:
-                self._listings[folder] = set()
-        return self._listings[folder]
-
-    def exists(self, path: Path) -> bool:
-        return path.name in self.names(path.parent)
+def _names_in(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()
 
 
 def _find_layout(root: Path) -> tuple[Path, bool]:
@@ -227,7 +204,7 @@ def _find_layout(root: Path) -> tuple[Path, bool]:
     )
 
 
-def _listed_pairs(folder: Path, split: str, finder: _Finder) -> list[tuple[Path, Path]]:
+def _listed_pairs(folder: Path, split: str, names_in: _Listing) -> list[tuple[Path, Path]]:
     """Returns the (image, label) paths of the tutorial's layout."""
     list_file = _list_file(folder, split)
     pairs = []
@@ -239,7 +216,7 @@ def _listed_pairs(folder: Path, split: str, finder: _Finder) -> list[tuple[Path,
                 f"Line {number} of {list_file} is {line!r}; "
                 "give an image path and a label path with a space between them."
             )
-        image, label = (_resolve(field, folder, finder) for field in fields)
+        image, label = (_resolve(field, folder, names_in) for field in fields)
         if image is None or label is None:
             missing += [f for f, found in zip(fields, (image, label), strict=True) if not found]
         elif image == label:
@@ -255,10 +232,10 @@ def _listed_pairs(folder: Path, split: str, finder: _Finder) -> list[tuple[Path,
     return pairs
 
 
-def _native_pairs(folder: Path, split: str, finder: _Finder) -> list[tuple[Path, Path]]:
+def _native_pairs(folder: Path, split: str, names_in: _Listing) -> list[tuple[Path, Path]]:
     """Returns the (image, label) paths of Cambridge's layout."""
-    images = {name.removesuffix(".png") for name in finder.names(folder / _IMAGES)}
-    labels = {name.removesuffix("_L.png") for name in finder.names(folder / _LABELS)}
+    images = {name.removesuffix(".png") for name in names_in(folder / _IMAGES)}
+    labels = {name.removesuffix("_L.png") for name in names_in(folder / _LABELS)}
     if any((folder / f"{name}.txt").is_file() for name in SPLITS):
         source = _list_file(folder, split)
         entries = (line.split()[0] for _, line in image_files.read_list(source))
@@ -267,13 +244,8 @@ def _native_pairs(folder: Path, split: str, finder: _Finder) -> list[tuple[Path,
         source = folder
         stems = sorted(stem for stem in images | labels if standard_split(stem) == split)
         if 0 < len(stems) < _STANDARD_SIZE[split]:
-            _log.warning(
-                "%s holds only %d of the %d frames of CamVid's %s split.",
-                folder,
-                len(stems),
-                _STANDARD_SIZE[split],
-                split,
-            )
+            size = _STANDARD_SIZE[split]
+            _log.warning("%s holds only %d of the %d frames of CamVid's %s split.", folder, len(stems), size, split)
     pairs = [(folder / _IMAGES / f"{s}.png", folder / _LABELS / f"{s}_L.png") for s in stems]
     missing = [str(image) for image, _ in pairs if image.stem not in images]
     missing += [str(label) for image, label in pairs if image.stem not in labels]
@@ -294,14 +266,14 @@ def _list_file(folder: Path, split: str) -> Path:
     return path
 
 
-def _resolve(listed: str, folder: Path, finder: _Finder) -> Path | None:
+def _resolve(listed: str, folder: Path, names_in: _Listing) -> Path | None:
     """Returns the file of a listed path: itself, or its longest end below `folder`; None if neither exists."""
     path = Path(listed.replace("\\", "/"))
-    if path.is_absolute() and finder.exists(path):
+    if path.is_absolute() and path.name in names_in(path.parent):
         return path
     parts = [part for part in path.parts if part != path.anchor]
     candidates = (folder.joinpath(*parts[start:]) for start in range(len(parts)))
-    return next(filter(finder.exists, candidates), None)
+    return next((file for file in candidates if file.name in names_in(file.parent)), None)
 
 
 def _refuse_missing(missing: list[str], source: Path, folder: Path) -> None:

@@ -41,12 +41,8 @@ class Folder:
     `images/a.jpg` is `depth/a.png`, a gray file of 8 or 16 bits and of the image's size, and becomes
     the fourth channel of the image, see `image_files.read_depth`.
 
-    Attributes:
-      name: the name of the root folder.
-      split: "train", "val" or "test".
-      class_table: the classes.
+    Attributes, beside those of `Dataset`:
       names: the stem of every image, sorted or as listed.
-      modalities: (3, 1) with depth, else (3,).
     """
 
     def __init__(
@@ -99,18 +95,9 @@ class Folder:
             self._shapes = list(pool.map(image_files.common_shape, zip(*columns, strict=True)))
 
     def __len__(self) -> int:
-        """Returns the number of images."""
         return len(self._paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Reads an example.
-
-        Returns:
-          {"image": uint8 [H, W, 3] RGB, or [H, W, 4] with depth, "label": uint8 [H, W], "name": str}.
-
-        Raises:
-          InputError: a file is damaged or of a wrong kind, or the mask holds what the class table lacks.
-        """
         image = image_files.read_image(self._paths[index][0])
         if self._depths:
             image = np.dstack([image, image_files.read_depth(self._depths[index], self._depth_max)])
@@ -216,12 +203,8 @@ def _listed_images(root: Path, split: str, lists: Sequence[str], images: dict[st
     if split != "train" and "train" in lists:
         shared = sorted(set(chosen) & set(_read_stems(root, "train", images)))
         if shared:
-            _log.warning(
-                "%s and train.txt share %d images (%s): scores will look better than they are.",
-                root / f"{split}.txt",
-                len(shared),
-                _some(shared),
-            )
+            message = "%s and train.txt share %d images (%s): scores will look better than they are."
+            _log.warning(message, root / f"{split}.txt", len(shared), _some(shared))
     return {stem: images[stem] for stem in chosen}
 
 

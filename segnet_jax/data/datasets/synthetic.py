@@ -59,11 +59,9 @@ class SyntheticScenes:
             self.modalities = RGBD
 
     def __len__(self) -> int:
-        """Returns the number of scenes."""
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Draws a scene: image uint8 [H, W, 3 or 4], label uint8 [H, W] (0..9 or VOID), name."""
         index = range(self._length)[index]
         rng = np.random.default_rng([self._seed, [*_LENGTHS].index(self.split), index])
         image, label = draw_scene(rng, self._size, self._depth)

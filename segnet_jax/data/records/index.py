@@ -1,12 +1,11 @@
-"""The index of a folder of records: its splits, their shards, and the checksums of these."""
+"""Index of a folder of records: its splits, their shards, and the checksums of these."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from etils import epath
@@ -16,9 +15,6 @@ from segnet_jax.data.records import storage
 from segnet_jax.errors import InputError
 
 INDEX_FILE = "index.json"
-UNFINISHED_FILE = "unfinished.json"
-"""The index of the splits that are being prepared, without their shards: what was asked for, written at the start."""
-
 FORMAT, VERSION = "segnet_jax records", 1
 
 
@@ -59,16 +55,6 @@ class RecordSplit:
     source: Mapping[str, Any]
     shards: tuple[Shard, ...] = ()
 
-    @property
-    def bytes(self) -> int:
-        """The size of all shards."""
-        return sum(shard.bytes for shard in self.shards)
-
-    @property
-    def digest(self) -> str:
-        """A digest of the contents of all shards."""
-        return hashlib.sha256("".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
-
     def plan(self, name: str) -> dict[str, range]:
         """Returns the examples of each shard by its file name, in order, if the split's name is `name`."""
         starts = range(0, self.examples, self.examples_per_shard)
@@ -79,26 +65,10 @@ class RecordSplit:
             for number, start in enumerate(starts)
         }
 
-    @classmethod
-    def from_dict(cls, name: str, values: Mapping[str, Any]) -> RecordSplit:
-        """Inverts `dataclasses.asdict`; raises ValueError, KeyError or TypeError if `values` is no split."""
-        split = cls(**{**values, "shards": ()})
-        if min(split.examples, split.examples_per_shard) < 1:
-            raise ValueError(f"{name} has no examples")
-        expected = {file: len(examples) for file, examples in split.plan(name).items()}
-        shards = []
-        for entry in values["shards"]:
-            shapes = tuple((int(count), int(height), int(width)) for count, height, width in entry["shapes"])
-            shard = Shard(**{**entry, "shapes": shapes})
-            if not shard.examples == sum(count for count, _, _ in shapes) == expected.pop(shard.file, None):
-                raise ValueError(f"the shards of {name} do not make up its {split.examples} examples")
-            shards.append(shard)
-        return replace(split, shards=tuple(shards))
-
 
 @dataclass(frozen=True)
 class RecordIndex:
-    """The description of a folder of records.
+    """Description of a folder of records.
 
     Attributes:
       name: of the data set.
@@ -141,58 +111,43 @@ class RecordIndex:
         """
         try:
             values = json.loads(text)
-            if values["format"] != FORMAT:
-                raise ValueError(f"its format is {values['format']!r}")
-            version = values["version"]
-            if version == VERSION:
-                splits = {name: RecordSplit.from_dict(name, entry) for name, entry in values["splits"].items()}
-                table = ClassTable.from_dict(values["class_table"])
-                return cls(values["name"], table, tuple(values["modalities"]), values["compression"], splits)
-        except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
-            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            if (values["format"], values["version"]) != (FORMAT, VERSION):
+                raise ValueError(f"it is {values['format']}, version {values['version']}, not {FORMAT}, {VERSION}")
+            splits = {
+                name: RecordSplit(**{**entry, "shards": tuple(map(_shard, entry["shards"]))})
+                for name, entry in values["splits"].items()
+            }
+            table = ClassTable.from_dict(values["class_table"])
+            return cls(values["name"], table, tuple(values["modalities"]), values["compression"], splits)
+        except (ValueError, KeyError, TypeError, InputError) as error:
             raise InputError(
-                f"{path} is no index of records or damaged ({reason.rstrip('.')}); copy it again, or delete the folder "
-                "and prepare the records anew."
+                f"{path} is no index of records or damaged ({str(error).rstrip('.')}); copy it again, or delete the "
+                "folder and prepare the records anew."
             ) from error
-        raise InputError(
-            f"{path} is of version {version!r} and this program reads version {VERSION}; prepare the records anew, or "
-            "use the release of segnet_jax that wrote them."
-        )
 
 
-def read_folder(folder: epath.Path) -> RecordIndex | None:
-    """Reads the index of a folder, with splits that are being prepared; returns None if there is neither.
-
-    Raises:
-      InputError: if it is damaged.
-    """
-    unfinished, finished = (
-        RecordIndex.from_json(text, folder / name) if (text := storage.read_text(folder / name)) is not None else None
-        for name in (UNFINISHED_FILE, INDEX_FILE)
-    )
-    if unfinished is None:
-        return finished
-    splits = {name: replace(split, shards=()) for name, split in unfinished.splits.items()}
-    return replace(unfinished, splits=splits | dict(finished.splits if finished else {}))
+def _shard(entry: Mapping[str, Any]) -> Shard:
+    return Shard(**{**entry, "shapes": tuple(map(tuple, entry["shapes"]))})
 
 
 def read_index(folder: epath.Path) -> RecordIndex:
-    """As `read_folder`, but raises InputError if the folder holds no records."""
-    index = read_folder(folder)
-    if index is None:
+    """Reads the index of a folder.
+
+    Raises:
+      InputError: if the folder holds no records, or the index is damaged.
+    """
+    text = storage.read_text(folder / INDEX_FILE)
+    if text is None:
         raise InputError(
             f"{folder} holds no records, as it has no {INDEX_FILE}; correct the path, or prepare them with "
             f"python -m segnet_jax.prepare --output={folder}."
         )
-    return index
+    return RecordIndex.from_json(text, folder / INDEX_FILE)
 
 
-def unfinished_message(folder: epath.Path, index: RecordIndex) -> str:
-    """Returns the error message of a folder with a split whose preparation has not been finished."""
-    names = storage.names_in(folder)
-    plans = {name: split.plan(name) for name, split in index.splits.items()}
-    counts = ", ".join(f"{len(plan.keys() & names)} of {len(plan)} of {name}" for name, plan in plans.items())
+def unfinished_message(folder: epath.Path, split: str) -> str:
+    """Returns the error message of a split whose preparation has not been finished."""
     return (
-        f"{folder} holds a half-finished preparation (shards: {counts}); run the same "
-        "python -m segnet_jax.prepare command again, which goes on where it stopped."
+        f"{folder} holds a half-finished preparation of {split}; run the same python -m segnet_jax.prepare command "
+        "again, which goes on where it stopped."
     )

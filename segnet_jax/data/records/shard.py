@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import os
 import struct
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -36,27 +35,15 @@ def encode(example: Example) -> bytes:
     Args:
       example: `image` uint8 [H, W, channels], `label` uint8 [H, W] and `name`.
     """
-    image, label = example["image"], example["label"]
-    if not (image.dtype == label.dtype == np.uint8 and image.ndim == 3 and image.shape[:2] == label.shape):
-        raise ValueError(f"an example has image {image.dtype} {image.shape} and label {label.dtype} {label.shape}")
-    name = example["name"].encode("utf-8", "surrogateescape")
+    image, name = example["image"], example["name"].encode("utf-8", "surrogateescape")
     header = _HEADER.pack(_MAGIC, *image.shape, len(name))
-    return b"".join((header, name, np.ascontiguousarray(image).data, np.ascontiguousarray(label).data))
+    return b"".join((header, name, image.tobytes(), example["label"].tobytes()))
 
 
 def decode(record: bytes) -> Example:
-    """Inverts `encode`; the arrays of the example cannot be written to.
-
-    Raises:
-      ValueError: if the record was not made by `encode`.
-    """
-    if len(record) < _HEADER.size:
-        raise ValueError(f"it has {len(record)} bytes")
-    magic, height, width, channels, name_length = _HEADER.unpack_from(record)
-    pixels = height * width
-    start = _HEADER.size + name_length
-    if magic != _MAGIC or len(record) != start + pixels * (channels + 1):
-        raise ValueError(f"it begins with {magic!r} and has {len(record)} bytes")
+    """Inverts `encode`; the arrays of the example cannot be written to."""
+    _, height, width, channels, name_length = _HEADER.unpack_from(record)
+    pixels, start = height * width, _HEADER.size + name_length
     # Views of the record's own memory: nothing is copied.
     image = np.frombuffer(record, np.uint8, pixels * channels, start).reshape(height, width, channels)
     label = np.frombuffer(record, np.uint8, pixels, start + pixels * channels).reshape(height, width)
@@ -78,16 +65,23 @@ def write_shard(dataset: Dataset, examples: range, path: epath.Path, compression
     Raises:
       InputError: if an example cannot be read or the file cannot be written.
     """
-    with _write_errors(path), storage.written_aside(path) as local:
+    # One record a group: each is then read by itself.
+    options = f"group_size:1,{COMPRESSIONS[compression]}"
+    try:
         from array_record.python.array_record_module import ArrayRecordWriter
 
-        # One record a group: each is then read by itself.
-        options = f"group_size:1,{COMPRESSIONS[compression]}"
-        with contextlib.closing(ArrayRecordWriter(os.fspath(local), options)) as writer:
-            for index in examples:
-                writer.write(encode(dataset[index]))
-        shard = describe_shard(dataset, examples, epath.Path(local))
-    return replace(shard, file=path.name)
+        with storage.written_aside(path) as local:
+            with contextlib.closing(ArrayRecordWriter(os.fspath(local), options)) as writer:
+                for index in examples:
+                    writer.write(encode(dataset[index]))
+            return replace(describe_shard(dataset, examples, epath.Path(local)), file=path.name)
+    except ImportError as error:
+        raise InputError(f"Records need the package array_record, which is not installed here ({error}).") from error
+    except (RuntimeError, OSError) as error:  # ArrayRecord raises the former
+        raise InputError(
+            f"{path} cannot be written ({str(error).partition(';')[0]}); make room there or choose another folder, and "
+            "run the same command again, which goes on where it stopped."
+        ) from error
 
 
 def describe_shard(dataset: Dataset, examples: range, path: epath.Path) -> Shard:
@@ -97,17 +91,3 @@ def describe_shard(dataset: Dataset, examples: range, path: epath.Path) -> Shard
     size = storage.size_of(path)
     assert size is not None
     return Shard(path.name, len(examples), size, storage.sha256_of(path), runs)
-
-
-@contextlib.contextmanager
-def _write_errors(path: epath.Path) -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise InputError(f"Records need the package array_record, which is not installed here ({error}).") from error
-    except (RuntimeError, OSError) as error:  # ArrayRecord raises the former
-        reason = getattr(error, "strerror", None) or str(error).partition(";")[0]
-        raise InputError(
-            f"{path} cannot be written ({reason}); make room there or choose another folder, and run the same command "
-            "again, which goes on where it stopped."
-        ) from error

@@ -10,7 +10,6 @@ import multiprocessing
 import operator
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -25,11 +24,9 @@ from segnet_jax.data.dataset import Dataset, modalities_of
 from segnet_jax.data.records import storage
 from segnet_jax.data.records.index import (
     INDEX_FILE,
-    UNFINISHED_FILE,
     RecordIndex,
     RecordSplit,
     Shard,
-    read_folder,
     read_index,
     unfinished_message,
 )
@@ -64,7 +61,7 @@ def prepare_records(
       show_progress: whether to show a progress bar on stderr.
 
     Returns:
-      The index of the folder's finished splits.
+      The index of the folder.
 
     Raises:
       InputError: the folder holds something else, it cannot be written, or an example cannot be read.
@@ -73,38 +70,41 @@ def prepare_records(
     with storage.errors(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
-        index = _plan(folder, datasets, source or {}, examples_per_shard, compression)
-        splits, names = dict(index.splits), storage.names_in(folder)
+        names = storage.names_in(folder)
+        known = read_index(folder) if INDEX_FILE in names else None
+        # A preparation that was killed at once leaves index.json.tmp.
+        others = sorted(name for name in names if name[0] != "." and not name.endswith(".tmp"))
+        if known is None and others:
+            raise InputError(
+                f"{folder} holds files that are no records, such as {others[0]}; choose an empty folder as --output."
+            )
+        index = _plan(folder, known, datasets, source or {}, examples_per_shard, compression)
+        if index != known:
+            _store(folder, index)
         shards: dict[str, Shard] = {}
         tasks: list[Callable[[], Shard]] = []
         for dataset in datasets:
-            split = splits[dataset.split]
+            split = index.splits[dataset.split]
             shards |= {shard.file: shard for shard in split.shards if size_fault(folder, shard) is None}
             for file, examples in split.plan(dataset.split).items():
                 if file in names and not split.shards:
                     # A shard has got its name when it was whole.
                     tasks.append(functools.partial(describe_shard, dataset, examples, folder / file))
                 elif file not in shards:
-                    compression = index.compression
-                    tasks.append(functools.partial(write_shard, dataset, examples, folder / file, compression))
-        _store(folder / UNFINISHED_FILE, index, {name: split for name, split in splits.items() if not split.shards})
+                    tasks.append(functools.partial(write_shard, dataset, examples, folder / file, index.compression))
         total, done = sum(map(len, datasets)), sum(shard.examples for shard in shards.values())
-        with _progress_bar(show_progress, total=total, initial=done, unit=" examples") as bar:
+        with tqdm(total=total, initial=done, unit=" examples", disable=not show_progress) as bar:
             for shard in _run(tasks, workers):
                 shards[shard.file] = shard
                 bar.update(shard.examples)
+        splits = dict(index.splits)
         for dataset in datasets:
-            files = splits[dataset.split].plan(dataset.split)
-            splits[dataset.split] = replace(splits[dataset.split], shards=tuple(shards[file] for file in files))
-        finished = {name: split for name, split in splits.items() if split.shards}
-        _store(folder / INDEX_FILE, index, finished)
-        _store(folder / UNFINISHED_FILE, index, {name: splits[name] for name in splits.keys() - finished})
-    return replace(index, splits=finished)
-
-
-def default_examples_per_shard(length: int) -> int:
-    """Returns 64, or as many more as keep a split of `length` examples to 256 shards."""
-    return max(64, -(-length // 256))
+            split = splits[dataset.split]
+            splits[dataset.split] = replace(split, shards=tuple(shards[file] for file in split.plan(dataset.split)))
+        finished = replace(index, splits=splits)
+        if finished != index:
+            _store(folder, finished)
+    return finished
 
 
 def verify_records(folder: str, *, workers: int = 8, show_progress: bool = False) -> list[str]:
@@ -134,17 +134,11 @@ def verify_records(folder: str, *, workers: int = 8, show_progress: bool = False
             )
         return fault
 
-    faults, total = [], sum(shard.bytes for shard in shards)
-    with (
-        concurrent.futures.ThreadPoolExecutor(workers) as pool,
-        _progress_bar(show_progress and total > 0, total=total, unit="B", unit_scale=True) as bar,
-    ):
-        for shard, fault in zip(shards, pool.map(check, shards), strict=True):
-            faults += [fault] if fault else []
-            bar.update(shard.bytes)
-    if not all(split.shards for split in index.splits.values()):
-        faults.append(unfinished_message(path, index))
-    return faults
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        checked = tqdm(pool.map(check, shards), total=len(shards), unit=" shards", disable=not show_progress)
+        faults = [fault for fault in checked if fault is not None]
+    unfinished = [name for name, split in index.splits.items() if not split.shards]
+    return faults + [unfinished_message(path, name) for name in unfinished]
 
 
 @contextlib.contextmanager
@@ -163,17 +157,14 @@ def _lock(folder: epath.Path) -> Iterator[None]:
 
 
 def _plan(
-    folder: epath.Path, datasets: Sequence[Dataset], source: Mapping[str, Any], per_shard: int, compression: str
+    folder: epath.Path,
+    known: RecordIndex | None,
+    datasets: Sequence[Dataset],
+    source: Mapping[str, Any],
+    examples_per_shard: int,
+    compression: str,
 ) -> RecordIndex:
-    """Returns the index of the folder with the splits to be prepared; refuses another data set than the folder's."""
-    known = read_folder(folder)
-    if known is None:
-        # A preparation that was killed at once leaves the latter.
-        others = sorted(n for n in storage.names_in(folder) if n[0] != "." and n != f"{UNFINISHED_FILE}.tmp")
-        if others:
-            raise InputError(
-                f"{folder} holds files that are no records, such as {others[0]}; choose an empty folder as --output."
-            )
+    """Returns the folder's index `known` with the splits to be prepared; refuses another data set than the folder's."""
     first = datasets[0]
     compression = compression or (known.compression if known else next(iter(COMPRESSIONS)))
     index = RecordIndex(first.name, first.class_table, modalities_of(first), compression, {})
@@ -183,8 +174,9 @@ def _plan(
     splits = dict(index.splits)
     for dataset in datasets:
         before, length = splits.get(dataset.split), len(dataset)
-        default = before.examples_per_shard if before else default_examples_per_shard(length)
-        split = RecordSplit(length, per_shard or default, _fingerprint_of(dataset), dict(source))
+        # By default 64, or as many more as keep a split to 256 shards.
+        default = before.examples_per_shard if before else max(64, -(-length // 256))
+        split = RecordSplit(length, examples_per_shard or default, _fingerprint_of(dataset), source)
         if before is not None:
             _refuse_another(folder, before, split, ("examples", "fingerprint", "examples_per_shard"))
         splits.setdefault(dataset.split, split)
@@ -199,30 +191,19 @@ def _fingerprint_of(dataset: Dataset) -> str:
     return hashlib.sha256(b"".join(encode(dataset[index]) for index in chosen)).hexdigest()
 
 
-def _refuse_another(folder: epath.Path, known: Any, new: Any, fields: Sequence[str]) -> None:
+def _refuse_another(folder: epath.Path, known: object, new: object, fields: Sequence[str]) -> None:
     for field in fields:
-        before, now = getattr(known, field), getattr(new, field)
-        if before != now:
-            what = {
-                "class_table": "another class table",
-                "fingerprint": "other images, or images that have changed since",
-                "examples": f"another number of examples ({before}, and now {now})",
-            }.get(field, f"another {field} ({before}, and now {now})")
+        if getattr(known, field) != getattr(new, field):
+            what = "images, or images that have changed since" if field == "fingerprint" else field
             raise InputError(
-                f"{folder} holds records of {what}; give the settings that it was begun with, choose another --output, "
-                "or delete the folder."
+                f"{folder} holds records of other {what}; give the settings that it was begun with, choose another "
+                "--output, or delete the folder."
             )
 
 
-def _store(path: epath.Path, index: RecordIndex, splits: Mapping[str, RecordSplit]) -> None:
-    """Writes the index of these splits if the file holds another; without splits there is no such file."""
-    before = storage.read_text(path)
-    text = replace(index, splits=splits).to_json() if splits else None
-    if text is not None and text != before:
-        storage.write_text(path, text)
-    elif text is None and before is not None:
-        with storage.errors(path, "written"):
-            path.unlink()
+def _store(folder: epath.Path, index: RecordIndex) -> None:
+    with storage.errors(folder, "written"), storage.written_aside(folder / INDEX_FILE) as local:
+        local.write_text(index.to_json(), encoding="utf-8")
 
 
 def _run(tasks: Sequence[Callable[[], Shard]], workers: int) -> Iterator[Shard]:
@@ -247,18 +228,12 @@ def _run(tasks: Sequence[Callable[[], Shard]], workers: int) -> Iterator[Shard]:
 def _start_worker() -> None:
     # A terminal sends Ctrl-C to all processes; the first one answers it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def end_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
     # A worker of concurrent.futures whose parent was killed would wait for its next task for ever.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _progress_bar(is_shown: bool, **options: Any) -> tqdm:
-    # Into a file it writes every ten seconds.
-    interval = 0.1 if sys.stderr.isatty() else 10.0
-    return tqdm(disable=not is_shown, mininterval=interval, dynamic_ncols=True, **options)
+    threading.Thread(target=end_with_parent, daemon=True).start()

@@ -45,15 +45,11 @@ def test_camvid_listed_paths_that_exist_are_taken_as_they_stand(tmp_path):
 
 
 def test_camvid_list_may_have_blank_lines_tabs_and_windows_line_ends(tmp_path):
-    root = write_tutorial(tmp_path)
+    root = write_tutorial(tmp_path / "camvid")
     text = (root / "train.txt").read_text().replace(" ", "\t").replace("\n", "\r\n\r\n")
     (root / "train.txt").write_bytes(b"\r\n" + text.encode())
-    assert len(Camvid(root, "train")) == 2
-
-
-def test_camvid_data_may_lie_one_folder_deeper(tmp_path):
-    write_tutorial(tmp_path / "repository" / "CamVid", "val")
-    assert len(Camvid(tmp_path / "repository", "val")) == 2
+    # The data may lie one folder deeper, too.
+    assert len(Camvid(tmp_path, "train")) == 2
 
 
 def test_camvid_missing_files_are_counted(tmp_path):
@@ -76,10 +72,8 @@ def test_camvid_image_and_label_must_be_two_files(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"train\.txt lists no image"),
         ("\n \n", r"train\.txt lists no image"),
         ("\ntrain/a.png\n", r"Line 2 of .*train\.txt is 'train/a\.png'; give an image path and a label path"),
-        ("a b c", r"Line 1 of .*train\.txt is 'a b c'"),
     ],
 )
 def test_camvid_faulty_list_is_refused(tmp_path, text, message):
@@ -111,21 +105,9 @@ def test_camvid_label_must_have_the_size_of_its_image(tmp_path):
         Camvid(root, "train")
 
 
-def test_camvid_label_value_outside_the_table_is_refused(tmp_path):
-    root = write_tutorial(tmp_path, names=("a",))
-    save(root / "trainannot" / "a.png", np.full((4, 6), 12, np.uint8))
-    with pytest.raises(InputError, match=r"trainannot/a\.png: the label id 12 at row 0, column 0"):
-        Camvid(root, "train")[0]
-
-
-@pytest.mark.parametrize(("stem", "split"), FRAMES.items())
+@pytest.mark.parametrize(("stem", "split"), [*FRAMES.items(), ("", None), ("0001TP_x", None), ("0006R0_f09999", None)])
 def test_standard_split(stem, split):
     assert standard_split(stem) == split
-
-
-@pytest.mark.parametrize("stem", ["", "0001TP", "0001TP_", "0001TP_x", "0001TP_000000", "0006R0_f09999", "x_00930"])
-def test_standard_split_knows_only_camvids_frames(stem):
-    assert standard_split(stem) is None
 
 
 @pytest.mark.parametrize(("split", "size"), [("train", 367), ("val", 101)])
@@ -145,10 +127,8 @@ def test_standard_split_sizes():
     assert [splits.count(split) for split in ("train", "val", "test", None)] == [62 + 101, 0, 62 + 171, 0]
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_camvid_native_layout(tmp_path, nested):
-    write_native(tmp_path / "CamVid")
-    root = tmp_path if nested else tmp_path / "CamVid"
+def test_camvid_native_layout(tmp_path):
+    root = write_native(tmp_path)
     for split in ("train", "val", "test"):
         dataset = Camvid(root, split)
         assert dataset.names == sorted(stem for stem, of in FRAMES.items() if of == split)

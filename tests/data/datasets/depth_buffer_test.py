@@ -6,11 +6,6 @@ import pytest
 from segnet_jax.data.datasets.depth_buffer import DepthBuffer
 
 
-def test_depth_buffer_nothing_is_infinitely_far():
-    assert np.isinf(DepthBuffer((3, 2)).distances()).all()
-    assert DepthBuffer((3, 2)).distances().shape == (2, 3)
-
-
 def test_depth_buffer_what_is_painted_later_hides_what_was_there():
     buffer = DepthBuffer((8, 6))
     buffer.polygon([(1, 1), (6, 1), (6, 4), (1, 4)], [20.0] * 4)

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from segnet_jax.data.class_table import VOID
@@ -64,23 +64,16 @@ def test_synthetic_no_two_scenes_of_any_split_or_seed_are_alike():
     assert len({element["name"] for element in elements}) == 3 * 12
 
 
-def test_synthetic_pickled_copy_draws_the_same():
-    dataset = SyntheticScenes("val", size=(31, 40), length=3, seed=7)
-    copy = pickle.loads(pickle.dumps(dataset))
-    np.testing.assert_array_equal(copy[2]["image"], dataset[2]["image"])
-    assert (copy.name, copy.split, len(copy), copy.class_table) == ("synthetic", "val", 3, SYNTHETIC)
-
-
 def test_synthetic_length_and_indices():
-    dataset = SyntheticScenes("test", length=3)
+    dataset = pickle.loads(pickle.dumps(SyntheticScenes("test", (31, 40), length=3, seed=7)))
+    assert (dataset.name, dataset.split, dataset.class_table) == ("synthetic", "test", SYNTHETIC)
     assert [element["name"] for element in _elements(dataset)] == ["test_00000", "test_00001", "test_00002"]
-    assert dataset[-1]["name"] == "test_00002"
     assert dataset[-3]["name"] == "test_00000"
-    for index in (3, -4):
+    assert dataset.shape(1) == (31, 40)
+    for read in (dataset.__getitem__, dataset.shape):
         with pytest.raises(IndexError):
-            dataset[index]
+            read(3)
     assert [len(SyntheticScenes(split)) for split in ("train", "val", "test")] == [2000, 200, 200]
-    assert len(SyntheticScenes("test", length=0)) == 0
 
 
 # A pixel's share of what 50 scenes show, by class: enough to learn from, and nothing swamps the rest.
@@ -147,7 +140,7 @@ def _contrast_on_label_borders(image, label):
     return np.concatenate(steps).mean()
 
 
-@pytest.mark.parametrize("size", [(90, 120), (180, 240), (75, 131)])
+@pytest.mark.parametrize("size", [(90, 120), (75, 131)])
 def test_synthetic_label_borders_lie_on_image_borders(size):
     shifts = [(rows, columns) for rows in (-1, 0, 1) for columns in (-1, 0, 1)]
     contrast = dict.fromkeys(shifts, 0.0)
@@ -223,7 +216,7 @@ def test_synthetic_distance_dims_towards_the_haze():
     np.testing.assert_allclose(far, camera.haze, atol=1)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (31, 7), (60, 80)])
+@pytest.mark.parametrize("size", [(1, 1), (60, 80)])
 def test_synthetic_depth_changes_nothing_else(size):
     plain, deep = (SyntheticScenes("val", size, 3, depth=depth) for depth in (False, True))
     assert (plain.modalities, deep.modalities) == ((3,), (3, 1))
@@ -239,6 +232,8 @@ def test_synthetic_depth_of_the_ground_is_that_of_the_camera():
     ground = (ROAD, LANE_MARKING, PAVEMENT)
     for seed in range(8):
         image, label = draw_scene(np.random.default_rng(seed), (180, 240), depth=True)
+        # Only the sky is out of sight.
+        np.testing.assert_array_equal(image[..., 3] == 255, label == SKY)
         # The same camera stands there: it is drawn before the street.
         camera = _Camera((180, 240), np.random.default_rng(seed))
         rows, columns = np.nonzero(np.isin(label, ground))
@@ -265,35 +260,16 @@ def test_synthetic_depth_of_things():
     assert np.count_nonzero(label == TREE) > 20
 
 
-def test_synthetic_only_the_sky_is_out_of_sight():
-    deep = _elements(SyntheticScenes("train", length=10, depth=True))
-    for element in deep:
-        far = element["image"][..., 3] == 255
-        np.testing.assert_array_equal(far, element["label"] == SKY)
-
-
 @settings(deadline=None, max_examples=25)
+@example(height=1, width=400, seed=0)
+@example(height=400, width=1, seed=0)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), seed=st.integers(0, 2**32 - 1))
 def test_synthetic_any_size(height, width, seed):
     image, label = draw_scene(np.random.default_rng(seed), (height, width))
     assert image.shape == (height, width, 3)
     assert label.shape == (height, width)
     assert image.dtype == label.dtype == np.uint8
-    assert image.flags.c_contiguous
-    assert label.flags.c_contiguous
-    assert label.flags.writeable
     assert set(np.unique(label)) <= {*range(10), VOID}
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (7, 5), (91, 123)])
-def test_synthetic_data_set_of_unusual_size(size):
-    dataset = SyntheticScenes("train", size, length=3)
-    assert dataset.shape(1) == size
-    for element in _elements(dataset):
-        assert element["image"].shape == (*size, 3)
-        assert element["label"].shape == size
-    with pytest.raises(IndexError):
-        dataset.shape(3)
 
 
 def test_synthetic_scenes_refuse_an_unknown_split():

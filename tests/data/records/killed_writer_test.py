@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from segnet_jax.data.records.reader import Records
 from segnet_jax.data.records.writer import prepare_records
+from segnet_jax.errors import InputError
 from tests.helpers.paths import ROOT
 from tests.helpers.record_folders import files_of, scenes, times_of
 
@@ -41,7 +43,8 @@ def assert_goes_on(output, whole):
     before = times_of(output)
     kept = [name for name in before if name.endswith(".array_record")]
     assert 3 <= len(kept) < EXAMPLES // 3
-    assert "index.json" not in before
+    with pytest.raises(InputError, match="half-finished preparation of train"):
+        Records(str(output), "train")
     prepare_records([scenes(EXAMPLES)], str(output), source=SOURCE)
     assert [times_of(output)[name] for name in kept] == [before[name] for name in kept]
     assert files_of(output) == whole

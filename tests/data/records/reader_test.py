@@ -14,7 +14,6 @@ from PIL import Image
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.check import check_examples
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.class_weights import label_statistics
 from segnet_jax.data.datasets.folder import Folder
 from segnet_jax.data.datasets.synthetic import SYNTHETIC, SyntheticScenes
 from segnet_jax.data.pipeline import eval_batches, train_batches
@@ -129,12 +128,6 @@ def test_records_train_like_the_files(folder, prepared, tmp_path):
     assert read_runs(tmp_path / "records")[0].data == folder.name
 
 
-def test_records_give_the_label_statistics_of_the_files(folder, prepared):
-    found, expected = label_statistics(Records(str(prepared), "train")), label_statistics(files_of(folder))
-    np.testing.assert_array_equal(found.pixels, expected.pixels)
-    np.testing.assert_array_equal(found.present, expected.present)
-
-
 def test_records_fingerprint_is_that_of_the_contents(prepared, root, folder, tmp_path):
     fingerprint = Records(str(prepared), "train").fingerprint()
     assert Records(str(root), "train").fingerprint() == fingerprint
@@ -178,14 +171,6 @@ def test_records_name_a_damaged_shard(root):
     assert "\n" not in text
 
 
-def test_records_name_a_shard_of_something_else(root, monkeypatch):
-    monkeypatch.setattr("grain.sources.ArrayRecordDataSource.__getitem__", lambda self, index: b"something else")
-    path = root / "train-00001-of-00004.array_record"
-    with pytest.raises(InputError) as error:
-        Records(str(root), "train")[6]
-    assert str(error.value).startswith(f"{path}: record 2 cannot be read (it has 14 bytes); delete this file")
-
-
 def test_records_copy_a_bucket_once(prepared, folder, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO, logger="segnet_jax")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -196,18 +181,13 @@ def test_records_copy_a_bucket_once(prepared, folder, tmp_path, monkeypatch, cap
         records = Records("gs://bucket/street", "train")
         assert_same_examples(records, files_of(folder))
         assert sum(path.endswith(".array_record") for path, _ in opened) == 4
-        assert "Copying 4 shards" in caplog.text
-        assert f"from gs://bucket/street to {cache}, once." in caplog.text
+        assert caplog.text.count("Copying gs://bucket/street/train-0000") == 4
         opened.clear()
         again = Records("gs://bucket/street", "train")
         assert not any(path.endswith(".array_record") for path, _ in opened)
         assert records.fingerprint() == again.fingerprint() == Records(str(prepared), "train").fingerprint()
         names = {hashlib.sha256(path.read_bytes()).hexdigest() for path in prepared.glob("train-*")}
         assert {path.stem for path in cache.glob("*.array_record")} == names
-        # A copy that was cut short is made again.
-        copy = next(cache.glob("*.array_record"))
-        copy.write_bytes(b"short")
-        assert_same_examples(Records("gs://bucket/street", "train"), files_of(folder))
     # What has been copied is all that is read.
     assert_same_examples(pickle.loads(pickle.dumps(records)), files_of(folder))
 
@@ -217,11 +197,10 @@ def test_records_name_a_damaged_bucket(folder, tmp_path, monkeypatch):
     with gs_in_memory() as (store, _):
         prepare_records([files_of(folder, "val")], "gs://bucket/street", examples_per_shard=4)
         name = "/bucket/street/val-00001-of-00002.array_record"
-        file = store[name]
-        file.getbuffer()[1000] ^= 1
+        store[name].getbuffer()[1000] ^= 1
         assert message("gs://bucket/street", "val").startswith(f"gs:/{name} is damaged, as its checksum is not that")
         del store[name]
-        assert message("gs://bucket/street", "val").startswith(f"gs:/{name} cannot be read (")
+        assert message("gs://bucket/street", "val").startswith(f"gs:/{name} cannot be copied (")
         assert message("gs://bucket/other").startswith("gs://bucket/other holds no records, as it has no index.json")
     assert not list(tmp_path.rglob("*.tmp"))
 
@@ -231,6 +210,4 @@ def test_records_name_a_cache_that_cannot_be_written(folder, tmp_path, monkeypat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with gs_in_memory():
         prepare_records([files_of(folder, "val")], "gs://bucket/street")
-        assert "set the environment variable XDG_CACHE_HOME to a folder that can." in message(
-            "gs://bucket/street", "val"
-        )
+        assert "set the environment variable XDG_CACHE_HOME to another folder." in message("gs://bucket/street", "val")

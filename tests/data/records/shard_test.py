@@ -29,46 +29,21 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(found[key], expected[key])
 
 
-@pytest.mark.parametrize("size", [(1, 1), (5, 7), (360, 480)])
-@pytest.mark.parametrize("channels", [3, 4])
-@pytest.mark.parametrize("name", ["", "0006R0_f00930", "Straße 1", os.fsdecode(b"\xff")])
-def test_encode_is_inverted_by_decode(size, channels, name):
-    given = example(*size, channels, name=name)
+@pytest.mark.parametrize(
+    ("size", "name"), [((1, 1, 3), ""), ((5, 7, 4), "Straße 1"), ((5, 7, 3), os.fsdecode(b"\xff"))]
+)
+def test_encode_is_inverted_by_decode(size, name):
+    given = example(*size, name=name)
     assert_same(decode(encode(given)), given)
+    # The layout in memory does not count.
+    turned = {**given, "image": np.asfortranarray(given["image"]), "label": given["label"][::-1].copy()[::-1]}
+    assert encode(turned) == encode(given)
 
 
 def test_encode_by_hand():
     given = {"image": np.arange(12, dtype=np.uint8).reshape(2, 2, 3), "label": np.eye(2, dtype=np.uint8), "name": "xy"}
     expected = b"SNR1" + struct.pack("<II", 2, 2) + struct.pack("<HH", 3, 2) + b"xy" + bytes(range(12))
     assert encode(given) == expected + bytes([1, 0, 0, 1])
-
-
-def test_encode_is_independent_of_the_memory_layout():
-    given = example(5, 7)
-    turned = {**given, "image": np.asfortranarray(given["image"]), "label": given["label"][::-1][::-1]}
-    assert encode(turned) == encode(given)
-
-
-@pytest.mark.parametrize("cut", [0, 3, 15, 16, 60, -1])
-def test_decode_refuses_a_part_of_a_record(cut):
-    record = encode(example(5, 7))
-    with pytest.raises(ValueError, match="bytes"):
-        decode(record[:cut])
-
-
-def test_decode_refuses_foreign_records():
-    record = encode(example(5, 7))
-    with pytest.raises(ValueError, match="begins with b'SNR2'"):
-        decode(b"SNR2" + record[4:])
-    with pytest.raises(ValueError, match="bytes"):
-        decode(record + b"\0")
-
-
-def test_encode_refuses_other_than_bytes():
-    given = example(5, 7)
-    for key, values in (("image", given["image"].astype(float)), ("label", given["label"][1:])):
-        with pytest.raises(ValueError, match="an example has image"):
-            encode({**given, key: values})
 
 
 class Given:
@@ -81,17 +56,14 @@ class Given:
         return self.examples[index]["label"].shape
 
     def __getitem__(self, index):
-        if isinstance(self.examples[index], Exception):
-            raise self.examples[index]
         return self.examples[index]
 
 
-@pytest.mark.parametrize("compression", ["zstd", "none"])
-def test_write_shard_keeps_the_examples_in_order(tmp_path, compression):
+def test_write_shard_keeps_the_examples_in_order(tmp_path):
     sizes = [(4, 6), (4, 6), (5, 6), (4, 6)]
     dataset = Given(*(example(*size, seed=seed, name=str(seed)) for seed, size in enumerate(sizes)))
     path = epath.Path(tmp_path / "shard")
-    shard = write_shard(dataset, range(1, 4), path, compression)
+    shard = write_shard(dataset, range(1, 4), path, "zstd")
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     assert shard == Shard("shard", 3, len(data), digest, ((1, 4, 6), (1, 5, 6), (1, 4, 6)))
@@ -102,7 +74,7 @@ def test_write_shard_keeps_the_examples_in_order(tmp_path, compression):
     for index in range(3):
         assert_same(decode(reader.read([index])[0]), dataset[index + 1])
     # The same examples make the same file.
-    assert write_shard(dataset, range(1, 4), path, compression).sha256 == shard.sha256
+    assert write_shard(dataset, range(1, 4), path, "zstd").sha256 == shard.sha256
 
 
 def test_write_shard_compresses(tmp_path):
@@ -115,20 +87,10 @@ def test_write_shard_compresses(tmp_path):
     assert packed < 0.8 * plain
 
 
-def test_write_shard_passes_the_error_of_an_example_on(tmp_path):
-    dataset = Given(example(4, 6), InputError("bad.png is damaged."))
-    with pytest.raises(InputError, match=r"^bad\.png is damaged\.$"):
-        write_shard(dataset, range(2), epath.Path(tmp_path / "shard"), "zstd")
-    assert not list(tmp_path.iterdir())
-
-
 def test_write_shard_names_a_file_that_cannot_be_written(tmp_path):
     with pytest.raises(InputError, match=r"nowhere/shard cannot be written \(.*No such file.*\); make room"):
         write_shard(Given(example(4, 6)), range(1), epath.Path(tmp_path / "nowhere" / "shard"), "zstd")
-
-
-def test_write_shard_names_a_full_disk(tmp_path):
-    # A limit of the size of files stands for it.
+    # A limit of the size of files stands for a full disk.
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
     try:
@@ -136,3 +98,4 @@ def test_write_shard_names_a_full_disk(tmp_path):
             write_shard(Given(*[example(100, 100)] * 20), range(20), epath.Path(tmp_path / "shard"), "none")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
