@@ -25,49 +25,42 @@ from segnet_jax.runtime.files import write_errors
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    description, epilog = (__doc__ or "").split("\n\n", 1)
     parser = argparse.ArgumentParser(
-        prog="python -m segnet_jax.report",
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m segnet_jax.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--runs", action="extend", nargs="+", default=[], metavar="DIR[=ROW]", help="evaluated work directories"
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("."), metavar="FOLDER", help="folder for the report; default: this one"
-    )
+    parser.add_argument("--runs", action="extend", nargs="+", metavar="DIR[=ROW]", help="evaluated work directories")
+    parser.add_argument("--output", type=Path, default=Path("."), help="folder for the report; default: this one")
     parser.add_argument("--split", default="", help="evaluated split; default: test, or val if there is no other")
     parser.add_argument("--list", action="store_true", help="print the ids of the published rows")
     options = parser.parse_args(arguments)
     if options.list:
-        for row in published_rows():
-            if row.scores:
-                print(f"{row.id:<52} {row.label}")
+        print("\n".join(f"{row.id:<52} {row.label}" for row in published_rows() if row.scores))
         return 0
     if not options.runs:
         parser.error("--runs names no work directory.")
     try:
-        comparisons, faults = compare(options.runs, options.split)
-        for fault in faults:
-            print(fault, file=sys.stderr)
-        if not comparisons:
-            raise InputError("There is no evaluated run among the directories; name one with --runs DIR.")
-        # Only the plot needs matplotlib.
-        from segnet_jax.report.plot import draw
-
-        folder = options.output.expanduser()
-        text, picture = folder / "report.md", folder / "report.png"
-        with write_errors(folder, "choose another --output"):
-            folder.mkdir(parents=True, exist_ok=True)
-            draw(comparisons, picture)
-            text.write_text(to_markdown(comparisons, faults, picture.name), encoding="utf-8")
-        print(f"Written: {text}\nWritten: {picture}")
+        _write_report(options.runs, options.split, options.output.expanduser())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _write_report(runs: Sequence[str], split: str, folder: Path) -> None:
+    comparisons, faults = compare(runs, split)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not comparisons:
+        raise InputError("There is no evaluated run among the directories; name one with --runs DIR.")
+    # Only the plot needs matplotlib.
+    from segnet_jax.report.plot import draw
+
+    text, picture = folder / "report.md", folder / "report.png"
+    with write_errors(folder, "choose another --output"):
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(comparisons, picture)
+        text.write_text(to_markdown(comparisons, faults, picture.name), encoding="utf-8")
+    print(f"Written: {text}\nWritten: {picture}")
 
 
 if __name__ == "__main__":

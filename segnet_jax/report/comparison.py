@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -26,12 +27,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that differ at most in their seed, and the published row that they are compared with.
-
-    Attributes:
-      runs: one or more.
-      row: the published row, or None if the papers do not have the network.
-    """
+    """Runs that differ at most in their seed, and their published row, or None where the papers lack the network."""
 
     runs: list[EvaluatedRun]
     row: PublishedRow | None
@@ -39,8 +35,8 @@ class Comparison:
     @property
     def label(self) -> str:
         """The directories' names, followed by how the evaluation differs from a plain one of the whole split."""
-        kind = ", ".join(self.runs[0].kind)
-        return ", ".join(run.path.resolve().name for run in self.runs) + (f" ({kind})" if kind else "")
+        names, kind = ", ".join(run.path.resolve().name for run in self.runs), ", ".join(self.runs[0].kind)
+        return f"{names} ({kind})" if kind else names
 
     @property
     def conditions(self) -> Mapping[str, Any]:
@@ -60,9 +56,8 @@ class Comparison:
     def class_accuracies(self) -> dict[str, float | None]:
         """The mean accuracy of each class, in %; None for a class that has no pixels."""
         found: dict[str, list[float]] = {}
-        for run in self.runs:
-            for entry in run.report["classes"]:
-                found.setdefault(entry["name"], []).extend([] if entry["accuracy"] is None else [entry["accuracy"]])
+        for entry in itertools.chain.from_iterable(run.report["classes"] for run in self.runs):
+            found.setdefault(entry["name"], []).extend([] if entry["accuracy"] is None else [entry["accuracy"]])
         return {name: 100 * statistics.fmean(values) if values else None for name, values in found.items()}
 
     @property
@@ -97,7 +92,7 @@ def compare(arguments: Sequence[str], split: str = "") -> tuple[list[Comparison]
         is_plain = not directory or Path(argument).expanduser().exists()
         path = Path(argument if is_plain else directory).expanduser()
         rows[path] = rows.get(path) if is_plain else find_row(row_id)
-    comparisons: list[Comparison] = []
+    comparisons: dict[str, Comparison] = {}
     faults = []
     for path, chosen in rows.items():
         try:
@@ -106,14 +101,12 @@ def compare(arguments: Sequence[str], split: str = "") -> tuple[list[Comparison]
             faults.append(str(error))
             continue
         for run in runs:
-            row = chosen or nearest_row(run.conditions["network"], run.data, run.conditions.get("upsampling"))
-            for comparison in comparisons:
-                if comparison.row is row and comparison.runs[0].differs_only_in_seed(run):
-                    comparison.runs.append(run)
-                    break
-            else:
-                comparisons.append(Comparison([run], row))
-    return comparisons, faults
+            conditions = run.conditions
+            row = chosen or nearest_row(conditions["network"], conditions["data"], conditions.get("upsampling"))
+            # Runs that have all of this in common differ only in their seed.
+            key = repr((row, run.settings, conditions))
+            comparisons.setdefault(key, Comparison([], row)).runs.append(run)
+    return list(comparisons.values()), faults
 
 
 def differing_conditions(comparison: Comparison) -> list[tuple[str, str, str]]:

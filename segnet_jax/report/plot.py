@@ -5,14 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from segnet_jax.errors import InputError
 from segnet_jax.report.comparison import Comparison, differing_conditions
 from segnet_jax.report.published import METRICS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _TITLES = {
     "global_accuracy": "Global accuracy (G)",
@@ -20,7 +16,7 @@ _TITLES = {
     "mean_iou": "Mean IoU",
     "boundary_f1": "Boundary F1 (BF)",
 }
-_RUN, _PAPER, _INK = "#1f5fa8", "#c3c7cc", "#333333"
+_RUN, _PAPER = "#1f5fa8", "#c3c7cc"
 _BAR = 0.36
 
 
@@ -42,50 +38,36 @@ def draw(comparisons: Sequence[Comparison], path: Path) -> None:
     metrics = [metric for metric in METRICS if metric in known]
     labels = [label for comparison in comparisons for label in (_run_label(comparison), _paper_label(comparison))]
     lines = max(label.count("\n") + 1 for label in labels)
-    figure = Figure(figsize=(4.6 + 2.6 * len(metrics), 1.6 + (0.4 + 0.4 * lines) * len(comparisons)), dpi=110)
-    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
-    panels: Sequence[Axes] = figure.subplots(1, len(metrics), sharex=True, sharey=True, squeeze=False)[0]
+    size = 4.6 + 2.6 * len(metrics), 1.6 + (0.4 + 0.4 * lines) * len(comparisons)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    panels = figure.subplots(1, len(metrics), sharex=True, sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
-        _draw_panel(axes, comparisons, metric)
-    places = [y + side for y in range(len(comparisons)) for side in (-_BAR / 2, _BAR / 2)]
-    panels[0].set_yticks(places, labels, fontsize=9, color=_INK)
-    for text in panels[0].get_yticklabels()[::2]:
-        text.set(color=_RUN, fontweight="bold")
+        ours = [comparison.scores.get(metric, (None, None)) for comparison in comparisons]
+        theirs = [(comparison.published.get(metric), None) for comparison in comparisons]
+        for name, scores, shift, color in (("run", ours, -_BAR / 2, _RUN), ("paper", theirs, _BAR / 2, _PAPER)):
+            bars = axes.barh(
+                [y + shift for y in range(len(scores))],
+                [mean or 0 for mean, _ in scores],
+                _BAR,
+                xerr=[deviation or 0 for _, deviation in scores],
+                color=color,
+                label=name,
+            )
+            axes.bar_label(bars, [_score_label(*score) for score in scores], padding=4, fontsize=9)
+        axes.set_title(_TITLES[metric], fontsize=11)
+        axes.set_xlim(0, 118)
+        axes.set_xticks(range(0, 101, 25), [f"{x} %" for x in range(0, 101, 25)], fontsize=8)
+        axes.grid(axis="x", color="#e4e6e8")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+    places = [y + shift for y in range(len(comparisons)) for shift in (-_BAR / 2, _BAR / 2)]
+    panels[0].set_yticks(places, labels, fontsize=9)
     panels[0].set_ylim(len(comparisons) - 0.5, -0.5)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False, fontsize=11)
     if any(map(differing_conditions, comparisons)):
-        figure.supxlabel("Runs and papers differ in their conditions; report.md lists them.", fontsize=9, color=_INK)
+        figure.supxlabel("Runs and papers differ in their conditions; report.md lists them.", fontsize=9)
     figure.savefig(path)
-
-
-def _draw_panel(axes: Axes, comparisons: Sequence[Comparison], metric: str) -> None:
-    ours = [comparison.scores.get(metric, (None, None)) for comparison in comparisons]
-    theirs = [(comparison.published.get(metric), None) for comparison in comparisons]
-    for name, scores, side, color, ink, weight in (
-        ("run", ours, -_BAR / 2, _RUN, _RUN, "bold"),
-        ("paper", theirs, _BAR / 2, _PAPER, _INK, "normal"),
-    ):
-        bars = axes.barh(
-            [y + side for y in range(len(scores))],
-            [mean or 0 for mean, _ in scores],
-            _BAR,
-            xerr=[deviation or 0 for _, deviation in scores],
-            error_kw={"ecolor": _INK, "elinewidth": 1.5},
-            color=color,
-            label=name,
-        )
-        axes.bar_label(
-            bars, [_score_label(*score) for score in scores], padding=4, fontsize=9, color=ink, weight=weight
-        )
-    axes.set_title(_TITLES[metric], fontsize=11, color=_INK)
-    axes.set_xlim(0, 118)
-    axes.set_xticks(range(0, 101, 25), [f"{x} %" for x in range(0, 101, 25)], fontsize=8, color=_INK)
-    axes.tick_params(length=0)
-    axes.grid(axis="x", color="#e4e6e8", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.spines["left"].set_color("#9aa0a6")
 
 
 def _score_label(mean: float | None, deviation: float | None) -> str:

@@ -24,19 +24,13 @@ class PublishedRow:
     Attributes:
       id: names the row, such as "1/segnet_basic/median" or, in the 2015 paper, "2015-1/segnet_4_layer".
       paper: the paper's number at arXiv.
-      table: the table's number in the paper.
-      title: the table's title.
+      table: the table's number in the paper; `title` is its title.
       method: the row's name in the table.
-      kind: "network", "classical" or "classical with CRF".
       model: the network's name in this package, or None.
       conditions: what the paper tells about how the numbers were obtained, by the keys of `from_config.CONDITIONS`,
         KEY_note for a remark on one of them, and note for one on the row.
       scores: percentages by split and metric, see `METRICS`.
       class_accuracies: percentages by split and class.
-      costs: times in ms, memory in MB, as named in the table.
-      parameters_million: parameters of the network, in millions.
-      storage_multiplier: memory for the encoder's maps that the decoder needs, in units of one map.
-      inference_ms: time of a forward pass, in ms.
     """
 
     id: str
@@ -44,15 +38,10 @@ class PublishedRow:
     table: int
     title: str
     method: str
-    kind: str
     model: str | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     class_accuracies: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    costs: Mapping[str, float] = field(default_factory=dict)
-    parameters_million: float | None = None
-    storage_multiplier: float | None = None
-    inference_ms: float | None = None
 
     @property
     def source(self) -> str:

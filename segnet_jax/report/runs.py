@@ -43,15 +43,6 @@ class EvaluatedRun:
     report: Mapping[str, Any]
     settings: list[str]
 
-    @property
-    def data(self) -> str:
-        """The data set's name; for records, the name of the data set that they were made from."""
-        return self.conditions["data"]
-
-    def differs_only_in_seed(self, other: EvaluatedRun) -> bool:
-        """Returns whether both are the same experiment, evaluated alike."""
-        return (self.settings, self.conditions) == (other.settings, other.conditions)
-
 
 def read_runs(path: Path, split: str = "") -> list[EvaluatedRun]:
     """Reads the newest evaluation of each kind: the plain one, and those with a CRF, of the first images and so on.

@@ -1,4 +1,4 @@
-"""Starts the processes of one run on this machine, and never leaves one behind."""
+"""Starts the processes of one run, or a script of launch/, on this machine, and never leaves one behind."""
 
 import contextlib
 import os
@@ -12,6 +12,27 @@ from tests.helpers.paths import ROOT
 
 # Seconds, on a machine that may have others to serve first.
 PATIENCE = 300
+
+
+def wait_until(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def make_program(folder, name, text):
+    """Writes an executable script that stands for the program `name`; returns its path."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text("#!/usr/bin/env bash\n" + text)
+    path.chmod(0o755)
+    return path
+
+
+def run_script(*command, env, cwd=None):
+    """Runs a command to its end; returns the finished process with its output."""
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def free_port():
@@ -64,11 +85,12 @@ def wait(processes):
 
 def wait_for(process, text):
     """Waits until a process has written `text` to its standard output."""
-    end = time.monotonic() + PATIENCE
-    while text not in process.out.read_text():
-        assert process.poll() is None, f"ended before {text!r}: {process.err.read_text()}"
-        assert time.monotonic() < end, f"no {text!r} in {process.out.read_text()}"
-        time.sleep(0.05)
+
+    def has_written():
+        assert text in process.out.read_text() or process.poll() is None, process.err.read_text()
+        return text in process.out.read_text()
+
+    wait_until(has_written)
 
 
 def errors(processes):

@@ -93,6 +93,11 @@ class Program:
         return max(map(int, re.findall(r"^step +(\d+)/", self.output, re.MULTILINE)), default=0)
 
     @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """True until it has ended."""
         return self._process.poll() is None
@@ -100,12 +105,6 @@ class Program:
     def send(self, number: signal.Signals) -> None:
         """Sends a signal, unless the process has ended."""
         self._process.send_signal(number)
-
-    def pause(self) -> None:
-        """Stops all threads of the process where they are; SIGCONT lets them go on."""
-        self.send(signal.SIGSTOP)
-        # Returns too, and takes nothing away, if the process has ended instead.
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def end(self) -> int:
         """Waits for the end; returns the exit status, or minus the number of the signal that killed it."""
@@ -131,9 +130,11 @@ class Program:
         self.pause_where(lambda: self.step > 0 and is_saving(workdir))
 
     def pause_where(self, condition: Callable[[], bool]) -> None:
-        """Pauses it where a condition holds, and still holds when all threads have stopped."""
+        """Stops all threads where a condition holds, and still holds then; SIGCONT lets them go on."""
         while self.wait_until(condition):
-            self.pause()
+            self.send(signal.SIGSTOP)
+            # Returns too, and takes nothing away, if the process has ended instead.
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             if not self.is_running:
                 break
             if condition():
@@ -142,16 +143,9 @@ class Program:
         raise AssertionError(f"it ended too early:\n{self.output}")
 
 
-def unfinished_saves(workdir: Path) -> set[str]:
-    """Returns the names of checkpoints that are being written, or were when a process was killed."""
-    directory = workdir / "checkpoints"
-    names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
-    return {name for name in names if ".orbax-checkpoint-tmp" in name}
-
-
 def is_saving(workdir: Path) -> bool:
     """Returns whether a checkpoint is being written, or was when the process was killed."""
-    return bool(unfinished_saves(workdir))
+    return any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp*"))
 
 
 def steps_in(workdir: Path) -> list[int]:

@@ -7,22 +7,14 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 
+from tests.helpers.launching import PATIENCE, make_program, run_script, wait_until
 from tests.helpers.paths import ROOT
 
 SLURM = ROOT / "launch" / "slurm.sbatch"
 TPU = ROOT / "launch" / "tpu-pod.sh"
-PATIENCE = 240
-
-
-def make_program(folder, name, text):
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text("#!/usr/bin/env bash\n" + text)
-    path.chmod(0o755)
 
 
 @pytest.fixture
@@ -40,25 +32,23 @@ def slurm(tmp_path):
 
 
 def batch(*arguments, env):
-    return subprocess.run(
-        ["bash", SLURM, *arguments], env=env, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    return run_script("bash", SLURM, *arguments, env=env)
 
 
-def test_slurm_script_runs_the_program_with_its_arguments(slurm):
+@pytest.mark.parametrize(
+    ("arguments", "python", "expected"),
+    [
+        (["--config=a.py", "--workdir=runs/x"], "python", "--config=a.py --workdir=runs/x"),
+        ([], "/opt/python", "--config=configs/synthetic.py --workdir=runs/slurm"),
+    ],
+)
+def test_slurm_script_runs_the_program_with_its_arguments(slurm, arguments, python, expected):
     environment, calls = slurm
-    result = batch("--config=a.py", "--workdir=runs/x", env=environment)
-    assert result.returncode == 0, result.stderr
+    result = batch(*arguments, env={**environment, "PYTHON": python})
+    assert (result.returncode, result.stdout) == (0, "Job 7, start 1: 2 processes on node[1-2].\n")
     (call,) = calls.read_text().splitlines()
     assert call.startswith("srun ")
-    assert call.endswith(" python -m segnet_jax.main --config=a.py --workdir=runs/x")
-    assert result.stdout == "Job 7, start 1: 2 processes on node[1-2].\n"
-
-
-def test_slurm_script_without_arguments_trains_on_synthetic_scenes(slurm):
-    environment, calls = slurm
-    assert batch(env={**environment, "PYTHON": "/opt/python"}).returncode == 0
-    assert "/opt/python -m segnet_jax.main --config=configs/synthetic.py --workdir=runs/slurm" in calls.read_text()
+    assert call.endswith(f" {python} -m segnet_jax.main {expected}")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +116,7 @@ case $verb in
 esac
 """
 TPU_FLAGS = ["--name=trial", "--zone=us-west4-a", "--nfs=10.0.0.2:/share"]
+_ONCE = ["create", "scp", "ssh", "run"]
 PROGRAM_FLAGS = ["--config=configs/synthetic.py", "--workdir=/mnt/segnet/runs/a b"]
 
 
@@ -139,7 +130,7 @@ def tpu(tmp_path):
 
 
 def pod(*arguments, env):
-    return subprocess.run([TPU, *arguments], env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return run_script(TPU, *arguments, env=env)
 
 
 def verbs(folder):
@@ -153,7 +144,7 @@ def test_tpu_script_creates_prepares_and_uses_a_slice(tpu):
     environment, folder = tpu
     result = pod(*TPU_FLAGS, "--spot", "--type=v5litepod-64", *PROGRAM_FLAGS, env=environment)
     assert result.returncode == 0, result.stderr
-    assert verbs(folder) == ["create", "scp", "ssh", "run"]
+    assert verbs(folder) == _ONCE
     calls = (folder / "calls").read_text()
     assert "create trial --zone=us-west4-a --quiet --accelerator-type=v5litepod-64" in calls
     assert "--spot" in calls
@@ -165,14 +156,26 @@ def test_tpu_script_creates_prepares_and_uses_a_slice(tpu):
     assert run.rstrip().endswith(r"-m segnet_jax.main --config=configs/synthetic.py --workdir=/mnt/segnet/runs/a\ b")
 
 
-def test_tpu_script_uses_and_keeps_an_existing_slice(tpu):
+@pytest.mark.parametrize(
+    ("flags", "runs", "status", "expected"),
+    [
+        (["--delete"], "0", 0, [*_ONCE, "delete"]),
+        (["--restarts=0"], "preempted preempted 0", 0, [*_ONCE, "delete", *_ONCE, "delete", *_ONCE]),
+        ([], "1 0", 1, _ONCE),
+        ([], "2 0", 2, _ONCE),
+        ([], "137 0", 0, [*_ONCE, *_ONCE[1:]]),
+        ([], "75 0", 0, [*_ONCE, *_ONCE[1:]]),
+        (["--restarts=2"], "255 255 255", 255, [*_ONCE, *_ONCE[1:], *_ONCE[1:]]),
+    ],
+)
+def test_tpu_script_restarts_after_lost_processes_and_replaces_a_preempted_slice(tpu, flags, runs, status, expected):
     environment, folder = tpu
-    (folder / "state").write_text("READY\n")
-    assert pod(*TPU_FLAGS, *PROGRAM_FLAGS, env=environment).returncode == 0
-    assert verbs(folder) == ["scp", "ssh", "run"]
+    result = pod(*TPU_FLAGS, *flags, *PROGRAM_FLAGS, env={**environment, "RUNS": runs})
+    assert result.returncode == status, result.stderr
+    assert verbs(folder) == expected
 
 
-def test_tpu_script_asks_again_when_gcloud_does_not_answer(tpu):
+def test_tpu_script_keeps_an_existing_slice_and_asks_again_when_gcloud_does_not_answer(tpu):
     environment, folder = tpu
     (folder / "state").write_text("READY\n")
     once = '[[ $4 == list && ! -e $TPU_DIR/asked ]] && { touch "$TPU_DIR/asked"; exit 1; }\n'
@@ -183,47 +186,17 @@ def test_tpu_script_asks_again_when_gcloud_does_not_answer(tpu):
     assert verbs(folder) == ["scp", "ssh", "run"]
 
 
-def test_tpu_script_deletes_the_slice_at_the_end_if_asked(tpu):
-    environment, folder = tpu
-    assert pod(*TPU_FLAGS, "--delete", *PROGRAM_FLAGS, env=environment).returncode == 0
-    assert verbs(folder)[-1] == "delete"
-
-
-def test_tpu_script_replaces_a_preempted_slice_and_goes_on(tpu):
-    environment, folder = tpu
-    result = pod(*TPU_FLAGS, "--restarts=0", *PROGRAM_FLAGS, env={**environment, "RUNS": "preempted preempted 0"})
-    assert result.returncode == 0, result.stderr
-    once = ["create", "scp", "ssh", "run"]
-    assert verbs(folder) == [*once, "delete", *once, "delete", *once]
-
-
-@pytest.mark.parametrize(
-    ("runs", "status", "starts"),
-    [("1 0", 1, 1), ("2 0", 2, 1), ("137 0", 0, 2), ("75 0", 0, 2), ("255 255 255", 255, 3)],
-)
-def test_tpu_script_restarts_after_lost_processes_and_not_after_errors(tpu, runs, status, starts):
-    environment, folder = tpu
-    result = pod(*TPU_FLAGS, "--restarts=2", *PROGRAM_FLAGS, env={**environment, "RUNS": runs})
-    assert result.returncode == status
-    assert verbs(folder).count("run") == starts
-    assert "delete" not in verbs(folder)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_tpu_script_passes_a_signal_to_the_hosts(tpu, number):
+def test_tpu_script_passes_ctrl_c_to_the_hosts(tpu):
     environment, folder = tpu
     process = subprocess.Popen(
         [TPU, *TPU_FLAGS, *PROGRAM_FLAGS], env={**environment, "RUNS": "wait"}, stderr=subprocess.PIPE, text=True
     )
-    end = time.monotonic() + PATIENCE
-    while not (folder / "runs").exists():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    process.send_signal(number)
+    wait_until((folder / "runs").exists)
+    process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert "stopping the run" in said
-    assert verbs(folder) == ["create", "scp", "ssh", "run", "ssh"]
+    assert verbs(folder) == [*_ONCE, "ssh"]
 
 
 def test_tpu_script_starts_and_stops_the_program_on_every_host(tpu):
@@ -258,10 +231,7 @@ while :; do sleep 0.05; done
     # Reaped here, so that the host sees it go.
     assert left_behind.wait(PATIENCE) == -signal.SIGTERM
     started = [folder / host / "segnet" / "started" for host in "ab"]
-    end = time.monotonic() + PATIENCE
-    while not all(path.exists() for path in started):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_until(lambda: all(path.exists() for path in started))
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE) == 143
     for host in "ab":

@@ -7,22 +7,20 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.launching import PATIENCE, make_program, run_script, wait_until
 from tests.helpers.paths import ROOT
 
 LAUNCH = ROOT / "launch"
 LOCAL = LAUNCH / "local.sh"
 SCRIPTS = [LOCAL, LAUNCH / "slurm.sbatch", LAUNCH / "tpu-pod.sh", ROOT / "tests" / "slurm" / "run.sh"]
-# Seconds, on a machine that may have others to serve first.
-PATIENCE = 240
 
 # Stands for the interpreter: writes down how it was called and which signals came, then does what $PLAN says for its
 # number: "wait" for a signal, end with a status, or be "killed". A plan such as "killed 0" is for its starts in turn.
-INTERPRETER = r"""#!/usr/bin/env bash
+INTERPRETER = r"""
 [[ $1 == -c ]] && { echo 40000; exit; }
 for argument in "$@"; do [[ $argument == --process_id=* ]] && id=${argument#*=}; done
 log=$LOGS/$id
@@ -50,29 +48,18 @@ def stub(tmp_path):
     """The environment with the interpreter that stands for Python, and the folder of its notes."""
     logs = tmp_path / "logs"
     logs.mkdir()
-    python = tmp_path / "python"
-    python.write_text(INTERPRETER)
-    python.chmod(0o755)
+    python = make_program(tmp_path, "python", INTERPRETER)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CUDA_", "JAX_", "PYTHON"))}
     return {**kept, "PYTHON": str(python), "LOGS": str(logs), "JAX_PLATFORMS": "cpu"}, logs
 
 
 def run(*arguments, env, cwd=None):
-    return subprocess.run(
-        [LOCAL, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    return run_script(LOCAL, *arguments, env=env, cwd=cwd)
 
 
 def note(logs, process, kind):
     path = logs / f"{process}.{kind}"
     return path.read_text().splitlines() if path.exists() else []
-
-
-def wait_until(condition):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def all_started(logs, count):
@@ -146,42 +133,30 @@ def test_local_script_gives_processes_their_numbers_and_one_coordinator(stub, tm
     assert sorted(result.stdout.splitlines()) == ["[1] out of 1", "[2] out of 2", "out of 0"]
 
 
-def test_local_script_takes_the_port(stub):
+@pytest.mark.parametrize(
+    ("options", "plans", "status", "starts", "signals"),
+    [
+        # An error of the program's own, and no restart.
+        ([], {"PLAN_0": "wait", "PLAN_1": "3"}, 3, 1, [["TERM"], []]),
+        (["--grace=1"], {"PLAN_0": "wait", "PLAN_1": "1", "STUBBORN": "yes"}, 1, 1, [["TERM"], []]),
+        ([], {"PLAN_0": "wait 0", "PLAN_1": "killed 0"}, 0, 2, [["TERM"], []]),
+        (["--restarts=2"], {"PLAN_0": "wait", "PLAN_1": "killed"}, 137, 3, [["TERM"] * 3, []]),
+        # A scheduler that knows only one process signals it: the program stops all, and each takes its time to save.
+        (["--grace=0"], {"PLAN_0": "143", "PLAN_1": "143"}, 143, 1, [[], []]),
+    ],
+)
+def test_local_script_stops_the_others_after_an_error_and_restarts_after_a_loss(
+    stub, options, plans, status, starts, signals
+):
     environment, logs = stub
-    assert run("--port=45678", "1", env={**environment, "PLAN_0": "0"}).returncode == 0
+    result = run(*options, "--port=45678", "2", env={**environment, **plans})
+    assert result.returncode == status
+    assert [len(note(logs, process, "starts")) for process in range(2)] == [starts] * 2
+    assert [note(logs, process, "signals") for process in range(2)] == signals
     assert "--coordinator=127.0.0.1:45678" in note(logs, 0, "arguments")
-
-
-def test_local_script_stops_the_others_after_an_error_and_does_not_restart(stub):
-    environment, logs = stub
-    result = run("3", env={**environment, "PLAN_1": "3"})
-    assert result.returncode == 3
-    assert result.stderr == "launch/local.sh: process 1 ended with status 3.\n"
-    assert [note(logs, process, "signals") for process in range(3)] == [["TERM"], [], ["TERM"]]
-    assert [len(note(logs, process, "starts")) for process in range(3)] == [1, 1, 1]
-
-
-def test_local_script_kills_a_process_that_does_not_leave(stub):
-    environment, logs = stub
-    result = run("--grace=1", "2", env={**environment, "PLAN_1": "1", "STUBBORN": "yes"})
-    assert result.returncode == 1
-    assert note(logs, 0, "signals") == ["TERM"]
-
-
-def test_local_script_restarts_all_after_one_was_killed(stub):
-    environment, logs = stub
-    result = run("2", env={**environment, "PLAN_0": "wait 0", "PLAN_1": "killed 0"})
-    assert result.returncode == 0
-    assert "process 1 ended with status 137; restart 1 of 3." in result.stderr
-    assert [len(note(logs, process, "starts")) for process in range(2)] == [2, 2]
-    assert note(logs, 0, "signals") == ["TERM"]
-
-
-def test_local_script_limits_restarts(stub):
-    environment, logs = stub
-    result = run("--restarts=2", "2", env={**environment, "PLAN_1": "killed"})
-    assert result.returncode == 137
-    assert [len(note(logs, process, "starts")) for process in range(2)] == [3, 3]
+    if status != 143:
+        ended = plans["PLAN_1"].replace("killed", "137").split()[0]
+        assert f"launch/local.sh: process 1 ended with status {ended}" in result.stderr
 
 
 def test_local_script_passes_sigterm_on_once_and_ends(stub):
@@ -212,13 +187,10 @@ def test_local_script_passes_ctrl_c_of_a_terminal_to_each_process_once(stub):
     try:
         all_started(logs, 2)
         os.write(terminal, b"\x03")
-        end = time.monotonic() + PATIENCE
-        while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        _, status = os.waitpid(pid, 0)
     finally:
         os.close(terminal)
-    assert os.waitstatus_to_exitcode(ended[1]) == 130
+    assert os.waitstatus_to_exitcode(status) == 130
     assert [note(logs, index, "signals") for index in range(2)] == [["INT"]] * 2
 
 
@@ -251,11 +223,8 @@ def test_local_script_refuses_gpus_that_cannot_be_dealt_out_evenly(stub, tmp_pat
 def with_gpus(stub, tmp_path, visible):
     """The stub on a machine with four GPUs."""
     environment, logs = stub
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    listing = folder / "nvidia-smi"
-    listing.write_text('#!/bin/sh\nfor i in 0 1 2 3; do echo "GPU $i: NVIDIA (UUID: GPU-$i)"; done\n')
-    listing.chmod(0o755)
+    listing = 'for i in 0 1 2 3; do echo "GPU $i: NVIDIA (UUID: GPU-$i)"; done\n'
+    folder = make_program(tmp_path / "bin", "nvidia-smi", listing).parent
     environment = {**environment, "PATH": f"{folder}{os.pathsep}{environment['PATH']}"}
     del environment["JAX_PLATFORMS"]
     return (environment if visible is None else {**environment, "CUDA_VISIBLE_DEVICES": visible}), logs

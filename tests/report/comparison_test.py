@@ -6,6 +6,10 @@ from segnet_jax.errors import InputError
 from segnet_jax.report.comparison import compare, differing_conditions
 from tests.helpers.evaluated_runs import write_run
 
+_FLAT = {"model__name": "segnet_flat"}
+_SMALL_FCN = {"model__name": "fcn8s", "model__batch_norm": False, "model__fc_features": 64}
+_TRANSFER = {"trained parameters", "frozen parameters"}
+
 
 def one(*arguments):
     (comparison,), faults = compare([str(argument) for argument in arguments])
@@ -30,13 +34,16 @@ def test_compare_takes_the_row_of_the_network_or_the_chosen_one(tmp_path):
         compare([f"{path}=table 1"])
 
 
-def test_compare_joins_seeds_unless_their_rows_differ(tmp_path):
-    first, second = [write_run(tmp_path / f"seed{seed}", seed=seed, right=right) for seed, right in enumerate((70, 80))]
-    wide = write_run(tmp_path / "wide", model__width_multiplier=2.0)
-    comparisons, _ = compare([str(first), str(wide), str(second), str(first)])
-    assert [comparison.label for comparison in comparisons] == ["seed0, seed1", "wide"]
-    comparisons, _ = compare([str(first), f"{second}=1/segnet_basic/natural"])
-    assert [comparison.label for comparison in comparisons] == ["seed0", "seed1"]
+def test_compare_joins_runs_that_differ_only_in_their_seed(tmp_path):
+    def labels(*arguments):
+        return [comparison.label for comparison in compare([str(argument) for argument in arguments])[0]]
+
+    first = write_run(tmp_path / "a", right=70)
+    second = write_run(tmp_path / "b", seed=3, data__root="elsewhere")
+    others = {"c": {"optimizer__momentum": 0.8}, "d": {"step": 11}, "e": {"report": {"samples": 8}}}
+    paths = [write_run(tmp_path / name, seed=3, **settings) for name, settings in others.items()]
+    assert labels(first, *paths, second, first) == ["a, b", "c", "d", "e"]
+    assert labels(first, f"{second}=1/segnet_basic/natural") == ["a", "b"]
 
 
 def test_scores_are_mean_and_sample_deviation_of_the_runs_that_have_one(tmp_path):
@@ -137,66 +144,71 @@ def test_differing_conditions_are_all_that_differ(tmp_path):
     ]
 
 
-def test_differing_conditions_have_the_papers_remarks(tmp_path):
-    path = write_run(tmp_path / "run", model__name="segnet", data__image_size=(), step=90_000)
-    lines = lines_of(one(path))
-    roads = "3,433 (road scenes of CamVid, KITTI, Stanford Background and LabelMe)"
-    assert lines["training images"] == ("unknown", roads)
-    assert lines["iterations"] == ("90,000", "140,000 (the best beyond 80K, of at most 140K)")
-    assert lines["trained at"] == ("as they are (600 pixels each)", "360x480")
-    assert lines["initial weights of the encoder"] == ("none", "vgg16")
-
-
-def test_differing_conditions_of_the_network(tmp_path):
-    settings = {"model__batch_norm": False, "model__fc_features": 64, "model__dropout_rate": 0.0}
-    path = write_run(tmp_path / "fcn", model__name="fcn8s", **settings)
-    lines = lines_of(one(path))
-    assert lines["BatchNorm"] == ("no", "yes")
-    assert lines["features of fc6 and fc7"] == ("64", "4,096")
-    assert lines["dropout rate"] == ("0", "0.5")
-    assert not lines.keys() & {"statistics of BatchNorm", "upsampling", "network", "started from"}
-    # Conditions that one of the two networks does not have are left out, and all of them beside a classical method.
-    lines = lines_of(one(f"{path}=1/segnet_basic/median"))
-    assert lines["network"] == ("fcn8s", "segnet basic")
-    assert not lines.keys() & {"BatchNorm", "features of fc6 and fc7"}
-    assert lines_of(one(f"{path}=2/boosting")) == {"scored images": ("2", "233")}
-
-
-def test_differing_conditions_of_layerwise_training(tmp_path):
-    flat = {"model__name": "segnet_flat", "loss__class_weights": "inverse_frequency"}
-    comparison = one(write_run(tmp_path / "flat", model__pairs=2, **flat))
-    assert comparison.row.id == "2015-1/segnet_4_layer"
-    lines = lines_of(comparison)
-    assert lines["pairs of encoder and decoder"] == ("2", "4")
-    assert lines["training"] == ("end to end, by SGD", "layer by layer, by L-BFGS")
-    layerwise = {"train__procedure": "layerwise", "layerwise__iterations": 5, "layerwise__first_pair": 3}
-    lines = lines_of(one(write_run(tmp_path / "layerwise", **layerwise, **flat)))
-    assert lines["iterations of L-BFGS on a mini-batch"] == ("5", "20")
-    assert lines["first trained pair"] == ("3", "1")
-    others = {"training", "training of each pair", "training of the classifier", "pairs of encoder and decoder"}
-    assert not lines.keys() & {*others, "learning rate", "trained parameters"}
-
-
 @pytest.mark.parametrize(
-    ("row", "settings", "differing"),
+    ("row", "settings", "lines", "absent"),
     [
-        ("2015-3/segnet_l4", {"transfer__trained": "(conv4|conv_decode4)/.*"}, {}),
+        (
+            "",
+            {"model__name": "segnet", "data__image_size": (), "step": 90_000},
+            {
+                "training images": ("unknown", "3,433 (road scenes of CamVid, KITTI, Stanford Background and LabelMe)"),
+                "iterations": ("90,000", "140,000 (the best beyond 80K, of at most 140K)"),
+                "trained at": ("as they are (600 pixels each)", "360x480"),
+                "initial weights of the encoder": ("none", "vgg16"),
+            },
+            {"network"},
+        ),
+        (
+            "",
+            _SMALL_FCN,
+            {"BatchNorm": ("no", "yes"), "features of fc6 and fc7": ("64", "4,096")},
+            {"statistics of BatchNorm", "upsampling", "network", "started from"},
+        ),
+        # Conditions that one of the two networks does not have are left out.
+        (
+            "1/segnet_basic/median",
+            _SMALL_FCN,
+            {"network": ("fcn8s", "segnet basic")},
+            {"BatchNorm", "features of fc6 and fc7"},
+        ),
+        ("2/boosting", _SMALL_FCN, {"scored images": ("2", "233")}, {"network", "scored at", "class weights"}),
+        (
+            "2015-1/segnet_4_layer",
+            {"model__name": "segnet_flat", "model__pairs": 2},
+            {
+                "pairs of encoder and decoder": ("2", "4"),
+                "training": ("end to end, by SGD", "layer by layer, by L-BFGS"),
+            },
+            set(),
+        ),
+        (
+            "2015-1/segnet_4_layer",
+            {"train__procedure": "layerwise", "layerwise__iterations": 5, "layerwise__first_pair": 3} | _FLAT,
+            {"iterations of L-BFGS on a mini-batch": ("5", "20"), "first trained pair": ("3", "1")},
+            {"training", "training of the classifier", "pairs of encoder and decoder", "learning rate", *_TRANSFER},
+        ),
+        (
+            "2015-3/segnet_l4",
+            {"transfer__source": "runs/my_source", "transfer__trained": "(conv4|conv_decode4)/.*"} | _FLAT,
+            {"started from": ("runs/my_source", "a network trained on camvid")},
+            _TRANSFER,
+        ),
         (
             "2015-3/segnet_sm",
-            {"transfer__trained": "conv_classifier.*", "model__hidden_features": 64},
+            {"transfer__trained": "conv_classifier.*", "model__hidden_features": 64} | _FLAT,
             {"features of the classifier's hidden layer": ("64", "a hidden layer of a size that it does not tell")},
+            _TRANSFER,
         ),
         (
             "2015-3/segnet_r",
-            {"transfer__trained": "conv4/.*", "transfer__frozen": "conv_decode4/.*"},
+            {"transfer__trained": "conv4/.*", "transfer__frozen": "conv_decode4/.*"} | _FLAT,
             {"trained parameters": ("conv4/.*", "all"), "frozen parameters": ("conv_decode4/.*", "none")},
+            {"started from"},
         ),
     ],
 )
-def test_differing_conditions_of_transfer(tmp_path, row, settings, differing):
-    path = write_run(tmp_path / "run", model__name="segnet_flat", transfer__source="runs/my_source", **settings)
-    lines = lines_of(one(f"{path}={row}"))
-    source = "none" if row == "2015-3/segnet_r" else "a network trained on camvid"
-    assert lines.pop("started from") == ("runs/my_source", source)
-    keys = {"trained parameters", "frozen parameters", "features of the classifier's hidden layer"}
-    assert {key: value for key, value in lines.items() if key in keys} == differing
+def test_differing_conditions_depend_on_network_and_procedure(tmp_path, row, settings, lines, absent):
+    path = write_run(tmp_path / "run", **settings)
+    found = lines_of(one(f"{path}={row}" if row else path))
+    assert lines.items() <= found.items()
+    assert not absent & found.keys()

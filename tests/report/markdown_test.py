@@ -50,16 +50,11 @@ def test_to_markdown_shows_the_tables_around_a_row_with_the_classical_methods(tm
     markdown = to_markdown(*compare([str(write_run(tmp_path / "run", right=90))]))
     variants = rows_of(markdown, "## Table 1:")
     assert len(variants) == 16
-    assert variants[0] == [
-        *["Bilinear-Interpolation, median frequency", "`1/bilinear_interpolation/median`"],
-        *["77.9", "61.1", "43.3", "20.83", "89.1", "90.2", "82.7"],
-    ]
+    assert variants[0][:2] == ["Bilinear-Interpolation, median frequency", "`1/bilinear_interpolation/median`"]
+    assert variants[0][2:] == ["77.9", "61.1", "43.3", "20.83", "89.1", "90.2", "82.7"]
     methods = rows_of(markdown, "## Table 2:")
     assert methods[0] == ["**run**", "", *["90.0"] * 11, "90.0", "90.0", "81.8", "25.0"]
-    assert methods[1][:4] + methods[1][-4:] == [
-        *["SfM+Appearance", "`2/sfm_appearance`", "46.2", "61.9"],
-        *["69.1", "53.0", "-", "-"],
-    ]
+    assert methods[1][:3] + methods[1][-3:] == ["SfM+Appearance", "`2/sfm_appearance`", "46.2", "53.0", "-", "-"]
     assert len(methods) == 1 + 11
     assert "## Table 3" not in markdown
 

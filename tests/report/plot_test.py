@@ -53,19 +53,6 @@ def test_draw_makes_bars_as_long_as_the_scores(tmp_path):
         assert abs(paper[1] - run[1]) <= 1
 
 
-def test_draw_makes_a_taller_picture_of_more_runs(tmp_path):
-    pytest.importorskip("matplotlib")
-    heights = []
-    for count in (1, 3):
-        for i in range(count):
-            write_run(tmp_path / str(i), train__batch_size=i + 1)
-        comparisons, _ = compare([str(tmp_path / str(i)) for i in range(count)])
-        assert len(comparisons) == count
-        draw(comparisons, tmp_path / "plot.png")
-        heights.append(len(read(tmp_path / "plot.png")))
-    assert heights[1] > 1.7 * heights[0]
-
-
 def test_draw_names_a_missing_matplotlib(tmp_path, monkeypatch):
     comparisons, _ = compare([str(write_run(tmp_path / "a"))])
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

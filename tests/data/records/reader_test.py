@@ -125,7 +125,7 @@ def test_records_train_like_the_files(folder, prepared, tmp_path):
     reports = [read_runs(tmp_path / name)[0].report for name in ("folder", "records")]
     assert {**reports[0], "data": ""} == {**reports[1], "data": ""}
     # A report on records says what they were made from.
-    assert read_runs(tmp_path / "records")[0].data == folder.name
+    assert read_runs(tmp_path / "records")[0].conditions["data"] == folder.name
 
 
 def test_records_fingerprint_is_that_of_the_contents(prepared, root, folder, tmp_path):
