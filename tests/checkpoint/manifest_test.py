@@ -63,9 +63,9 @@ def test_make_manifest_takes_the_values_whatever_their_layout_in_memory() -> Non
     assert records[0] == records[1]
     assert records[0] != make_manifest({("a",): array.reshape(4, 3)}, {}, None)
     assert records[0] != make_manifest({("a",): array.view(np.uint16)}, {}, None)
-    for array in (np.zeros((0, 3), np.float32), np.array([1.5, 2.5], jnp.bfloat16), np.arange(9)[::2]):
-        record = make_manifest({("a",): array}, {}, None)
-        assert record["leaves"]["a"]["crc32"] == zlib.crc32(array.tobytes())
+    for other in (np.zeros((0, 3), np.float32), np.array([1.5, 2.5], jnp.bfloat16), np.arange(9)[::2]):
+        record = make_manifest({("a",): other}, {}, None)
+        assert record["leaves"]["a"]["crc32"] == zlib.crc32(other.tobytes())
 
 
 @settings(deadline=None)

@@ -168,7 +168,7 @@ class _Camera:
 
 
 class _Street:
-    """What stands where, and how each thing is painted."""
+    """The layout of a street, and the painting of each thing in it."""
 
     def __init__(self, camera: _Camera, rng: np.random.Generator) -> None:
         self.camera, self.rng = camera, rng
