@@ -28,7 +28,7 @@ class DeepLabLargeFOV(VGGModel):
         x = self.checked(x)
         height, width = x.shape[1:3]
         for number in range(1, len(self.encoder) + 1):
-            pool = functools.partial(_max_pool, stride=2 if number <= 3 else 1)
+            pool = functools.partial(overlapping_max_pool, stride=2 if number <= 3 else 1)
             x = self.encode(number, x, train, pool, dilation=2 if number == 5 else 1)
             self.sow("intermediates", f"pool{number}", x)
         # pool5a. Caffe's average counts the zeros of the padding.
@@ -36,10 +36,3 @@ class DeepLabLargeFOV(VGGModel):
         x = self.fully_connected(x, train, dilation=12)
         x = self.classifier(x, "fc8", kernel_size=1)
         return bilinear_resize(x, 8, (height, width), align_corners=True)
-
-
-def _max_pool(x: jax.Array, stride: int) -> jax.Array:
-    """Pools like Caffe, 3x3 with a padding of 1 in ceil mode: n pixels to n (stride 1) or n // 2 + 1 (stride 2)."""
-    # Behind the last pixel, what the last window needs to be whole.
-    bottom, right = (1 if stride == 1 else 2 - n % 2 for n in x.shape[1:3])
-    return overlapping_max_pool(x, 3, stride, ((1, bottom), (1, right)))

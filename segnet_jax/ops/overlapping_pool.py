@@ -12,45 +12,49 @@ from jax import lax
 
 from segnet_jax.ops.shifted_matmul import Borders
 
+# Side of the windows.
+_WINDOW = 3
+# The position of each maximum in its window, and the shape that was pooled.
+_Residuals = tuple[jax.Array, tuple[int, ...]]
 
-def overlapping_max_pool(x: jax.Array, window: int, stride: int, borders: Borders) -> jax.Array:
-    """Pools by maxima; the gradient goes to the first of equal values.
+
+def overlapping_max_pool(x: jax.Array, stride: int) -> jax.Array:
+    """Pools 3x3 by maxima like Caffe, with a padding of 1 in ceil mode; the gradient goes to the first of equal values.
 
     XLA's own derivative, a scatter, takes ten times as long on CPUs as the one used there, which remembers where each
     maximum was.
 
     Args:
       x: float [N, H, W, C].
-      window: side of the square windows, in pixels.
-      stride: distance of the windows, in pixels.
-      borders: pixels that never win around the image, at the top and the bottom, and at the left and the right.
+      stride: distance of the windows in pixels, 1 or 2.
 
     Returns:
-      The type of `x`, [N, H', W', C], H' = (H + top + bottom - window) // stride + 1.
+      The type of `x`, [N, H', W', C]: H' = H with stride 1, and H // 2 + 1 with stride 2.
     """
+    # Behind the last pixel, what the last window needs to be whole.
+    bottom, right = (1 if stride == 1 else 2 - n % 2 for n in x.shape[1:3])
+    borders = ((1, bottom), (1, right))
     return lax.platform_dependent(
         x,
-        cpu=functools.partial(_pool, window=window, stride=stride, borders=borders),
-        default=functools.partial(_plain, window=window, stride=stride, borders=borders),
+        cpu=functools.partial(_pool, stride=stride, borders=borders),
+        default=functools.partial(_plain, stride=stride, borders=borders),
     )
 
 
-def _plain(x: jax.Array, window: int, stride: int, borders: Borders) -> jax.Array:
-    return nn.max_pool(x, (window, window), strides=(stride, stride), padding=borders)
+def _plain(x: jax.Array, stride: int, borders: Borders) -> jax.Array:
+    return nn.max_pool(x, (_WINDOW, _WINDOW), strides=(stride, stride), padding=borders)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _pool(x: jax.Array, window: int, stride: int, borders: Borders) -> jax.Array:
-    return _plain(x, window, stride, borders)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _pool(x: jax.Array, stride: int, borders: Borders) -> jax.Array:
+    return _plain(x, stride, borders)
 
 
-def _forward(
-    x: jax.Array, window: int, stride: int, borders: Borders
-) -> tuple[jax.Array, tuple[jax.Array, tuple[int, ...]]]:
+def _forward(x: jax.Array, stride: int, borders: Borders) -> tuple[jax.Array, _Residuals]:
     padded = jnp.pad(x, ((0, 0), *borders, (0, 0)), constant_values=-jnp.inf)
-    lengths = [(length - window) // stride * stride + 1 for length in padded.shape[1:3]]
+    lengths = [(length - _WINDOW) // stride * stride + 1 for length in padded.shape[1:3]]
     values = [
-        padded[:, i : i + lengths[0] : stride, j : j + lengths[1] : stride] for i, j in np.ndindex(window, window)
+        padded[:, i : i + lengths[0] : stride, j : j + lengths[1] : stride] for i, j in np.ndindex(_WINDOW, _WINDOW)
     ]
     best, index = values[0], jnp.zeros(values[0].shape, jnp.uint8)
     for number, value in enumerate(values[1:], start=1):
@@ -61,17 +65,11 @@ def _forward(
     return best, (index, x.shape)
 
 
-def _backward(
-    window: int,
-    stride: int,
-    borders: Borders,
-    residuals: tuple[jax.Array, tuple[int, ...]],
-    gradient: jax.Array,
-) -> tuple[jax.Array]:
+def _backward(stride: int, borders: Borders, residuals: _Residuals, gradient: jax.Array) -> tuple[jax.Array]:
     index, shape = residuals
     images, rows, columns, channels = gradient.shape
     # Pixel stride * a + p of the grown image is in the windows a - b at their position p + stride * b.
-    reach = -(-window // stride)
+    reach = -(-_WINDOW // stride)
     grown = [
         jnp.pad(array, ((0, 0), (reach - 1, reach - 1), (reach - 1, reach - 1), (0, 0))) for array in (gradient, index)
     ]
@@ -82,11 +80,11 @@ def _backward(
         total = jnp.zeros((), gradient.dtype)
         for b, c in np.ndindex(reach, reach):
             i, j = p + stride * b, q + stride * c
-            if max(i, j) >= window:
+            if max(i, j) >= _WINDOW:
                 continue
             top, left = reach - 1 - b, reach - 1 - c
             part = np.s_[:, top : top + rows + reach - 1, left : left + columns + reach - 1]
-            total = total + jnp.where(index[part] == window * i + j, gradient[part], 0)
+            total = total + jnp.where(index[part] == _WINDOW * i + j, gradient[part], 0)
         return jnp.broadcast_to(total, (images, rows + reach - 1, columns + reach - 1, channels))
 
     phases = jnp.stack([jnp.stack([phase(p, q) for q in range(stride)], axis=3) for p in range(stride)], axis=2)
