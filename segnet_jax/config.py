@@ -13,8 +13,6 @@ import ml_collections
 
 from segnet_jax.errors import InputError
 
-pass
-
 # Keys that a resumed run may change: none of them alters what is learnt.
 _FREE_TO_CHANGE = (
     *("data.root", "data.num_workers", "data.num_threads", "train.log_every", "pretrained.path"),

@@ -23,21 +23,6 @@ def test_evaluate_checkpoint_gives_the_scores_of_the_training_run_from_the_check
     assert path.with_suffix(".png").exists()
 
 
-def test_evaluate_checkpoint_names_the_report_of_another_split_by_it(trained_copy):
-    evaluate_checkpoint(trained_copy, {"data.eval_split": "test", "data.eval_scenes": 3, "eval.checkpoint": "latest"})
-    assert json.loads((trained_copy / "eval" / "test-6.json").read_text())["images"] == 3
-
-
-def test_evaluate_checkpoint_refines_by_a_crf_chosen_after_training(trained_copy):
-    plain = evaluate_checkpoint(trained_copy, {"eval.checkpoint": "latest"})
-    refined = evaluate_checkpoint(
-        trained_copy, {"eval.checkpoint": "latest", "crf.enabled": True, "crf.position_std": 2.0}
-    )
-    assert refined["crf"]["position_std"] == 2.0
-    assert refined["pixels"] == plain["pixels"]
-    assert refined["global_accuracy"] != plain["global_accuracy"]
-
-
 def test_evaluate_checkpoint_replaces_no_report_of_training_or_of_another_kind(trained_copy):
     trained = (trained_copy / "eval" / "val-6.json").read_bytes()
     kinds = {
@@ -82,14 +67,6 @@ def test_evaluate_checkpoint_names_its_report_as_the_training_run_does(tmp_path,
     assert (path.parent / "val-2-first8.json").is_file()
 
 
-def test_evaluate_checkpoint_computes_exact_batch_statistics_where_the_checkpoint_has_none(trained_copy, caplog):
-    caplog.set_level("INFO", logger="segnet_jax")
-    running = evaluate_checkpoint(trained_copy, {"eval.checkpoint": "latest"})
-    exact = evaluate_checkpoint(trained_copy, {"eval.checkpoint": "latest", "eval.batch_norm": "exact"})
-    assert exact["global_accuracy"] != running["global_accuracy"]
-    assert any("computed from the training split" in record.message for record in caplog.records)
-
-
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -104,9 +81,3 @@ def test_evaluate_checkpoint_computes_exact_batch_statistics_where_the_checkpoin
 def test_evaluate_checkpoint_refuses_a_wrong_value_by_its_key(trained_run, overrides, message):
     with pytest.raises(InputError, match=message):
         evaluate_checkpoint(trained_run, overrides)
-
-
-def test_evaluate_checkpoint_leaves_a_directory_without_checkpoints_as_it_is(tmp_path):
-    with pytest.raises(InputError, match="holds no checkpoint"):
-        evaluate_checkpoint(tmp_path / "nothing")
-    assert not (tmp_path / "nothing").exists()
