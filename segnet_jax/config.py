@@ -13,8 +13,6 @@ import ml_collections
 
 from segnet_jax.errors import InputError
 
-pass
-
 # Keys that a resumed run may change: none of them alters what is learnt.
 _FREE_TO_CHANGE = (
     *("data.root", "data.num_workers", "data.num_threads", "train.log_every", "pretrained.path"),
@@ -22,37 +20,37 @@ _FREE_TO_CHANGE = (
 )
 
 
-# For each number: the smallest value, the greatest, and whether the greatest itself is allowed.
+# For each number: the smallest value, and the one that it must stay below.
 _RANGES = {
-    "seed": (0, 2**31, False),
-    "data.max_images": (0, math.inf, False),
-    "data.num_workers": (0, 1024, True),
-    "data.num_threads": (0, 1024, True),
-    "data.val_fraction": (0, 1, False),
-    "data.depth_max": (1, 65535, True),
-    "data.train_scenes": (1, math.inf, False),
-    "data.eval_scenes": (1, math.inf, False),
-    "model.batch_norm_momentum": (0, 1, False),
-    "loss.class_weight_power": (0, math.inf, False),
-    "optimizer.learning_rate": (0, math.inf, False),
-    "optimizer.momentum": (0, 1, False),
-    "optimizer.weight_decay": (0, math.inf, False),
-    "optimizer.clip_norm": (0, math.inf, False),
-    "train.batch_size": (1, math.inf, False),
-    "layerwise.iterations": (1, math.inf, False),
-    "layerwise.memory": (1, math.inf, False),
-    "layerwise.first_pair": (1, math.inf, False),
-    "train.accumulation_steps": (1, math.inf, False),
-    "eval.batch_size": (1, math.inf, False),
-    "eval.pictures": (0, math.inf, False),
-    "eval.samples": (0, math.inf, False),
-    "crf.iterations": (1, math.inf, False),
-    "crf.position_weight": (0, math.inf, False),
-    "crf.position_std": (0.01, math.inf, False),
-    "crf.bilateral_weight": (0, math.inf, False),
-    "crf.bilateral_position_std": (0.01, math.inf, False),
-    "crf.bilateral_color_std": (0.01, math.inf, False),
-    "eval.missing_block": (1, math.inf, False),
+    "seed": (0, 2**31),
+    "data.max_images": (0, math.inf),
+    "data.num_workers": (0, 1025),
+    "data.num_threads": (0, 1025),
+    "data.val_fraction": (0, 1),
+    "data.depth_max": (1, 65536),
+    "data.train_scenes": (1, math.inf),
+    "data.eval_scenes": (1, math.inf),
+    "model.batch_norm_momentum": (0, 1),
+    "loss.class_weight_power": (0, math.inf),
+    "optimizer.learning_rate": (0, math.inf),
+    "optimizer.momentum": (0, 1),
+    "optimizer.weight_decay": (0, math.inf),
+    "optimizer.clip_norm": (0, math.inf),
+    "train.batch_size": (1, math.inf),
+    "layerwise.iterations": (1, math.inf),
+    "layerwise.memory": (1, math.inf),
+    "layerwise.first_pair": (1, math.inf),
+    "train.accumulation_steps": (1, math.inf),
+    "eval.batch_size": (1, math.inf),
+    "eval.pictures": (0, math.inf),
+    "eval.samples": (0, math.inf),
+    "crf.iterations": (1, math.inf),
+    "crf.position_weight": (0, math.inf),
+    "crf.position_std": (0.01, math.inf),
+    "crf.bilateral_weight": (0, math.inf),
+    "crf.bilateral_position_std": (0.01, math.inf),
+    "crf.bilateral_color_std": (0.01, math.inf),
+    "eval.missing_block": (1, math.inf),
 }
 
 _CHOICES = {
@@ -128,10 +126,10 @@ def check_values(config: ml_collections.ConfigDict) -> None:
       InputError: for the first one, by its key.
     """
     values = flatten(config)
-    for key, (low, high, is_closed) in _RANGES.items():
+    for key, (low, high) in _RANGES.items():
         value = values[key]
-        if not (low <= value < high or (is_closed and value == high)):
-            bound = "" if math.isinf(high) else f" and {'at most' if is_closed else 'below'} {high}"
+        if not low <= value < high:
+            bound = "" if math.isinf(high) else f" and below {high}"
             raise InputError(f"{key}={value} must be at least {low}{bound}.")
     for key, choices in _CHOICES.items():
         if values[key] not in choices:

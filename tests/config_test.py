@@ -65,9 +65,9 @@ def test_config_files_are_those_that_the_documentation_names():
 @pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
 def test_config_file_initialises_its_model_and_plans_its_run(path):
     config = load(path)
-    keys = dict(configs._leaves(config.to_dict()))
-    declared = dict(configs._leaves(configs.default_config().to_dict()))
-    assert keys.keys() == declared.keys(), "every key is declared in configs/default.py"
+    assert configs.flatten(config).keys() == configs.flatten(default_config()).keys(), (
+        "every key is declared in configs/default.py"
+    )
     table = SYNTHETIC if config.data.name == "synthetic" else CAMVID11
     model = build_model(config, table.num_classes)
     plan = build_plan(config, num_examples=367)
@@ -230,43 +230,27 @@ def test_to_steps_refuses_a_duration_of_another_form_by_its_key(duration):
         configs.to_steps(duration, 10, key="train.duration")
 
 
-def test_check_values_takes_the_defaults():
-    check_values(default_config())
-
-
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("seed", -1, "seed=-1 must be at least 0"),
         ("eval.batch_size", 0, "eval.batch_size=0 must be at least 1"),
-        ("eval.pictures", -1, "eval.pictures=-1"),
         ("crf.bilateral_color_std", 0.0, "crf.bilateral_color_std=0.0 must be at least 0.01"),
-        ("crf.position_weight", -1.0, "crf.position_weight=-1.0"),
         ("crf.iterations", 0, "crf.iterations=0 must be at least 1"),
-        ("eval.samples", -1, "eval.samples=-1 must be at least 0"),
-        ("data.num_threads", -1, "data.num_threads=-1"),
-        ("optimizer.learning_rate", -1.0, "optimizer.learning_rate=-1.0"),
         ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate=nan"),
         ("optimizer.momentum", 1.0, "optimizer.momentum=1.0 must be at least 0 and below 1"),
-        ("model.batch_norm_momentum", 1.5, "model.batch_norm_momentum=1.5"),
         ("data.val_fraction", 1.0, "data.val_fraction=1.0 must be at least 0 and below 1"),
-        ("data.val_fraction", -0.1, "data.val_fraction=-0.1 must be at least 0"),
         ("loss.normalization", "foo", "loss.normalization='foo' is not known; choose pixels or weights"),
         ("eval.batch_norm", "foo", "eval.batch_norm='foo'"),
         ("eval.checkpoint", "newest", "eval.checkpoint='newest' must be best, latest or a step"),
-        ("data.depth_max", 0, "data.depth_max=0 must be at least 1 and at most 65535"),
+        ("data.depth_max", 0, "data.depth_max=0 must be at least 1 and below 65536"),
         ("data.image_size", (5,), "data.image_size=.* must be .height, width."),
         ("data.scene_size", (), "data.scene_size=.* must be .height, width."),
         ("data.scene_size", (0, 5), "data.scene_size=.* must be .height, width."),
-        ("data.scene_size", (90,), "data.scene_size=.* must be .height, width."),
         ("data.train_scenes", 0, "data.train_scenes=0 must be at least 1"),
-        ("data.eval_scenes", -1, "data.eval_scenes=-1 must be at least 1"),
         ("seed", 2**31, "seed=2147483648 must be at least 0 and below 2147483648"),
-        ("data.depth_max", 65536, "data.depth_max=65536 must be at least 1 and at most 65535"),
-        ("loss.class_weight_power", -1.0, "loss.class_weight_power=-1.0 must be at least 0"),
+        ("data.depth_max", 65536, "data.depth_max=65536 must be at least 1 and below 65536"),
         ("loss.class_weight_power", float("inf"), "loss.class_weight_power=inf must be at least 0"),
-        ("augment.crop_size", (5,), "augment.crop_size=.* must be .height, width."),
-        ("augment.crop_size", (0, 5), "augment.crop_size=.* must be .height, width."),
         ("augment.crop_size", (5, -1), "augment.crop_size=.* must be .height, width."),
         ("pretrained.weights", "resnet", "pretrained.weights='resnet'"),
     ],

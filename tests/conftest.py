@@ -11,7 +11,7 @@ import pytest
 
 # Before JAX starts: device counts of 1 to 8 are tested on any machine.
 # Most of the time goes into compiling, which a lower level of LLVM's optimisation makes shorter by a third.
-_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segnet_jax.evaluation.from_config import open_checkpoint
+from segnet_jax.evaluation.from_config import CheckpointEvaluation
 from segnet_jax.runtime.processes import is_first
 
 _log = logging.getLogger("segnet_jax")
@@ -20,7 +20,7 @@ def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = Non
 
     Args:
       workdir: of a training run.
-      overrides: as of `from_config.open_checkpoint`.
+      overrides: as of `from_config.CheckpointEvaluation`.
 
     Returns:
       The report, see `metrics.summarize`.
@@ -28,7 +28,7 @@ def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = Non
     Raises:
       InputError: if the checkpoint or the data cannot be read, or do not fit each other.
     """
-    opened = open_checkpoint(workdir, overrides)
+    opened = CheckpointEvaluation(workdir, overrides)
     dataset, step = opened.dataset, opened.trained.step
     variables = opened.variables()
     evaluator = opened.build_evaluator(opened.normalize)

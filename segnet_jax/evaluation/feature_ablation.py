@@ -27,7 +27,7 @@ from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.dataset import Dataset
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.errors import InputError
-from segnet_jax.evaluation.from_config import open_checkpoint
+from segnet_jax.evaluation.from_config import CheckpointEvaluation
 from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime import collectives
 from segnet_jax.runtime.files import write_atomically, write_errors
@@ -140,7 +140,7 @@ def study_features(workdir: Path, overrides: Mapping[str, Any] | None = None) ->
     Raises:
       InputError: if the checkpoint or the data cannot be read, or are of another network.
     """
-    opened = open_checkpoint(workdir, overrides)
+    opened = CheckpointEvaluation(workdir, overrides)
     model, dataset, normalize = opened.trained.model, opened.dataset, opened.normalize
     if not isinstance(model, SegNetFlat):
         raise InputError(

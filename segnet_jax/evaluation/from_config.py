@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,6 @@ from segnet_jax.data.from_config import build_dataset, build_normalization, buil
 from segnet_jax.data.preprocessing import RGB, Normalize
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.batch_stats import exact_batch_stats
-from segnet_jax.evaluation.checkpoint_evaluation import CheckpointEvaluation
 from segnet_jax.evaluation.evaluator import Evaluator
 from segnet_jax.evaluation.result import Settings
 from segnet_jax.inference.from_config import build_crf
@@ -26,6 +26,8 @@ from segnet_jax.inference.trained_model import load_trained
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.runtime.collectives import require_same
 from segnet_jax.runtime.processes import all_devices
+
+_log = logging.getLogger("segnet_jax")
 
 
 def build_evaluator(
@@ -108,65 +110,82 @@ def compute_exact_batch_stats(
         return exact_batch_stats(model, normalize, variables, first_pass, devices)
 
 
-def open_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = None) -> CheckpointEvaluation:
-    """Loads a checkpoint and the split that it is to be evaluated on, ready for an evaluation.
+class CheckpointEvaluation:
+    """A trained network and the split to evaluate it on: where the modes `eval`, `missing` and `ablation` start.
 
     Args:
       workdir: of a training run.
       overrides: by dotted key, over the run's configuration: `eval.checkpoint` (best, latest or a step),
         `data.eval_split`, `data.root`, ...
 
+    Attributes:
+      trained: the network.
+      dataset: the split.
+      devices: of all processes, to map over.
+      normalize: from uint8 images to the network's input.
+      settings: that the report states.
+      pictures: the number of images of the sheet.
+      missing_pixels: shares of missing pixels, 0 to 1.
+      missing_block: side of the squares in which they are missing.
+      top_features: numbers of strongest features.
+      reading: keyword arguments of `pipeline.eval_batches`.
+
     Raises:
       InputError: if checkpoint or data cannot be read, the classes or modalities of the data are not those that the
         network was trained on, the network knows no classes, or processes differ in what they have.
     """
-    trained = load_trained(workdir, overrides)
-    config, devices = trained.config, all_devices()
-    if reconstructs(config):
-        raise InputError(
-            f"{workdir} holds a network that reconstructs its input and knows no classes; train one from it, with "
-            "--config.transfer.source."
-        )
-    dataset = build_dataset(config, config.data.eval_split)
-    if dataset.class_table != trained.class_table:
-        raise InputError(
-            f"The classes of {dataset.name} ({', '.join(dataset.class_table.names)}) are not those that {workdir} was "
-            f"trained on ({', '.join(trained.class_table.names)}); choose the data set and the class table of the run."
-        )
-    if modalities_of(dataset) != trained.modalities:
-        raise InputError(
-            f"The images of {dataset.name} have modalities of {modalities_of(dataset)} channels, those that "
-            f"{workdir} was trained on had {trained.modalities}; choose the data set of the run."
-        )
-    require_same({**shared_keys(config), "checkpoint": trained.step, "number of images": len(dataset)})
 
-    def train_data() -> Dataset:
-        split = build_dataset(config, config.data.train_split)
+    def __init__(self, workdir: Path, overrides: Mapping[str, Any] | None = None) -> None:
+        self.trained = trained = load_trained(workdir, overrides)
+        self._config = config = trained.config
+        if reconstructs(config):
+            raise InputError(
+                f"{workdir} holds a network that reconstructs its input and knows no classes; train one from it, with "
+                "--config.transfer.source."
+            )
+        self.dataset = dataset = build_dataset(config, config.data.eval_split)
+        if dataset.class_table != trained.class_table:
+            raise InputError(
+                f"The classes of {dataset.name} ({', '.join(dataset.class_table.names)}) are not those that {workdir} "
+                f"was trained on ({', '.join(trained.class_table.names)}); choose the data set and the class table of "
+                "the run."
+            )
+        if modalities_of(dataset) != trained.modalities:
+            raise InputError(
+                f"The images of {dataset.name} have modalities of {modalities_of(dataset)} channels, those that "
+                f"{workdir} was trained on had {trained.modalities}; choose the data set of the run."
+            )
+        require_same({**shared_keys(config), "checkpoint": trained.step, "number of images": len(dataset)})
+        self.devices = all_devices()
+        self.normalize = build_normalization(config, trained.modalities)
+        self.settings = build_settings(config, trained.run_config)
+        self.pictures: int = config.eval.pictures
+        self.missing_pixels: tuple[float, ...] = config.eval.missing_pixels
+        self.missing_block: int = config.eval.missing_block
+        self.top_features: tuple[int, ...] = config.eval.top_features
+        self.reading = _reading(config)
+
+    def train_data(self) -> Dataset:
+        """Opens the training split."""
+        split = build_dataset(self._config, self._config.data.train_split)
         require_same({"number of training images": len(split)})
         return split
 
-    def evaluator(normalize: Normalize) -> Evaluator:
-        return build_evaluator(config, trained.model, devices, trained.modalities, normalize=normalize)
+    def variables(self) -> dict[str, Any]:
+        """Returns the variables to evaluate with; computes exact batch statistics if they are wanted and missing."""
+        trained = self.trained
+        if self.settings.batch_norm == "running" or trained.has_exact_batch_stats:
+            return trained.variables
+        _log.info("The statistics of BatchNorm are computed from the training split.")
+        batch_stats = compute_exact_batch_stats(
+            self._config, trained.model, trained.variables, self.train_data(), self.devices
+        )
+        return {**trained.variables, "batch_stats": batch_stats}
 
-    def exact(variables: Any) -> Any:
-        return compute_exact_batch_stats(config, trained.model, variables, train_data(), devices)
-
-    return CheckpointEvaluation(
-        trained=trained,
-        workdir=workdir,
-        dataset=dataset,
-        devices=devices,
-        normalize=build_normalization(config, trained.modalities),
-        settings=build_settings(config, trained.run_config),
-        pictures=config.eval.pictures,
-        missing_pixels=tuple(config.eval.missing_pixels),
-        missing_block=config.eval.missing_block,
-        top_features=tuple(config.eval.top_features),
-        reading=_reading(config),
-        train_data=train_data,
-        build_evaluator=evaluator,
-        exact_batch_stats=exact if config.eval.batch_norm == "exact" and not trained.has_exact_batch_stats else None,
-    )
+    def build_evaluator(self, normalize: Normalize) -> Evaluator:
+        """Builds the evaluator with a normalisation of its own."""
+        trained = self.trained
+        return build_evaluator(self._config, trained.model, self.devices, trained.modalities, normalize=normalize)
 
 
 def _reading(config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from segnet_jax import visualize
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.masking import Missing
 from segnet_jax.data.preprocessing import RGBD
-from segnet_jax.evaluation.from_config import open_checkpoint
+from segnet_jax.evaluation.from_config import CheckpointEvaluation
 from segnet_jax.evaluation.result import Picture, report_path
 from segnet_jax.runtime.files import write_atomically, write_errors
 from segnet_jax.runtime.processes import is_first
@@ -41,7 +41,7 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
     Raises:
       InputError: if the checkpoint or the data cannot be read, or do not fit each other.
     """
-    opened = open_checkpoint(workdir, overrides)
+    opened = CheckpointEvaluation(workdir, overrides)
     dataset, modalities, step = opened.dataset, opened.trained.modalities, opened.trained.step
     variables = opened.variables()
     cases: list[tuple[float, int | None]] = [(share, None) for share in opened.missing_pixels]

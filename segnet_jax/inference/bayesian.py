@@ -36,13 +36,8 @@ def sample_posterior(
       images: normalised, float [N, H, W, channels].
       keys: random keys [N], one per image, so that an image's result does not depend on the others of its batch. Pass
         number t takes `jax.random.fold_in(key, t)`.
-      samples: the number of passes.
-
-    Raises:
-      ValueError: if `samples` is below 1.
+      samples: the number of passes, at least 1.
     """
-    if samples < 1:
-        raise ValueError(f"samples is {samples}, and must be at least 1.")
     stochastic = model.clone(stochastic=True)
 
     def predict(image: jax.Array, key: jax.Array) -> jax.Array:

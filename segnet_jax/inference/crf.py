@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segnet_jax.errors import InputError
 from segnet_jax.inference.permutohedral import Lattice, build_lattice, filter_points
 
 
@@ -47,15 +46,6 @@ class DenseCRF:
     bilateral_position_std: float = 50.0
     bilateral_color_std: float = 10.0
 
-    def __post_init__(self) -> None:
-        """Refuses a CRF that would do nothing.
-
-        Raises:
-          InputError: if `iterations` is below 1.
-        """
-        if self.iterations < 1:
-            raise InputError(f"crf.iterations={self.iterations} must be at least 1; without a CRF, crf.enabled=False.")
-
     def __call__(self, image: np.ndarray, probabilities: jax.typing.ArrayLike) -> jax.Array:
         """Returns the marginal probabilities of the labels, float32 [H, W, K].
 
@@ -64,15 +54,10 @@ class DenseCRF:
           probabilities: of the network, [H, W, K].
 
         Raises:
-          ValueError: if the sizes differ.
           InputError: if a standard deviation of the second kernel is too small for the image.
         """
-        image = np.asarray(image)
-        probabilities = jnp.asarray(probabilities, jnp.float32)
-        if image.ndim != 3 or image.shape[:2] != probabilities.shape[:2]:
-            raise ValueError(f"the image is {image.shape}, its probabilities are {probabilities.shape}.")
         lattice = self._lattice(image) if self.bilateral_weight else None
-        return _mean_field(self, lattice, probabilities)
+        return _mean_field(self, lattice, jnp.asarray(probabilities, jnp.float32))
 
     def _lattice(self, image: np.ndarray) -> Lattice:
         height, width, channels = image.shape

@@ -49,6 +49,4 @@ def normalizer(labels: jax.Array, class_weights: jax.Array, by: str) -> jax.Arra
     """
     if by == "pixels":
         return jnp.sum((labels >= 0) & (labels < class_weights.shape[0]), dtype=jnp.float32)
-    if by == "weights":
-        return jnp.sum(pixel_weights(labels, class_weights))
-    raise ValueError(f"A loss is normalised by 'pixels' or 'weights', not {by!r}.")
+    return jnp.sum(pixel_weights(labels, class_weights))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import optax
@@ -17,12 +17,9 @@ from segnet_jax.models.base import SegmentationModel
 from segnet_jax.training.plan import Plan
 from segnet_jax.training.step import TrainState
 
-
-class TakeStep(Protocol):
-    """Takes one step on all devices; the state that it is given is consumed."""
-
-    def __call__(self, state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, clu_metrics.Collection]:
-        """Returns the next state, and metrics of which `loss` and `gradient_norm` are two."""
+# Takes one step on all devices, and consumes the state that it is given. Returns the next state, and metrics among
+# which are `loss` and `gradient_norm`.
+TakeStep = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, clu_metrics.Collection]]
 
 
 @dataclass(frozen=True)
@@ -51,15 +48,10 @@ class Run:
     Attributes:
       config: all values of the configuration, as checkpoints store them.
       shared: what all processes must have in common, by its name.
-      train_data: the training split.
-      eval_data: the split that is evaluated.
       devices: of all processes.
       batch_size: images of a step, over all devices.
-      plan: the schedule of logging, evaluation and checkpoints.
       phases: one after the other; one for a network that is trained as a whole.
       model: the whole network.
-      optimizer: whose state is part of the training state.
-      initial_state: builds the state before the first step.
       transfer: puts another run's parameters into it, if so configured.
       train_batches: opens the batches on the devices from the one after a step on.
       exact_batch_stats: computes exact statistics of BatchNorm before an evaluation; None: running averages are used.

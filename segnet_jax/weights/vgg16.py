@@ -78,11 +78,6 @@ def load_vgg16(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             if key not in tensors:
                 raise InputError(f"{path} has no tensor {key!r}; it must hold VGG16 with torchvision's names.")
         kernel, bias = (tensors[f"features.{number}.{part}"].astype(np.float32) for part in ("weight", "bias"))
-        if kernel.ndim != 4 or bias.shape != kernel.shape[:1]:
-            raise InputError(
-                f"{path}: features.{number} has a weight of {kernel.shape} and a bias of {bias.shape}, which is no "
-                "convolution; it must hold VGG16 with torchvision's names."
-            )
         layers[name] = kernel.transpose(2, 3, 1, 0), bias
     return layers
 
@@ -103,21 +98,12 @@ def initialize_encoder(variables: Mapping[str, Any], layers: Mapping[str, tuple[
     """
     params, batch_stats = dict(variables["params"]), dict(variables.get("batch_stats", {}))
     for name, (kernel, bias) in layers.items():
-        if name not in params:
-            raise InputError(
-                f"The model has no layer {name}, so it cannot start from VGG16; choose --config.model.name=segnet, "
-                "another network with VGG16's encoder, or --config.pretrained.weights=none."
-            )
-        expected = params[name]["kernel"].shape
-        if kernel.shape[2] != expected[2] and name == "conv1_1":
-            raise InputError(
-                f"VGG16 takes images of {kernel.shape[2]} channels, and these have {expected[2]}; set "
-                "--config.pretrained.weights=none, or choose images without depth."
-            )
+        expected = params[name]["kernel"].shape if name in params else None
         if kernel.shape != expected:
             raise InputError(
-                f"VGG16's {name} has a kernel of {kernel.shape}, the model's is {expected}; VGG16 needs "
-                "--config.model.width_multiplier=1.0, or set --config.pretrained.weights=none."
+                f"VGG16's {name} has a kernel of {kernel.shape}, the model's is {expected}; choose a network with "
+                "VGG16's encoder at --config.model.width_multiplier=1.0, for images without depth, or set "
+                "--config.pretrained.weights=none."
             )
         dtype = params[name]["kernel"].dtype
         params[name] = {**params[name], "kernel": kernel.astype(dtype)}

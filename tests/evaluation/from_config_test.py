@@ -4,8 +4,9 @@ import jax
 import pytest
 
 from segnet_jax.errors import InputError
-from segnet_jax.evaluation.from_config import build_crf, build_evaluator
+from segnet_jax.evaluation.from_config import build_evaluator
 from segnet_jax.inference.crf import DenseCRF
+from segnet_jax.inference.from_config import build_crf
 from segnet_jax.models.from_config import build_model
 from tests.helpers.tiny_config import config_with
 

@@ -86,12 +86,6 @@ def test_sample_posterior_depends_on_the_key_of_an_image_and_not_on_its_batch(mo
     assert np.abs(other.probabilities - whole.probabilities).max() > 0.05
 
 
-def test_sample_posterior_has_an_uncertainty_within_the_bounds_of_a_variance_of_probabilities(model, variables, images):
-    # No probability varies by more than from 0 to 1, with a variance of a quarter.
-    uncertainty = sample(model, variables, 50 * images, KEYS, 4).uncertainty
-    assert np.all((uncertainty >= 0) & (uncertainty <= 0.25))
-
-
 def test_sample_posterior_needs_no_more_memory_for_more_passes(model, variables, images):
     def temporary_bytes(samples):
         return sample.lower(model, variables, images, KEYS, samples).compile().memory_analysis().temp_size_in_bytes
@@ -107,8 +101,3 @@ def test_sample_posterior_gives_float32_moments_in_half_precision(model, variabl
     assert half.probabilities.dtype == jnp.float32
     np.testing.assert_allclose(half.probabilities.sum(axis=-1), 1.0, atol=1e-5)
     assert np.median(np.abs(half.probabilities - exact.probabilities)) < 0.02
-
-
-def test_sample_posterior_refuses_no_passes(model, variables, images):
-    with pytest.raises(ValueError, match="samples is 0"):
-        sample_posterior(model, variables, images, KEYS, samples=0)

@@ -121,10 +121,6 @@ def test_filter_points_leaves_points_far_apart_independent():
     assert result[2] == pytest.approx(5)
 
 
-def test_filter_points_leaves_a_single_point():
-    np.testing.assert_allclose(approximate(np.zeros((1, 5)), np.array([[0.25, 0.75]])), [[0.25, 0.75]], rtol=1e-6)
-
-
 def test_filter_points_compiles_once_for_lattices_of_like_images():
     compiled = jax.jit(filter_points)
     for seed in range(3):

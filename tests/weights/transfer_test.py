@@ -86,7 +86,7 @@ def test_class_axes_finds_the_axes_that_count_classes(name, expected):
     assert {key: axes for key, axes in transfer.class_axes(model, 3).items() if axes} == expected
 
 
-def initialize(classes, source_classes, source=None, axes=None, **options):
+def initialize(classes, source_classes, source=None, **options):
     k, n = len(classes), len(source_classes)
     variables = {
         "params": {"conv": {"kernel": -np.ones((2, 2))}, "head": {"kernel": -np.ones((2, k)), "bias": -np.ones(k)}},
@@ -100,7 +100,7 @@ def initialize(classes, source_classes, source=None, axes=None, **options):
         },
         "batch_stats": {"conv_bn": {"mean": np.asarray([7.0, 8.0])}},
     }
-    axes = axes or {"head/kernel": (1,), "head/bias": (0,), "conv/kernel": (), "conv_bn/mean": ()}
+    axes = {"head/kernel": (1,), "head/bias": (0,), "conv/kernel": (), "conv_bn/mean": ()}
     return transfer.initialize(variables, source, axes=axes, classes=classes, source_classes=source_classes, **options)
 
 
@@ -121,15 +121,10 @@ def test_initialize_takes_classes_by_name_and_starts_new_ones_anew(caplog):
 
 
 def test_initialize_takes_an_array_from_classes_to_classes_along_both_axes():
-    axes = {"head/kernel": (0, 1), "head/bias": (0,), "conv/kernel": (), "conv_bn/mean": ()}
-    source = {
-        "params": {
-            "conv": {"kernel": np.zeros((2, 2))},
-            "head": {"kernel": np.arange(9.0).reshape(3, 3), "bias": np.zeros(3)},
-        },
-        "batch_stats": {"conv_bn": {"mean": np.zeros(2)}},
-    }
-    result = initialize(["c", "new"], ["a", "b", "c"], source, axes)
+    variables = {"params": {"head": {"kernel": -np.ones((2, 2))}}}
+    source = {"params": {"head": {"kernel": np.arange(9.0).reshape(3, 3)}}}
+    options = {"axes": {"head/kernel": (0, 1)}, "classes": ["c", "new"], "source_classes": ["a", "b", "c"]}
+    result = transfer.initialize(variables, source, **options)
     np.testing.assert_array_equal(result["params"]["head"]["kernel"], [[8, -1], [-1, -1]])
 
 
