@@ -318,8 +318,3 @@ def test_augmentation_names_a_wrong_value(values):
     ((name, value),) = values.items()
     with pytest.raises(InputError, match=re.escape(f"augment.{name}={value} ")):
         Augmentation(**values)
-
-
-def test_augmentation_takes_its_limits():
-    augmentation = Augmentation((0.1, 0.1), (1, 1), True, 1.0, 1.0, 1.0, 0.5)
-    assert augmentation(noise(3, 3), np.random.default_rng(0))["image"].shape == (1, 1, 3)

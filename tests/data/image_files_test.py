@@ -108,28 +108,29 @@ def test_read_image_ignores_the_orientation(tmp_path):
     assert image_files.read_mask(tmp_path / "a.png").shape == (2, 3, 3)
 
 
-def test_read_mask_of_gray_and_16_bits(tmp_path):
-    mask = image_files.read_mask(save(tmp_path / "a.png", GRAY))
-    assert mask.dtype == np.uint8
-    np.testing.assert_array_equal(mask, GRAY)
-    wide = np.array([[0, 300], [65535, 1]], np.uint16)
-    mask = image_files.read_mask(save(tmp_path / "b.png", wide))
-    assert mask.dtype == np.uint16
-    np.testing.assert_array_equal(mask, wide)
-
-
 def test_read_mask_of_many_modes(tmp_path):
     opaque, indices = np.full((2, 3), 255, np.uint8), np.array([[0, 2], [1, 2]], np.uint8)
     palette_png(tmp_path / "palette.png", indices, [(9, 9, 9), (8, 8, 8), (7, 7, 7)])
     save(tmp_path / "bits.png", np.array([[True, False]]))
+    save(tmp_path / "gray.png", GRAY)
+    wide = np.array([[0, 300], [65535, 1]], np.uint16)
+    save(tmp_path / "wide.png", wide)
     save(tmp_path / "rgb.png", RGB)
     save(tmp_path / "rgba.png", np.dstack([RGB, opaque]))
     save(tmp_path / "gray_alpha.png", np.dstack([GRAY, opaque]))
     # The indices of a palette, not its colours.
-    expected = {"palette": indices, "bits": [[1, 0]], "rgb": RGB, "rgba": RGB, "gray_alpha": GRAY}
+    expected = {
+        "gray": GRAY,
+        "wide": wide,
+        "palette": indices,
+        "bits": [[1, 0]],
+        "rgb": RGB,
+        "rgba": RGB,
+        "gray_alpha": GRAY,
+    }
     for name, values in expected.items():
         mask = image_files.read_mask(tmp_path / f"{name}.png")
-        assert mask.dtype == np.uint8
+        assert mask.dtype == (np.uint16 if name == "wide" else np.uint8)
         np.testing.assert_array_equal(mask, values)
 
 

@@ -75,7 +75,6 @@ def test_masking_is_a_function_of_the_key():
     ("fields", "message"),
     [
         ({"pixels": (0.5, 0.2)}, "masking.pixels"),
-        ({"pixels": (0.5, 1.2)}, "masking.pixels"),
         ({"pixels": (0.5,)}, "masking.pixels"),
         ({"block": 0}, "masking.block=0"),
         ({"modality": 1.5, "num_modalities": 2}, "masking.modality=1.5"),

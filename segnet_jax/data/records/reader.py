@@ -70,10 +70,7 @@ class Records:
         ]
         self._files = _local_files(folder, shards)
         parts = [_Part(file, 0, n.examples, n.examples) for file, n in zip(self._files, shards, strict=True)]
-        try:
-            self._source = grain.sources.ArrayRecordDataSource(parts)
-        except RuntimeError as error:  # as grain says of a system that ArrayRecord is not built for
-            raise InputError(f"{folder} cannot be read here ({error}); set data.name to that of the files.") from error
+        self._source = grain.sources.ArrayRecordDataSource(parts)
 
     def __len__(self) -> int:
         return len(self._shapes)

@@ -14,6 +14,7 @@ import struct
 from dataclasses import replace
 
 import numpy as np
+from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
 from segnet_jax.data.augment import Example
@@ -68,15 +69,11 @@ def write_shard(dataset: Dataset, examples: range, path: epath.Path, compression
     # One record a group: each is then read by itself.
     options = f"group_size:1,{COMPRESSIONS[compression]}"
     try:
-        from array_record.python.array_record_module import ArrayRecordWriter
-
         with storage.written_aside(path) as local:
             with contextlib.closing(ArrayRecordWriter(os.fspath(local), options)) as writer:
                 for index in examples:
                     writer.write(encode(dataset[index]))
             return replace(describe_shard(dataset, examples, epath.Path(local)), file=path.name)
-    except ImportError as error:
-        raise InputError(f"Records need the package array_record, which is not installed here ({error}).") from error
     except (RuntimeError, OSError) as error:  # ArrayRecord raises the former
         raise InputError(
             f"{path} cannot be written ({str(error).partition(';')[0]}); make room there or choose another folder, and "

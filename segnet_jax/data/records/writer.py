@@ -85,10 +85,11 @@ def prepare_records(
         tasks: list[Callable[[], Shard]] = []
         for dataset in datasets:
             split = index.splits[dataset.split]
+            # A shard has got its name when it was whole.
+            whole = names if known and dataset.split in known.splits else set()
             shards |= {shard.file: shard for shard in split.shards if size_fault(folder, shard) is None}
             for file, examples in split.plan(dataset.split).items():
-                if file in names and not split.shards:
-                    # A shard has got its name when it was whole.
+                if file in whole and not split.shards:
                     tasks.append(functools.partial(describe_shard, dataset, examples, folder / file))
                 elif file not in shards:
                     tasks.append(functools.partial(write_shard, dataset, examples, folder / file, index.compression))

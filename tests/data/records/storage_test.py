@@ -12,11 +12,6 @@ from tests.helpers.buckets import gs_in_memory
 URL = epath.Path("gs://bucket/folder")
 
 
-def test_is_remote():
-    assert storage.is_remote(URL)
-    assert not storage.is_remote(epath.Path("/data/folder"))
-
-
 @pytest.mark.parametrize("remote", [False, True])
 def test_written_aside_shows_nothing_but_whole_files(tmp_path, remote):
     with gs_in_memory():
