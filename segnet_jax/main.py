@@ -46,9 +46,12 @@ _COORDINATOR = flags.DEFINE_string(
     "HOST:PORT of process 0, for a run of several processes that no launcher tells JAX of (docs/distributed.md).",
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "The number of processes of the run; 1 runs this one by itself, whatever has started it."
+    "num_processes",
+    None,
+    "The number of processes of the run; 1 runs this one by itself, whatever has started it.",
+    lower_bound=1,
 )
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "The number of this process, from 0.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "The number of this process, from 0.", lower_bound=0)
 _HEARTBEAT_TIMEOUT = flags.DEFINE_integer(
     "heartbeat_timeout",
     100,
@@ -93,8 +96,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def _run() -> None:
     # Imported here, so that --help and mistakes on the command line are answered at once.
-    from segnet_jax.evaluation import feature_ablation
     from segnet_jax.evaluation.eval_only import evaluate_checkpoint
+    from segnet_jax.evaluation.feature_ablation import study_features
     from segnet_jax.evaluation.missing_input import evaluate_missing
     from segnet_jax.training.loop import train_and_evaluate
 
@@ -105,13 +108,8 @@ def _run() -> None:
     if _MODE.value == "train":
         train_and_evaluate(_CONFIG.value, workdir)
         return
-    overrides = config_flags.get_override_values(flags.FLAGS["config"])
-    if _MODE.value == "eval":
-        evaluate_checkpoint(workdir, overrides)
-    elif _MODE.value == "missing":
-        evaluate_missing(workdir, overrides)
-    else:
-        feature_ablation.study_features(workdir, overrides)
+    act = {"eval": evaluate_checkpoint, "missing": evaluate_missing, "ablation": study_features}[_MODE.value]
+    act(workdir, config_flags.get_override_values(flags.FLAGS["config"]))
 
 
 class _LogHandler(logging.Handler):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from segnet_jax.data.class_table import VOID, ClassTable
-from segnet_jax.errors import InputError
 from segnet_jax.runtime.files import write_errors
 
 _TILE_SIZE = 480
@@ -124,11 +124,8 @@ def prediction_sheet(
       The sheet, RGB.
 
     Raises:
-      ValueError: if the numbers or the sizes of images, labels, predictions and uncertainties do not agree, or there is
-        no image.
+      ValueError: if there is no image, or the numbers or the sizes of what belongs together do not agree.
     """
-    if len(images) == 0:
-        raise ValueError("a sheet needs at least one image.")
     headings, greatest = _HEADINGS, None
     heat_maps: list[list[np.ndarray]] = [[] for _ in images]
     if len(uncertainties):
@@ -164,8 +161,6 @@ def picture_grid(
     Raises:
       ValueError: if a row has another length than the headings.
     """
-    if any(len(row) != len(headings) for row in rows):
-        raise ValueError(f"every row needs {len(headings)} pictures, as many as there are headings.")
     tiles = [[None if picture is None else _enlarged(picture) for picture in row] for row in rows]
     legend = None if class_table is None else functools.partial(_legend, class_table, has_void=True)
     return _lay_out(tiles, headings, _font(_GRID_FONT_SIZE), captions, legend)
@@ -180,12 +175,7 @@ def _lay_out(
 ) -> Image.Image:
     """Puts tiles below their headings and above their captions, in columns of one width, and the legend below all.
 
-    Args:
-      rows: of tiles, as many as headings; None leaves the place empty.
-      headings: one above each column.
-      font: of headings and captions.
-      captions: one below each tile, in rows as the tiles are; () has none.
-      legend: draws the legend at a width in pixels.
+    The arguments are those of `picture_grid`; `legend` draws at a width in pixels.
     """
     line = _line_height(font)
     texts = [*headings, *(text for row in captions for text in row)]
@@ -297,11 +287,7 @@ def _fitting_font(headings: Sequence[str], width: int) -> ImageFont.FreeTypeFont
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size=size)
-    # Pillow falls back to a bitmap font of one size where it was built without FreeType.
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise InputError("Pillow lacks FreeType, which a sheet's text needs; install its wheel.")
-    return font
+    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=size))
 
 
 def _line_height(font: ImageFont.FreeTypeFont) -> int:

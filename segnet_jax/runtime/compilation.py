@@ -11,28 +11,23 @@ from segnet_jax.runtime.files import user_cache_dir
 
 # XLA's CPU compiler drops optimization barriers early and then merges what they kept apart: the backward pass's second
 # computation with the first (so rematerialisation saves nothing), and the passes of Winograd's transforms.
-_OPTIONS: dict[str, dict[str, Any]] = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
-
-
-def compiler_options(platform: str) -> dict[str, Any]:
-    """Returns the options for `jax.jit(..., compiler_options=...)` or `Lowered.compile` on "cpu", "gpu" or "tpu"."""
-    return dict(_OPTIONS.get(platform, {}))
+_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
 
 
 class Compiled:
-    """A jitted or pmapped function, compiled with `compiler_options(platform)` for the shapes and dtypes of each call.
+    """A jitted or pmapped function, compiled with its platform's options for the shapes and dtypes of each call.
 
     `jax.pmap` takes no compiler options itself. With several processes, arguments and results are arrays over the
     devices of all processes, where `jax.pmap` itself takes and returns the part of one process.
 
     Args:
       mapped: the function.
-      platform: "cpu", "gpu" or "tpu"; by default there are no options.
+      platform: "cpu", "gpu" or "tpu".
     """
 
-    def __init__(self, mapped: Any, platform: str = "") -> None:
+    def __init__(self, mapped: Any, platform: str) -> None:
         self._mapped = mapped
-        self._options = compiler_options(platform)
+        self._options = _OPTIONS.get(platform, {})
         self._executables: dict[Any, Any] = {}
 
     def executable(self, *args: Any) -> Any:

@@ -96,12 +96,10 @@ def _initialize_arguments(
     port = re.fullmatch(r".+:(\d{1,5})", coordinator)
     if coordinator and not (port and 0 < int(port[1]) < 65536):
         raise InputError(f"--coordinator={coordinator} must be HOST:PORT, such as node1:1234.")
-    if num_processes is not None and num_processes < 1:
-        raise InputError(f"--num_processes={num_processes} must be at least 1.")
-    if process_id is not None and not 0 <= process_id < (num_processes or process_id + 1):
-        raise InputError(f"--process_id={process_id} must be at least 0 and below --num_processes={num_processes}.")
+    if num_processes is not None and process_id is not None and process_id >= num_processes:
+        raise InputError(f"--process_id={process_id} must be below --num_processes={num_processes}.")
     given = {"coordinator_address": coordinator or None, "num_processes": num_processes, "process_id": process_id}
-    if num_processes == 1 or not (any(value is not None for value in given.values()) or _is_launched(environ)):
+    if num_processes == 1 or (set(given.values()) == {None} and not _is_launched(environ)):
         return None
     if None not in given.values():
         # JAX would ask the launcher all the same, for the devices of this process.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import optax
@@ -17,9 +17,12 @@ from segnet_jax.models.base import SegmentationModel
 from segnet_jax.training.plan import Plan
 from segnet_jax.training.step import TrainState
 
-# Takes one step on all devices, and consumes the state that it is given. Returns the next state, and metrics among
-# which are `loss` and `gradient_norm`.
-TakeStep = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, clu_metrics.Collection]]
+
+class TakeStep(Protocol):
+    """Takes one step on all devices; the state that it is given is consumed."""
+
+    def __call__(self, state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, clu_metrics.Collection]:
+        """Returns the next state, and metrics among which are `loss` and `gradient_norm`."""
 
 
 @dataclass(frozen=True)

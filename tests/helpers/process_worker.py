@@ -1,4 +1,4 @@
-"""The program that tests/runtime/distributed_test.py starts as several processes: its argument names the function."""
+"""The program that tests/runtime/distributed_test.py starts as several processes: with the name of a function."""
 
 import contextlib
 import errno
@@ -76,42 +76,31 @@ def fail(index):
             raise InputError("its images are not there.")
 
 
-def meet(index):
+def work():
     """Runs collectives until something ends them."""
-    say(met=index)
+    say(met=jax.process_index())
     while True:
-        collectives.gather(index)
+        collectives.gather(None)
         time.sleep(0.05)
 
 
-def work():
-    meet(jax.process_index())
+ERRORS = {
+    "input": InputError("this disk is full."),
+    "system": OSError(errno.ENOSPC, "No space left on device"),
+    "fault": ZeroDivisionError("a bug"),
+}
 
 
-def fail_alone():
+def fail_alone(error):
     if jax.process_index() == 1:
         collectives.gather(None)
-        raise InputError("this disk is full.")
+        raise ERRORS[error]
     work()
 
 
 def fail_together():
     collectives.gather(None)
     raise InputError("the images are too small.")
-
-
-def run_out_of_room():
-    if jax.process_index() == 1:
-        collectives.gather(None)
-        raise OSError(errno.ENOSPC, "No space left on device")
-    work()
-
-
-def break_down():
-    if jax.process_index() == 1:
-        collectives.gather(None)
-        raise ZeroDivisionError("a bug")
-    work()
 
 
 def stop_together():
@@ -138,7 +127,7 @@ def main(arguments):
             heartbeat_timeout=options.heartbeat_timeout,
             initialization_timeout=options.initialization_timeout,
         ):
-            globals()[values[0]]()
+            globals()[values[0]](*values[1:])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segnet_jax.models.segnet import SegNet, SegNetBasic
-from segnet_jax.runtime.compilation import compiler_options
+from segnet_jax.runtime.compilation import Compiled
 from tests.helpers.networks import assert_logits, images, random_variables, shapes
 from tests.helpers.numpy_layers import pool, unpool
 
@@ -117,9 +117,9 @@ def compiled_step(remat):
         logits, state = model.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
         return jnp.mean(jnp.sin(logits)), state
 
-    step = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(variables["params"])
     # By default XLA's CPU backend merges what is computed anew with what was computed before.
-    return step.compile(compiler_options(jax.default_backend())), variables["params"]
+    step = Compiled(jax.jit(jax.value_and_grad(loss, has_aux=True)), jax.default_backend())
+    return step.executable(variables["params"]), variables["params"]
 
 
 @pytest.mark.parametrize(("remat", "share"), [("activations", 0.93), ("stages", 0.72)])

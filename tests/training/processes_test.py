@@ -15,6 +15,7 @@ from segnet_jax.checkpoint.manager import Checkpoints
 from segnet_jax.config import from_dict
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.eval_only import evaluate_checkpoint
+from segnet_jax.evaluation.feature_ablation import study_features
 from segnet_jax.models.from_config import build_model
 from segnet_jax.runtime.files import locked
 from segnet_jax.training.from_config import build_optimizer
@@ -168,24 +169,24 @@ def test_train_saves_on_a_signal_to_one_process_and_resumes_in_another_number(tw
 
 
 @pytest.mark.slow
-def test_train_refuses_processes_with_different_configurations(tmp_path, cache):
-    with launched(tmp_path / "run", cache, *TINY, second=["--config.train.batch_size=16"]) as processes:
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (
+            "--config.train.batch_size=16",
+            "process 1 has 16 as train.batch_size, process 0 has 8; start all processes with the same command, data "
+            "and software.",
+        ),
+        (
+            "--workdir={}",
+            "process 1: --workdir={} is not the directory of process 0; choose one that all hosts share.",
+        ),
+    ],
+)
+def test_train_refuses_processes_with_different_commands(tmp_path, cache, second, message):
+    with launched(tmp_path / "run", cache, *TINY, second=[second.format(tmp_path / "other")]) as processes:
         assert wait(processes) == [1, 1]
-    assert errors(processes) == [
-        "error: process 1 has 16 as train.batch_size, process 0 has 8; start all processes with the same command, "
-        "data and software.\n",
-        "",
-    ]
-
-
-@pytest.mark.slow
-def test_train_refuses_processes_with_different_work_directories(tmp_path, cache):
-    with launched(tmp_path / "run", cache, *TINY, second=[f"--workdir={tmp_path / 'other'}"]) as processes:
-        assert wait(processes) == [1, 1]
-    assert errors(processes)[0] == (
-        f"error: process 1: --workdir={tmp_path / 'other'} is not the directory of process 0; choose one that all "
-        "hosts share.\n"
-    )
+    assert errors(processes) == [f"error: {message.format(tmp_path / 'other')}\n", ""]
 
 
 @pytest.mark.slow
@@ -227,18 +228,13 @@ def test_train_resumes_bit_identical_in_the_same_layout_and_close_in_another(two
 
 @pytest.mark.slow
 def test_train_stops_all_processes_on_a_loss_that_is_not_finite(tmp_path, cache):
-    wild = [
-        "--config.optimizer.learning_rate=1e30",
-        "--config.optimizer.weight_decay=1",
-        "--config.train.duration=40 steps",
-    ]
-    with launched(tmp_path / "run", cache, *TINY, *wild) as processes:
+    wild = ["--config.optimizer.learning_rate=1e30", "--config.train.duration=40 steps"]
+    with launched(tmp_path / "run", cache, *TINY, *wild, "--config.optimizer.weight_decay=1") as processes:
         assert wait(processes) == [1, 1]
-        texts = errors(processes)
-    assert texts[0].startswith("error: The ")
-    assert " is kept. " in texts[0] or "there is no checkpoint yet" in texts[0]
-    assert texts[0].count("\n") == 1
-    assert texts[1] == ""
+        first, second = errors(processes)
+    assert first.startswith("error: The ")
+    assert " is kept. " in first or "there is no checkpoint yet" in first
+    assert (first.count("\n"), second) == (1, "")
 
 
 @pytest.mark.slow
@@ -258,20 +254,10 @@ def test_train_passes_over_a_damaged_checkpoint_in_all_processes(two, tmp_path, 
 @pytest.mark.slow
 def test_evaluation_in_two_processes_scores_as_in_one(two, tmp_path, cache):
     """With exact statistics of BatchNorm, the CRF, worker processes, and with missing input."""
-    config = [
-        "--config.eval.checkpoint=latest",
-        "--config.eval.batch_norm=exact",
-        "--config.crf.enabled=True",
-        "--config.crf.iterations=2",
-        "--config.data.num_workers=1",
-    ]
-    overrides = {
-        "eval.checkpoint": "latest",
-        "eval.batch_norm": "exact",
-        "crf.enabled": True,
-        "crf.iterations": 2,
-    }
-    assert "Step 6 on synthetic (val):" in run_two(two, cache, "--mode=eval", *config)
+    overrides = {"eval.checkpoint": "latest", "eval.batch_norm": "exact", "crf.enabled": True, "crf.iterations": 2}
+    arguments = [f"--config.{key}={value}" for key, value in overrides.items()]
+    said = run_two(two, cache, "--mode=eval", "--config.data.num_workers=1", *arguments)
+    assert "Step 6 on synthetic (val):" in said
     found = report_of(two, "val-6-crf-exact")
     with local_devices(1):
         expected = evaluate_checkpoint(two, overrides)
@@ -306,13 +292,10 @@ def test_layerwise_training_ablation_and_bayesian_samples_in_two_processes_agree
     first, second = losses_of(tmp_path / "flat"), losses_of(tmp_path / "one")
     assert first[2] == pytest.approx(second[2], rel=1e-2)
     assert run_two(tmp_path / "flat", cache, "--mode=ablation", "--config.eval.checkpoint=latest")
+    (path,) = (tmp_path / "flat" / "ablation").glob("*.json")
+    found = json.loads(path.read_text())
     with local_devices(1):
-        from segnet_jax.evaluation import feature_ablation
-
-        path = next((tmp_path / "flat" / "ablation").glob("*.json"))
-        found = json.loads(path.read_text())
-        expected = feature_ablation.study_features(tmp_path / "flat", {"eval.checkpoint": "latest"})
-    assert found == expected
+        assert found == study_features(tmp_path / "flat", {"eval.checkpoint": "latest"})
 
     dropout = [*TINY, "--config.model.dropout_rate=0.3", "--config.eval.samples=2"]
     run_two(tmp_path / "bayesian", cache, *dropout)
