@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from segnet_jax.config import default_config
+from segnet_jax.errors import InputError
+from segnet_jax.training.workdir import claimed
 from tests.helpers.program import TINY, Program, differences, resumed_step, steps_in
 
 
@@ -43,3 +46,11 @@ def test_main_says_that_its_output_cannot_be_written(environment, tmp_path):
         "give the same command again once that is put right.\n"
     )
     assert result.stderr == message
+
+
+def test_claimed_names_a_work_directory_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    workdir = tmp_path / "file" / "run"
+    expected = pytest.raises(InputError, match=f"^{workdir} cannot be written .Not a directory")
+    with expected, claimed(workdir, default_config()):
+        pass
