@@ -32,6 +32,7 @@ def test_main_answers_a_bad_option_in_a_sentence(capsys, argument, message):
     assert f"error: argument {message}" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_main_leaves_its_numbers_and_a_table(tmp_path, capsys):
     arguments = ["--models=segnet_basic", "--size=16x24", "--train_batch=2", "--rounds=1", "--settings=fast"]
     main([*arguments, f"--output={tmp_path / 'out'}"])
@@ -87,7 +88,7 @@ def costs(name, setting):
 _KEYS = ["segnet/fast", *(f"segnet_basic/{setting}" for setting in SETTINGS)]
 
 
-@pytest.mark.parametrize("key", _KEYS)
+@pytest.mark.parametrize("key", [pytest.param(_KEYS[0], marks=pytest.mark.slow), *_KEYS[1:]])
 def test_workload_costs_are_those_of_the_baseline(key):
     """After a change that is meant to alter them, write the new ones with `python -m tests.benchmarks.main_test`."""
     known = json.loads(_BASELINE.read_text())

@@ -30,7 +30,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated manifest": (lambda step: truncate(step / "state/manifest.ocdbt"), "arrays cannot be read"),
     "missing manifest": (lambda step: (step / "state/manifest.ocdbt").unlink(), "arrays cannot be read"),
     "truncated tree": (lambda step: truncate(step / "state/_METADATA"), "arrays cannot be read"),
-    "missing tree": (lambda step: (step / "state/_METADATA").unlink(), "arrays cannot be read"),
     "bit of the record": (lambda step: flip_bit(step / "record/metadata"), "record"),
     "changed record": (
         lambda step: (step / "record/metadata").write_text(
@@ -49,6 +48,15 @@ def intact_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("intact")
     save_steps(directory, [20, 30], {20: 0.1, 30: 0.2})
     return directory
+
+
+def test_checkpoints_restore_without_orbaxs_description_of_the_tree(tmp_path: Path, intact_directory: Path) -> None:
+    shutil.copytree(intact_directory, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "30/state/_METADATA").unlink()
+    with Checkpoints(tmp_path) as checkpoints:
+        step, state, _ = checkpoints.restore(TEMPLATE)
+    assert step == 30
+    assert_same(state, make_state(30))
 
 
 @pytest.mark.parametrize("name", DAMAGES)

@@ -50,7 +50,7 @@ def test_fcn_in_evaluation_equals_a_reference(name, fields):
     assert_logits(model, variables, images(1, 37, 74, 3), expected)
 
 
-@_EACH
+@pytest.mark.parametrize("name", ["fcn8s", *(pytest.param(n, marks=pytest.mark.slow) for n in ("fcn16s", "fcn32s"))])
 def test_fcn_with_learnt_upsampling_starts_as_with_the_fixed_one(name):
     learnt, fixed = (create_model(name, 3, upsampling=kind, **_SMALL) for kind in ("learnt", "fixed"))
     x = images(1, 50, 70, 3)

@@ -1,7 +1,7 @@
 """Overfits every network, narrow and in a few hundred steps, on a few images.
 
 What cannot be trained (a layer that is cut off, a map in the wrong place, a gradient that explodes) does not get there.
-The default tests have SegNet and one of the simple networks; `pytest -m slow tests/training/learning_test.py` has all.
+The default tests have SegNet; `pytest -m slow tests/training/learning_test.py` has all.
 """
 
 import jax
@@ -65,9 +65,8 @@ def test_segnet_overfits_a_pixel_in_every_pooling_window():
     assert pixel_accuracy(model, striped_images(), steps=125, learning_rate=0.3) > 0.98
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "fcn_basic" else pytest.mark.slow) for name in MODELS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 def test_model_overfits_eight_scenes(name):
     scenes = SyntheticScenes("train", _SIZES.get(name, (48, 64)), 8)
     examples = [scenes[i] for i in range(8)]
