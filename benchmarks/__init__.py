@@ -1,1 +1,1 @@
-"""What the benchmark compares with; needs requirements-bench.txt."""
+"""Measures the networks, the input pipeline, the start of a run and collectives: `python -m benchmarks --help`."""

@@ -1,6 +1,6 @@
-"""What a training step reduces over devices, and what the reductions cost where devices are threads of this machine.
+"""Counts what a training step reduces over devices, and times it where devices are threads of this machine.
 
-python -m benchmarks.collectives [--devices=1,2,4,8] [--rounds=20] [--width=1.0]
+python -m benchmarks.collectives [--devices=1,2,4,8] [--rounds=20]
 
 The devices are forced host devices: they share the cores, so the times are the overhead of the collective (its
 rendezvous, copies and sums), and say nothing of the speed of a network between machines.
@@ -9,7 +9,7 @@ rendezvous, copies and sums), and say nothing of the speed of a network between 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -18,10 +18,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from segnet_jax import optimizers, preprocessing
+from benchmarks.timing import interleaved
+from segnet_jax.data import preprocessing
 from segnet_jax.models import create_model
-from segnet_jax.timing import interleaved
-from segnet_jax.train_step import AXIS, TrainState, create_train_state, train_step
+from segnet_jax.runtime.sharding import AXIS
+from segnet_jax.training import optimizers
+from segnet_jax.training.step import TrainState, create_train_state, train_step
 
 NUM_CLASSES = 11
 # BatchNorm's reductions of a step: `segnet` has 25 of these layers, each with one in the forward pass and one in the
@@ -31,41 +33,22 @@ CHAIN = 50
 _TENSOR = re.compile(r"tensor<((?:\d+x)*)f32>")
 
 
-@dataclasses.dataclass(frozen=True)
-class Reduced:
-    """What each device hands to all-reduces in one step.
-
-    Attributes:
-      operations: all-reduces, before the compiler puts together those that do not wait for each other.
-      size: bytes.
-    """
-
-    operations: int
-    size: int
-
-
-def reduced(program: str) -> Reduced:
-    """Counts the all-reduces of float32 in a StableHLO program."""
+def reduced(program: str) -> tuple[int, int]:
+    """Counts the all-reduces of float32 in a StableHLO program, and the bytes that each device contributes."""
     operations = size = 0
-    # The operands' types stand after the region that adds two numbers.
+    # The operands' types come after the region that adds two numbers.
     for text in program.split('"stablehlo.all_reduce"')[1:]:
         signature = re.search(r"\}\) : \((.*?)\) ->", text)
         assert signature is not None, text[:200]
         operations += 1
         for shape in _TENSOR.findall(signature.group(1)):
             size += 4 * math.prod(int(side) for side in shape.split("x") if side)
-    return Reduced(operations, size)
+    return operations, size
 
 
-def step_program(num_devices: int, width: float = 1.0, **fields: Any) -> str:
-    """The training step of `segnet`, as it is before compilation, in StableHLO.
-
-    Args:
-      num_devices: over which it is mapped.
-      width: multiplier of the numbers of features.
-      **fields: of the network.
-    """
-    model = create_model("segnet", NUM_CLASSES, axis_name=AXIS, width_multiplier=width, **fields)
+def step_program(num_devices: int) -> str:
+    """Returns the training step of `segnet`, mapped over devices, before compilation, in StableHLO."""
+    model = create_model("segnet", NUM_CLASSES, axis_name=AXIS)
     optimizer = optimizers.create_optimizer(
         lambda step: jnp.asarray(1e-3), momentum=0.9, nesterov=False, weight_decay=5e-4, clip_norm=0.0
     )
@@ -90,75 +73,35 @@ def step_program(num_devices: int, width: float = 1.0, **fields: Any) -> str:
     return mapped.lower(state, batch).as_text()
 
 
-def gradient_contenders(devices: Sequence[jax.Device], shapes: Sequence[tuple[int, ...]]) -> dict[str, Callable]:
-    """The sum of gradients over the devices, `summed`, and a pass over them without it, `copied`.
+def contenders(
+    devices: Sequence[jax.Device], shapes: Sequence[tuple[int, ...]], channels: int
+) -> dict[str, Callable[[], Any]]:
+    """Returns functions that reduce over the devices, and that do the same work without it; they return when done.
 
     Args:
-      devices: of which each holds all gradients.
-      shapes: of the gradients.
-
-    Returns:
-      Functions that return their result when it is there.
+      devices: each holds all gradients, and the statistics of one layer.
+      shapes: of the gradients, which `summed` sums and `copied` passes over.
+      channels: of the layer, of whose statistics `reduced` computes a chain of `CHAIN` means over the devices, each of
+        which waits for the one before; `local` is the chain without means.
     """
     gradients = [jnp.ones((len(devices), *shape), jnp.float32) for shape in shapes]
-
-    def mapped(function: Callable[[Any], Any]) -> Callable[[], object]:
-        compiled = jax.pmap(function, axis_name=AXIS, devices=devices)
-        arguments = compiled(gradients)
-        return lambda: jax.block_until_ready(compiled(arguments))
-
-    return {
-        "summed": mapped(lambda tree: jax.lax.psum(tree, AXIS)),
-        "copied": mapped(lambda tree: jax.tree.map(lambda x: x + 1.0, tree)),
-    }
-
-
-def statistics_contenders(devices: Sequence[jax.Device], channels: int) -> dict[str, Callable]:
-    """`CHAIN` means over the devices, each waiting for the one before, `reduced`, and the chain without them, `local`.
-
-    Args:
-      devices: of which each holds the statistics of a layer.
-      channels: of the layer.
-
-    Returns:
-      Functions that return their result when it is there.
-    """
     statistics = jnp.ones((len(devices), 2, channels), jnp.float32)
 
-    def mapped(reduce: Callable[[jax.Array], jax.Array]) -> Callable[[], object]:
-        def chain(x: jax.Array) -> jax.Array:
-            for _ in range(CHAIN):
-                x = jnp.tanh(reduce(x))
-            return x
-
-        compiled = jax.pmap(chain, axis_name=AXIS, devices=devices)
-        argument = compiled(statistics)
+    def mapped(function: Callable[[Any], Any], argument: Any) -> Callable[[], Any]:
+        compiled = jax.pmap(function, axis_name=AXIS, devices=devices)
+        argument = compiled(argument)
         return lambda: jax.block_until_ready(compiled(argument))
 
-    return {"reduced": mapped(lambda x: jax.lax.pmean(x, AXIS)), "local": mapped(lambda x: x)}
+    def chain(reduce: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+        for _ in range(CHAIN):
+            x = jnp.tanh(reduce(x))
+        return x
 
-
-def measure(num_devices: int, *, rounds: int, width: float) -> dict[str, float]:
-    """Seconds of the reductions of one step, and of the same work without them.
-
-    Args:
-      num_devices: forced host devices.
-      rounds: of which the median counts.
-      width: multiplier of the numbers of features.
-
-    Returns:
-      `summed`, all gradients summed over the devices; `copied`, the same gradients passed over without a sum;
-      `statistics`, what one BatchNorm's reduction adds to its chain.
-    """
-    devices = jax.devices()[:num_devices]
-    model = create_model("segnet", NUM_CLASSES, width_multiplier=width)
-    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    shapes = [leaf.shape for leaf in jax.tree.leaves(variables["params"])]
-    gradients = interleaved(gradient_contenders(devices, shapes), rounds)
-    statistics = interleaved(statistics_contenders(devices, max(1, round(512 * width))), rounds)
     return {
-        **gradients,
-        "statistics": (statistics["reduced"] - statistics["local"]) / CHAIN,
+        "summed": mapped(lambda tree: jax.lax.psum(tree, AXIS), gradients),
+        "copied": mapped(lambda tree: jax.tree.map(lambda x: x + 1.0, tree), gradients),
+        "reduced": mapped(functools.partial(chain, lambda x: jax.lax.pmean(x, AXIS)), statistics),
+        "local": mapped(functools.partial(chain, lambda x: x), statistics),
     }
 
 
@@ -167,25 +110,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", default="1,2,4,8", help="numbers of forced host devices (default 1,2,4,8)")
     parser.add_argument("--rounds", type=int, default=20, help="of which the median counts (default 20)")
-    parser.add_argument("--width", type=float, default=1.0, help="multiplier of the numbers of features (default 1)")
     arguments = parser.parse_args()
     try:
         numbers = [int(number) for number in arguments.devices.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 1 or arguments.rounds < 1 or arguments.width <= 0:
-        parser.error("--devices takes numbers such as 1,2,4,8; --rounds and --width must be positive.")
+    if not numbers or min(numbers) < 1 or arguments.rounds < 1:
+        parser.error("--devices takes numbers such as 1,2,4,8; --rounds must be positive.")
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", max(numbers))
 
-    step = reduced(step_program(max(numbers), arguments.width))
-    print(f"Each device hands {step.size:,} bytes to {step.operations} all-reduces in a step of segnet.\n")
+    operations, size = reduced(step_program(max(numbers)))
+    print(f"Each device hands {size:,} bytes to {operations} all-reduces in a step of segnet.\n")
     print("| forced host devices | all gradients summed | without a sum | overhead | one BatchNorm's statistics |")
     print("|---|---|---|---|---|")
+    model = create_model("segnet", NUM_CLASSES)
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    shapes = [leaf.shape for leaf in jax.tree.leaves(variables["params"])]
     for number in numbers:
-        seconds = measure(number, rounds=arguments.rounds, width=arguments.width)
+        seconds = interleaved(contenders(jax.devices()[:number], shapes, channels=512), arguments.rounds)
         times = [seconds["summed"], seconds["copied"], seconds["summed"] - seconds["copied"]]
-        cells = [str(number), *(f"{1e3 * time:.1f} ms" for time in times), f"{1e6 * seconds['statistics']:.0f} us"]
+        statistics = (seconds["reduced"] - seconds["local"]) / CHAIN
+        cells = [str(number), *(f"{1e3 * time:.1f} ms" for time in times), f"{1e6 * statistics:.0f} us"]
         print("| " + " | ".join(cells) + " |", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Weak scaling on paper: what share of its speed a device keeps when many train together (docs/scaling.md).
+"""Predicts weak scaling: the share of its speed that a device keeps when many train together (docs/scaling.md).
 
 python -m benchmarks.scaling [--images=4] [--utilization=0.5]
 """
@@ -6,9 +6,9 @@ python -m benchmarks.scaling [--images=4] [--utilization=0.5]
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 DEVICES = (8, 64, 512)
 
@@ -16,7 +16,7 @@ DEVICES = (8, 64, 512)
 PARAMETERS = 29_441_419
 BATCH_NORMS = 25
 BATCH_NORM_CHANNELS = 7_936
-# Forward and backward pass, as `segnet_jax.workload.Workload.flops("gradient")` counts them, of which a third is
+# Forward and backward pass, as `benchmarks.workload.Workload.flops("gradient")` counts them, of which a third is
 # forward.
 FLOPS_PER_IMAGE = 630.07e9
 BACKWARD_SHARE = 2 / 3
@@ -29,45 +29,28 @@ STATISTICS_BYTES = 2 * 4 * 2 * BATCH_NORM_CHANNELS
 AVERAGES_BYTES = 4 * 2 * BATCH_NORM_CHANNELS
 
 
-@dataclasses.dataclass(frozen=True)
-class Level:
-    """A level of the network between devices.
+class Level(NamedTuple):
+    """A level of the interconnect: groups of the level below (devices, at the first) and their links."""
 
-    Attributes:
-      members: groups of the level below (devices, at the first level) that it connects.
-      bandwidth: bytes/s that a device sends, and at the same time receives, at this level.
-    """
-
-    members: int
-    bandwidth: float
+    members: int  # groups that it connects
+    bandwidth: float  # bytes/s that a device sends, and at the same time receives
 
 
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """A kind of accelerator with its network.
+class Machine(NamedTuple):
+    """A kind of accelerator with its interconnect."""
 
-    Attributes:
-      name: what the tables call it.
-      peak: nominal FLOP/s of one device.
-      levels: of the network between so many devices, the innermost first.
-      latency: seconds of an all-reduce of almost nothing between so many devices.
-    """
-
-    name: str
-    peak: float
-    levels: Callable[[int], Sequence[Level]]
-    latency: Callable[[int], float]
+    name: str  # in the tables
+    peak: float  # nominal FLOP/s of one device
+    levels: Callable[[int], Sequence[Level]]  # of so many devices, the innermost first
+    latency: Callable[[int], float]  # seconds of an all-reduce of almost nothing between so many devices
 
 
 def all_reduce_seconds(size: float, levels: Sequence[Level]) -> float:
-    """Seconds of a hierarchical ring all-reduce, without latency.
+    """Returns the seconds of a hierarchical ring all-reduce, without latency.
 
-    Each level scatters the sum of its part over its members before the next one begins, and gathers it afterwards, so
-    each sends 2 (n - 1) / n of a part that is n times smaller one level further out.
-
-    Args:
-      size: bytes that each device holds.
-      levels: the innermost first.
+    `size` are the bytes that each device holds; the innermost level comes first. Each level scatters the sum of its
+    part over its members before the next one begins, and gathers it afterwards, so each sends 2 (n - 1) / n of a part
+    that is n times smaller one level further out.
     """
     seconds = 0.0
     for level in levels:
@@ -105,23 +88,16 @@ MACHINES = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """Seconds of a step's parts on each of so many devices, and what follows from them.
+class Prediction(NamedTuple):
+    """The parts of a step on each of so many devices, in seconds."""
 
-    Attributes:
-      compute: of the forward and the backward pass.
-      gradients: of the all-reduce of gradients and running averages.
-      statistics: of BatchNorm's all-reduces, which nothing can overlap with: the next layer waits for them.
-    """
-
-    compute: float
-    gradients: float
-    statistics: float
+    compute: float  # forward and backward pass
+    gradients: float  # all-reduce of gradients and running averages
+    statistics: float  # BatchNorm's all-reduces, which nothing can overlap with: the next layer waits for them
 
     @property
     def without_overlap(self) -> float:
-        """The efficiency if the gradients are reduced when all of them are there."""
+        """The efficiency if the gradients are reduced when all of them are computed."""
         return self.compute / (self.compute + self.statistics + self.gradients)
 
     @property
@@ -132,14 +108,7 @@ class Prediction:
 
 
 def predict(machine: Machine, devices: int, *, images: int = 4, utilization: float = 0.5) -> Prediction:
-    """One step of `segnet`.
-
-    Args:
-      machine: to train on.
-      devices: how many.
-      images: of 360x480 on each device.
-      utilization: the share of the nominal peak at which a device computes.
-    """
+    """Predicts one step of `segnet` on so many images of 360x480 a device, at a share of its nominal peak."""
     levels, latency = machine.levels(devices), machine.latency(devices)
     return Prediction(
         compute=images * FLOPS_PER_IMAGE / (machine.peak * utilization),
@@ -149,7 +118,7 @@ def predict(machine: Machine, devices: int, *, images: int = 4, utilization: flo
 
 
 def table(images: int = 4, utilization: float = 0.5) -> str:
-    """The predictions in Markdown."""
+    """Returns the predictions in Markdown."""
     lines = [
         "| machine | devices | compute | gradients | statistics | efficiency, no overlap | efficiency, overlap |",
         "|---|---|---|---|---|---|---|",
@@ -170,7 +139,7 @@ def table(images: int = 4, utilization: float = 0.5) -> str:
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description="Weak scaling of segnet on paper; docs/scaling.md explains it.")
+    parser = argparse.ArgumentParser(description="Predicts the weak scaling of segnet; docs/scaling.md explains how.")
     parser.add_argument("--images", type=int, default=4, help="images of 360x480 on each device (default 4)")
     parser.add_argument("--utilization", type=float, default=0.5, help="share of the nominal peak (default 0.5)")
     arguments = parser.parse_args()

@@ -49,7 +49,7 @@ _SUN_CLASSES = (
 
 
 def get_config(name: str = "segnet") -> ml_collections.ConfigDict:
-    """The row `name` of the tables."""
+    """Returns the configuration of the row `name` of the tables."""
     if name not in _RUNS:
         raise ValueError(f"the rows are {', '.join(_RUNS)}, not {name!r}")
     config = default_config()

@@ -14,7 +14,7 @@ from segnet_jax.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The values of the authors' solver and network; the class weights are those of the data at hand."""
+    """Returns the values of the authors' solver and network; the class weights are those of the data at hand."""
     config = default_config()
     config.data.name = "camvid"
     config.data.root = "data/camvid"

@@ -12,7 +12,7 @@ from segnet_jax.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """A short run: tempered class weights, a rate that falls twice and Nesterov's momentum make up for its length."""
+    """Returns a short run: tempered class weights, a rate that falls twice and Nesterov's momentum."""
     config = default_config()
     config.data.name = "camvid"
     config.data.root = "data/camvid"

@@ -17,7 +17,7 @@ from segnet_jax.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The paper's settings."""
+    """Returns the paper's settings."""
     config = default_config()
     config.data.name = "camvid"
     config.data.root = "data/camvid"

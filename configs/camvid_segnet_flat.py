@@ -13,7 +13,7 @@ from segnet_jax.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The 2015 network and preprocessing, SGD."""
+    """Returns the 2015 network and preprocessing, with SGD."""
     config = default_config()
     config.data.name = "camvid"
     config.data.root = "data/camvid"

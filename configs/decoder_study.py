@@ -15,7 +15,7 @@ from segnet_jax.config import default_config
 
 
 def get_config(name: str = "segnet_basic") -> ml_collections.ConfigDict:
-    """The paper's learning rate, momentum, class weights and normalisation; ten epochs, over which the rate falls."""
+    """Returns the paper's rate, momentum, class weights and normalisation; ten epochs, over which the rate falls."""
     config = default_config()
     config.data.name = "camvid"
     config.data.root = "data/camvid"

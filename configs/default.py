@@ -9,10 +9,10 @@ from ml_collections import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The defaults."""
+    """Returns the defaults."""
     config = ml_collections.ConfigDict()
 
-    # Of the initial weights, the order of the examples, their augmentation and dropout.
+    # Determines the initial weights, the order of the examples, their augmentation and dropout.
     config.seed = 0
 
     config.data = ml_collections.ConfigDict()
@@ -24,19 +24,19 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.max_images = 0  # use only the first so many images of each split, to try something out; 0 uses all
     config.data.num_workers = 0  # reading processes; 0 uses threads only
     config.data.num_threads = 2  # reading threads of each process
-    # Of `folder`: names, or dicts of name, id, color and ignored; () makes the program suggest a table.
+    # For `folder`: names, or dicts of name, id, color and ignored; () makes the program suggest a table.
     config.data.classes = ()
     config.data.val_fraction = 0.1  # of the images that are for validation where there are no split files
     config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"
-    # Of `folder` and `synthetic`: depth as the fourth channel of images, of `folder` from the files in FOLDER/depth.
+    # For `folder` and `synthetic`: depth as the fourth channel of images, for `folder` from the files in FOLDER/depth.
     config.data.depth = False
     config.data.depth_max = 65535  # value of 16-bit depth maps, in their own unit, that becomes 255 of 8 bits
-    # Of `synthetic`:
+    # For `synthetic`:
     config.data.scene_size = (90, 120)
     config.data.train_scenes = 1000
     config.data.eval_scenes = 100
 
-    # Of training images, in this order.
+    # For training images, in this order.
     config.augment = ml_collections.ConfigDict()
     config.augment.scale = (1.0, 1.0)  # smallest and greatest factor of size
     config.augment.crop_size = ()
@@ -114,12 +114,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.duration = "100 epochs"
     config.train.batch_size = 12  # images per step, over all devices
     config.train.with_replacement = False  # whether batches are drawn at random, not each image once in an epoch
-    config.train.accumulation_steps = 1  # parts of a batch that are computed one after the other, to save memory
+    config.train.accumulation_steps = 1  # microbatches of a batch, computed one after the other to save memory
     config.train.log_every = "10 steps"
     config.train.eval_every = "10 epochs"  # the last step is always evaluated
     config.train.checkpoint_every = "1 epochs"  # besides every evaluation
 
-    # Of the procedure `layerwise`, for `segnet_flat`; a step is a mini-batch.
+    # For the procedure `layerwise`, for `segnet_flat`; a step is a mini-batch.
     config.layerwise = ml_collections.ConfigDict()
     config.layerwise.duration = "10 epochs"  # of each pair; takes the place of train.duration
     config.layerwise.iterations = 20  # of L-BFGS on each mini-batch
@@ -138,7 +138,7 @@ def get_config() -> ml_collections.ConfigDict:
     # Passes with dropout on, whose mean is the prediction and whose variance its uncertainty (Bayesian SegNet); 0: one
     # pass without dropout. Training evaluates so too.
     config.eval.samples = 0
-    # Of --mode=missing: shares of the pixels that are missing, in squares of which side.
+    # For --mode=missing: shares of the pixels that are missing, in squares of which side.
     config.eval.missing_pixels = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
     config.eval.missing_block = 1
     config.eval.top_features = (1, 5, 10)  # of --mode=ablation

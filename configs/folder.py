@@ -12,7 +12,7 @@ from segnet_jax.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """A start from ImageNet's weights that suits some hundreds of images."""
+    """Returns a start from ImageNet's weights that suits some hundreds of images."""
     config = default_config()
     config.data.name = "folder"
     config.data.root = "data/mine"

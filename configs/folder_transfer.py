@@ -21,7 +21,7 @@ from segnet_jax.config import default_config
 
 
 def get_config(variant: str = "L4") -> ml_collections.ConfigDict:
-    """One of the rows of table 3: R, SM or L4."""
+    """Returns one of the rows of table 3: R, SM or L4."""
     config = default_config()
     config.data.name = "folder"
     config.data.root = "data/mine"

@@ -1,4 +1,5 @@
-"""Any network learns eight images of CamVid by heart: the quickest proof that it, its gradients and its data are right.
+"""Overfits one batch of eight images of CamVid with any network: the quickest proof that network, gradients and data
+are right.
 
     python -m segnet_jax.main --config=configs/overfit.py:deconvnet --workdir=runs/overfit/deconvnet \
         --config.data.root=CAMVID
@@ -26,7 +27,7 @@ _STEPS = {"segnet_basic_single_channel_decoder": 300, "fcn32s": 300, "deconvnet"
 
 
 def get_config(name: str = "segnet") -> ml_collections.ConfigDict:
-    """Eight images at low resolution, one batch, 120 steps for most networks."""
+    """Returns eight images at low resolution, one batch, 120 steps for most networks."""
     config = default_config()
     config.data.name = "camvid"
     config.data.root = "data/camvid"

@@ -11,7 +11,7 @@ from segnet_jax.config import default_config
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The defaults, with a narrow network and a short run of many small steps."""
+    """Returns the defaults, with a narrow network and a short run of many small steps."""
     config = default_config()
     config.data.train_scenes = 2000
     config.data.eval_scenes = 100

@@ -1,4 +1,4 @@
-"""Configurations: where the defaults are, durations, and the form in which a configuration is stored and compared."""
+"""Configurations: their defaults, the checks of their values, durations, and how they are stored and compared."""
 
 from __future__ import annotations
 
@@ -20,8 +20,53 @@ _FREE_TO_CHANGE = (
 )
 
 
+# For each number: the smallest value, and the one that it must stay below.
+_RANGES = {
+    "seed": (0, 2**31),
+    "data.max_images": (0, math.inf),
+    "data.num_workers": (0, 1025),
+    "data.num_threads": (0, 1025),
+    "data.val_fraction": (0, 1),
+    "data.depth_max": (1, 65536),
+    "data.train_scenes": (1, math.inf),
+    "data.eval_scenes": (1, math.inf),
+    "model.batch_norm_momentum": (0, 1),
+    "loss.class_weight_power": (0, math.inf),
+    "optimizer.learning_rate": (0, math.inf),
+    "optimizer.momentum": (0, 1),
+    "optimizer.weight_decay": (0, math.inf),
+    "optimizer.clip_norm": (0, math.inf),
+    "train.batch_size": (1, math.inf),
+    "layerwise.iterations": (1, math.inf),
+    "layerwise.memory": (1, math.inf),
+    "layerwise.first_pair": (1, math.inf),
+    "train.accumulation_steps": (1, math.inf),
+    "eval.batch_size": (1, math.inf),
+    "eval.pictures": (0, math.inf),
+    "eval.samples": (0, math.inf),
+    "crf.iterations": (1, math.inf),
+    "crf.position_weight": (0, math.inf),
+    "crf.position_std": (0.01, math.inf),
+    "crf.bilateral_weight": (0, math.inf),
+    "crf.bilateral_position_std": (0.01, math.inf),
+    "crf.bilateral_color_std": (0.01, math.inf),
+    "eval.missing_block": (1, math.inf),
+}
+
+_CHOICES = {
+    "pretrained.weights": ("none", "vgg16"),
+    "loss.normalization": ("pixels", "weights"),
+    "eval.batch_norm": ("running", "exact"),
+    "train.procedure": ("end_to_end", "layerwise"),
+    "layerwise.classifier": ("joint", "first", "every", "last", "never"),
+    "layerwise.target": ("labels", "input"),
+}
+
+_SIZES = ("data.image_size", "data.scene_size", "augment.crop_size")
+
+
 def default_file() -> Path:
-    """The file that declares every key: in a clone beside the package, in an installed package inside it."""
+    """Returns the file that declares every key: in a clone beside the package, in an installed package inside it."""
     package = Path(__file__).parent
     for folder in (package.parent / "configs", package / "configs"):
         if (folder / "default.py").is_file():
@@ -30,7 +75,7 @@ def default_file() -> Path:
 
 
 def default_config() -> ml_collections.ConfigDict:
-    """The defaults, to be changed by a configuration file; a key that they lack cannot be set."""
+    """Returns the defaults, to be changed by a configuration file; a key that they lack cannot be set."""
     spec = importlib.util.spec_from_file_location("segnet_jax_default_config", default_file())
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -39,17 +84,17 @@ def default_config() -> ml_collections.ConfigDict:
 
 
 def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Every value of a configuration by its dotted key, such as "train.batch_size"."""
+    """Returns every value by its dotted key, such as "train.batch_size"."""
     return dict(_leaves(config.to_dict()))
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:
-    """The configuration as JSON text; tuples become lists."""
+    """Returns the configuration as JSON text; tuples become lists."""
     return json.dumps(config.to_dict(), indent=2)
 
 
 def from_dict(stored: dict[str, Any]) -> ml_collections.ConfigDict:
-    """A configuration from what `to_json` stored; keys that it lacks, being newer, have their defaults."""
+    """Rebuilds a configuration from what `to_json` stored; keys that it lacks, being newer, have their defaults."""
     config = default_config()
     declared = flatten(config)
     for key, value in _leaves(stored):
@@ -65,7 +110,7 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: dict[str, Any]
 
 
 def differences(stored: dict[str, Any], config: ml_collections.ConfigDict) -> list[str]:
-    """For each key that a run cannot change when it resumes, and that differs: "key: stored -> new"."""
+    """Lists the keys that differ and that a run cannot change when it resumes, each as "key: stored -> new"."""
     before, now = flatten(from_dict(stored)), flatten(config)
     return [
         f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
@@ -74,8 +119,44 @@ def differences(stored: dict[str, Any], config: ml_collections.ConfigDict) -> li
     ]
 
 
+def check_values(config: ml_collections.ConfigDict) -> None:
+    """Checks each value by itself: ranges, choices and forms. Where values meet, they are checked to fit each other.
+
+    Raises:
+      InputError: for the first one, by its key.
+    """
+    values = flatten(config)
+    for key, (low, high) in _RANGES.items():
+        value = values[key]
+        if not low <= value < high:
+            bound = "" if math.isinf(high) else f" and below {high}"
+            raise InputError(f"{key}={value} must be at least {low}{bound}.")
+    for key, choices in _CHOICES.items():
+        if values[key] not in choices:
+            raise InputError(f"{key}={values[key]!r} is not known; choose {' or '.join(choices)}.")
+    for key in _SIZES:
+        size = values[key]
+        if (size or key == "data.scene_size") and not (
+            len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)
+        ):
+            raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
+    for key in ("eval.checkpoint", "transfer.checkpoint"):
+        wanted = values[key]
+        if wanted not in ("best", "latest") and not wanted.isdecimal():
+            raise InputError(f"{key}={wanted!r} must be best, latest or a step.")
+    if not all(0 <= share <= 1 for share in config.eval.missing_pixels):
+        raise InputError(f"eval.missing_pixels={config.eval.missing_pixels!r} must be shares from 0 to 1.")
+    if not all(isinstance(count, int) and count >= 0 for count in config.eval.top_features):
+        raise InputError(f"eval.top_features={config.eval.top_features!r} must be whole numbers, such as '(1, 5, 10)'.")
+    if not all(len(pair) == 2 for pair in config.transfer.same_classes):
+        raise InputError(
+            f"transfer.same_classes={config.transfer.same_classes!r} must be pairs of names, such as "
+            '\'(("Sidewalk", "Pavement"),)\'.'
+        )
+
+
 def to_steps(duration: str, steps_per_epoch: float, key: str = "duration") -> int:
-    """A duration in whole steps.
+    """Converts a duration to whole steps.
 
     Args:
       duration: "N steps" or "N epochs"; N may be a fraction of epochs. Anything above zero is at least one step.
@@ -98,6 +179,17 @@ def to_steps(duration: str, steps_per_epoch: float, key: str = "duration") -> in
     return math.ceil(round(value * steps_per_epoch, 6))
 
 
+def reconstructs(config: ml_collections.ConfigDict) -> bool:
+    """Tells whether the network of a run reconstructs its input, and knows no classes."""
+    return config.train.procedure == "layerwise" and config.layerwise.target == "input"
+
+
+def shared_keys(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns the values that all processes of a run must share: all but where and how each of them reads."""
+    own = ("data.root", "data.num_workers", "data.num_threads", "pretrained.path")
+    return {key: value for key, value in flatten(config).items() if key not in own}
+
+
 def _set(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
     *path, last = key.split(".")
     for name in path:
@@ -114,14 +206,9 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _to_tuple(value: Any) -> Any:
-    """Lists as the tuples they were before they became JSON, all the way down."""
+    """Turns lists back into the tuples they were before they became JSON, all the way down."""
     if isinstance(value, (list, tuple)):
         return tuple(_to_tuple(item) for item in value)
     if isinstance(value, dict):
         return {key: _to_tuple(item) for key, item in value.items()}
     return value
-
-
-def reconstructs(config: ml_collections.ConfigDict) -> bool:
-    """Whether the network of a run reconstructs its input, and knows no classes."""
-    return config.train.procedure == "layerwise" and config.layerwise.target == "input"

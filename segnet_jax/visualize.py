@@ -1,18 +1,23 @@
-"""Pictures of label maps: colours, overlays, palette PNGs and sheets that compare predictions."""
+"""Draws label maps: in colours, as overlays, as PNG files with a palette, and on sheets beside their images."""
 
+from __future__ import annotations
+
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from segnet_jax.data.classes import VOID, ClassTable
-from segnet_jax.errors import InputError
+from segnet_jax.data.class_table import VOID, ClassTable
+from segnet_jax.runtime.files import write_errors
 
 _TILE_SIZE = 480
 _GUTTER = 4
 _MARGIN = 12
 _HEADING_SIZES = range(22, 8, -1)
+_GRID_FONT_SIZE = 15
 _LEGEND_SIZES = range(12, 20)
 _PAPER = (255, 255, 255)
 _INK = (32, 32, 32)
@@ -49,7 +54,7 @@ def overlay(image: np.ndarray, label: np.ndarray, class_table: ClassTable, alpha
       uint8 [H, W, 3] RGB.
 
     Raises:
-      ValueError: the sizes differ.
+      ValueError: if the sizes differ.
     """
     _check_sizes(image, label)
     blend = (1 - alpha) * image + alpha * colorize(label, class_table)
@@ -79,12 +84,11 @@ def save_label_png(label: np.ndarray, path: str | os.PathLike[str], class_table:
     Args:
       label: integers [H, W], 0..K-1 or VOID.
       path: the file to write, in an existing folder.
-      class_table: the classes, whose colours become the palette (mode P); VOID and unused entries
-        get the void colour.
+      class_table: the classes, whose colours become the palette (mode P); VOID and unused entries get the void colour.
 
     Raises:
-      ValueError: the label holds another value.
-      InputError: the file can't be written.
+      ValueError: if the label holds another value.
+      InputError: if the file cannot be written.
     """
     stray = label[~_is_class(label, class_table) & (label != VOID)]
     if stray.size:
@@ -93,7 +97,8 @@ def save_label_png(label: np.ndarray, path: str | os.PathLike[str], class_table:
     palette[: class_table.num_classes] = class_table.colors
     picture = Image.fromarray(label.astype(np.uint8))
     picture.putpalette(palette.tobytes())
-    _save(picture, path, "PNG")
+    with write_errors(path, advice="choose a file in an existing folder that has room"):
+        picture.save(path, "PNG")
 
 
 def prediction_sheet(
@@ -101,70 +106,39 @@ def prediction_sheet(
     labels: Sequence[np.ndarray],
     predictions: Sequence[np.ndarray],
     class_table: ClassTable,
-    path: str | os.PathLike[str] | None = None,
-    scale: float | None = None,
     uncertainties: Sequence[np.ndarray] = (),
 ) -> Image.Image:
     """Draws image, ground truth, prediction, overlay and, if given, uncertainty side by side, a row per image.
 
-    The overlay shows the prediction in the image. A legend below names the colours; those of the uncertainty are
-    alike for the whole sheet.
+    The overlay shows the prediction in the image. A legend below names the colours; those of the uncertainty are the
+    same in the whole sheet. Small images are enlarged by a whole factor, large ones reduced, to fit 480x480 pixels.
 
     Args:
       images: uint8 [H, W, 3] RGB each; sizes may differ between the images.
       labels: integers [H, W] each.
       predictions: integers [H, W] each.
       class_table: the classes.
-      path: where to write the sheet too, in a format that its ending names; None: nowhere.
-      scale: size of a tile relative to its image; None: small images are enlarged by a whole
-        factor, large ones reduced, to fit 480x480 pixels.
       uncertainties: numbers [H, W] each, at least 0; () leaves the column out.
 
     Returns:
       The sheet, RGB.
 
     Raises:
-      ValueError: the numbers or the sizes of images, labels, predictions and uncertainties don't
-        agree, or there is no image.
-      InputError: the file can't be written.
+      ValueError: if there is no image, or the numbers or the sizes of what belongs together do not agree.
     """
-    if len(images) == 0:
-        raise ValueError("a sheet needs at least one image.")
     headings, greatest = _HEADINGS, None
-    heats: list[list[np.ndarray]] = [[] for _ in images]
+    heat_maps: list[list[np.ndarray]] = [[] for _ in images]
     if len(uncertainties):
         headings = (*_HEADINGS, "uncertainty")
         greatest = float(max(uncertainty.max() for uncertainty in uncertainties))
-        heats = [[heat_map(uncertainty, greatest)] for uncertainty in uncertainties]
+        heat_maps = [[heat_map(uncertainty, greatest)] for uncertainty in uncertainties]
     rows = [
-        _tiles(image, label, prediction, class_table, scale, heat)
-        for image, label, prediction, heat in zip(images, labels, predictions, heats, strict=True)
+        _prediction_tiles(image, label, prediction, class_table, more)
+        for image, label, prediction, more in zip(images, labels, predictions, heat_maps, strict=True)
     ]
-    heading_font = _fitting_font(headings, max(row[0].width for row in rows))
-    column_width = max(
-        *(row[0].width for row in rows),
-        *(int(np.ceil(heading_font.getlength(heading))) for heading in headings),
-    )
-    sheet_width = len(headings) * (column_width + _GUTTER) - _GUTTER + 2 * _MARGIN
     has_void = any(not _is_class(m, class_table).all() for m in (*labels, *predictions))
-    legend = _legend(class_table, sheet_width - 2 * _MARGIN, has_void, greatest)
-    heading_height = _line_height(heading_font)
-    sheet_height = heading_height + sum(row[0].height + _GUTTER for row in rows) + legend.height + 3 * _MARGIN - _GUTTER
-    sheet = Image.new("RGB", (sheet_width, sheet_height), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    lefts = [_MARGIN + column * (column_width + _GUTTER) for column in range(len(headings))]
-    for left, heading in zip(lefts, headings, strict=True):
-        middle = (left + column_width / 2, _MARGIN / 2 + heading_height / 2)
-        draw.text(middle, heading, _INK, heading_font, anchor="mm")
-    top = _MARGIN + heading_height
-    for row in rows:
-        for left, tile in zip(lefts, row, strict=True):
-            sheet.paste(tile, (left + (column_width - tile.width) // 2, top))
-        top += row[0].height + _GUTTER
-    sheet.paste(legend, (_MARGIN, top - _GUTTER + _MARGIN))
-    if path is not None:
-        _save(sheet, path)
-    return sheet
+    legend = functools.partial(_legend, class_table, has_void=has_void, greatest=greatest)
+    return _lay_out(rows, headings, _fitting_font(headings, max(row[0].width for row in rows)), legend=legend)
 
 
 def picture_grid(
@@ -173,7 +147,7 @@ def picture_grid(
     captions: Sequence[Sequence[str]] = (),
     class_table: ClassTable | None = None,
 ) -> Image.Image:
-    """Draws pictures in rows and columns.
+    """Draws pictures in rows and columns; small ones are enlarged by a whole factor to fit 240x240 pixels.
 
     Args:
       rows: uint8 [H, W, 3] RGB each; None leaves the place empty.
@@ -188,41 +162,54 @@ def picture_grid(
       ValueError: if a row has another length than the headings.
     """
     tiles = [[None if picture is None else _enlarged(picture) for picture in row] for row in rows]
-    if any(len(row) != len(headings) for row in tiles):
-        raise ValueError(f"every row needs {len(headings)} pictures, as many as there are headings.")
-    font = _font(_HEADING_SIZES[len(_HEADING_SIZES) // 2])
+    legend = None if class_table is None else functools.partial(_legend, class_table, has_void=True)
+    return _lay_out(tiles, headings, _font(_GRID_FONT_SIZE), captions, legend)
+
+
+def _lay_out(
+    rows: Sequence[Sequence[Image.Image | None]],
+    headings: Sequence[str],
+    font: ImageFont.FreeTypeFont,
+    captions: Sequence[Sequence[str]] = (),
+    legend: Callable[[int], Image.Image] | None = None,
+) -> Image.Image:
+    """Puts tiles below their headings and above their captions, in columns of one width, and the legend below all.
+
+    The arguments are those of `picture_grid`; `legend` draws at a width in pixels.
+    """
     line = _line_height(font)
     texts = [*headings, *(text for row in captions for text in row)]
     column_width = max(
-        *(tile.width for row in tiles for tile in row if tile is not None),
+        *(tile.width for row in rows for tile in row if tile is not None),
         *(int(np.ceil(font.getlength(text))) + 2 * _GUTTER for text in texts),
     )
-    caption_height = line if captions else 0
-    heights = [max(tile.height for tile in row if tile is not None) + caption_height + _GUTTER for row in tiles]
-    width = len(headings) * (column_width + _GUTTER) - _GUTTER + 2 * _MARGIN
-    legend = None if class_table is None else _legend(class_table, width - 2 * _MARGIN, has_void=True)
-    height = 2 * _MARGIN + line + sum(heights) + (0 if legend is None else legend.height + _MARGIN)
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    width = len(headings) * (column_width + _GUTTER) - _GUTTER
+    footer = None if legend is None else legend(width)
+    tile_heights = [max(tile.height for tile in row if tile is not None) for row in rows]
+    row_heights = [height + (line if captions else 0) + _GUTTER for height in tile_heights]
+    bottom = _MARGIN + line + sum(row_heights) - _GUTTER
+    height = bottom + _MARGIN + (0 if footer is None else footer.height + _MARGIN)
+    sheet = Image.new("RGB", (width + 2 * _MARGIN, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     lefts = [_MARGIN + column * (column_width + _GUTTER) for column in range(len(headings))]
     for left, heading in zip(lefts, headings, strict=True):
-        draw.text((left + column_width / 2, _MARGIN + line / 2), heading, _INK, font, anchor="mm")
+        draw.text((left + column_width / 2, (_MARGIN + line) / 2), heading, _INK, font, anchor="mm")
     top = _MARGIN + line
-    for number, row in enumerate(tiles):
-        for column, tile in enumerate(row):
+    for number, row in enumerate(rows):
+        for column, (left, tile) in enumerate(zip(lefts, row, strict=True)):
             if tile is not None:
-                sheet.paste(tile, (lefts[column] + (column_width - tile.width) // 2, top))
+                sheet.paste(tile, (left + (column_width - tile.width) // 2, top))
             if captions:
-                middle = (lefts[column] + column_width / 2, top + heights[number] - _GUTTER - line / 2)
+                middle = (left + column_width / 2, top + tile_heights[number] + line / 2)
                 draw.text(middle, captions[number][column], _INK, font, anchor="mm")
-        top += heights[number]
-    if legend is not None:
-        sheet.paste(legend, (_MARGIN, top + _MARGIN))
+        top += row_heights[number]
+    if footer is not None:
+        sheet.paste(footer, (_MARGIN, bottom + _MARGIN))
     return sheet
 
 
 def _enlarged(picture: np.ndarray) -> Image.Image:
-    """Small pictures by a whole factor, so that a tile is about 240 pixels wide; others as they are."""
+    """Returns a small picture enlarged by a whole factor, about 240 pixels long; another one as it is."""
     image = Image.fromarray(picture)
     factor = max(1, _TILE_SIZE // 2 // max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
@@ -238,20 +225,14 @@ def _check_sizes(image: np.ndarray, *labels: np.ndarray) -> None:
             raise ValueError(f"the image is {image.shape}, its label or prediction {label.shape}.")
 
 
-def _tiles(
-    image: np.ndarray,
-    label: np.ndarray,
-    prediction: np.ndarray,
-    class_table: ClassTable,
-    scale: float | None,
-    more: Sequence[np.ndarray] = (),
+def _prediction_tiles(
+    image: np.ndarray, label: np.ndarray, prediction: np.ndarray, class_table: ClassTable, more: Sequence[np.ndarray]
 ) -> list[Image.Image]:
-    """One picture per heading, all of one size; `more` are uint8 [H, W, 3]."""
+    """Returns one tile per heading, all of one size; `more` are uint8 [H, W, 3]."""
     _check_sizes(image, label, prediction, *(picture[..., 0] for picture in more))
     height, width = label.shape
-    if scale is None:
-        scale = _TILE_SIZE / max(height, width)
-        scale = int(scale) if scale > 1 else scale
+    scale = _TILE_SIZE / max(height, width)
+    scale = int(scale) if scale > 1 else scale
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     # Averaging class colours would show colours of no class, so label maps are sampled.
     smooth = Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST
@@ -268,8 +249,8 @@ def _tiles(
     ]
 
 
-def _legend(class_table: ClassTable, width: int, has_void: bool, greatest: float | None = None) -> Image.Image:
-    """Colour chips with names in as many equal columns as fit the width; below, a heat map's scale up to `greatest`."""
+def _legend(class_table: ClassTable, width: int, *, has_void: bool, greatest: float | None = None) -> Image.Image:
+    """Draws colour chips with names in as many equal columns as fit, and below a heat map's scale up to `greatest`."""
     entries = [*zip(class_table.names, map(tuple, class_table.colors.tolist()), strict=True)]
     if has_void:
         entries.append(("void", class_table.void_color))
@@ -297,7 +278,7 @@ def _legend(class_table: ClassTable, width: int, has_void: bool, greatest: float
 
 
 def _fitting_font(headings: Sequence[str], width: int) -> ImageFont.FreeTypeFont:
-    """The largest heading font that keeps every heading within `width` pixels, or the smallest."""
+    """Returns the largest heading font that keeps every heading within `width` pixels, or the smallest."""
     for size in _HEADING_SIZES:
         font = _font(size)
         if max(map(font.getlength, headings)) <= width:
@@ -306,22 +287,8 @@ def _fitting_font(headings: Sequence[str], width: int) -> ImageFont.FreeTypeFont
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size=size)
-    # Pillow falls back to a bitmap font of one size where it was built without FreeType.
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise InputError("Pillow lacks FreeType, which a sheet's text needs; install its wheel.")
-    return font
+    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=size))
 
 
 def _line_height(font: ImageFont.FreeTypeFont) -> int:
     return sum(font.getmetrics()) + 4
-
-
-def _save(picture: Image.Image, path: str | os.PathLike[str], format: str | None = None) -> None:
-    try:
-        picture.save(path, format)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{os.fspath(path)}: the picture cannot be written ({error}); choose a file name that "
-            "ends in .png in an existing folder."
-        ) from error

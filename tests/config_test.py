@@ -2,22 +2,36 @@
 
 import importlib.util
 import json
-from pathlib import Path
+import re
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from segnet_jax import config as configs
-from segnet_jax import experiment
-from segnet_jax.checks import check_batch_size, check_values
-from segnet_jax.crf import DenseCRF
-from segnet_jax.data.classes import CAMVID11, SYNTHETIC
+from segnet_jax.config import check_values, default_config
+from segnet_jax.data.datasets.camvid import CAMVID11
+from segnet_jax.data.datasets.synthetic import SYNTHETIC
+from segnet_jax.data.from_config import build_normalization
 from segnet_jax.errors import InputError
-from segnet_jax.published import find_row, published_rows
+from segnet_jax.evaluation.from_config import build_crf
+from segnet_jax.inference.crf import DenseCRF
+from segnet_jax.models.from_config import build_model
+from segnet_jax.report.published import find_row, published_rows
+from segnet_jax.training.from_config import (
+    build_is_trained,
+    build_learning_rate,
+    build_optimizer,
+    build_plan,
+    check_batch_size,
+    check_run,
+)
+from segnet_jax.training.step import checkpoint_template
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny_config import config_with
 
-CONFIG_FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
-BENCHMARK = Path(__file__).parents[1] / "configs" / "benchmark.py"
+CONFIG_FILES = sorted((ROOT / "configs").glob("*.py"))
+BENCHMARK = ROOT / "configs" / "benchmark.py"
 
 # By the names of configs/benchmark.py: the row's name in published.json, and the network's class and its own fields.
 BENCHMARK_ROWS = {
@@ -42,39 +56,31 @@ def load(path, *arguments):
     return module.get_config(*arguments)
 
 
-def test_there_are_the_config_files_that_the_readme_names():
-    assert {path.name for path in CONFIG_FILES} >= {
-        "default.py",
-        "synthetic.py",
-        "camvid_segnet.py",
-        "camvid_segnet_basic.py",
-        "folder.py",
-        "camvid_segnet_flat.py",
-        "benchmark.py",
-        "decoder_study.py",
-        "camvid_segnet_flat_layerwise.py",
-        "folder_transfer.py",
-    }
+def test_config_files_are_those_that_the_documentation_names():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {name for page in pages for name in re.findall(r"\bconfigs/(\w+\.py)", page.read_text(encoding="utf-8"))}
+    assert {path.name for path in CONFIG_FILES} == named
 
 
 @pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
-def test_every_config_initialises_its_model_and_plans_its_run(path):
+def test_config_file_initialises_its_model_and_plans_its_run(path):
     config = load(path)
-    keys = dict(configs._leaves(config.to_dict()))
-    declared = dict(configs._leaves(configs.default_config().to_dict()))
-    assert keys.keys() == declared.keys(), "every key is declared in configs/default.py"
+    assert configs.flatten(config).keys() == configs.flatten(default_config()).keys(), (
+        "every key is declared in configs/default.py"
+    )
     table = SYNTHETIC if config.data.name == "synthetic" else CAMVID11
-    model = experiment.model_of(config, table.num_classes)
-    plan = experiment.plan_of(config, num_examples=367)
-    optimizer = experiment.optimizer_of(config, experiment.schedule_of(config, plan))
-    state = experiment.checkpoint_template(model, optimizer)["train_state"]
+    model = build_model(config, table.num_classes)
+    plan = build_plan(config, num_examples=367)
+    optimizer = build_optimizer(config, build_learning_rate(config, plan))
+    state = checkpoint_template(model, optimizer)["train_state"]
     size = tuple(config.data.image_size) or (90, 120)
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)
-    normalized = jax.eval_shape(experiment.normalization_of(config), images)
+    normalized = jax.eval_shape(build_normalization(config), images)
     logits = jax.eval_shape(lambda v, x: model.apply(v, x, train=False), state.variables, normalized)
     assert logits.shape == (1, *size, table.num_classes)
     assert plan.total_steps > plan.log_every > 0
     check_values(config)
+    check_run(config)
     check_batch_size(config, num_devices=1)
 
 
@@ -86,13 +92,14 @@ def test_every_config_initialises_its_model_and_plans_its_run(path):
         ("L4", {"conv4"}),
     ],
 )
-def test_the_transfer_config_trains_what_table_3_says(variant, trained):
+def test_transfer_config_trains_what_table_3_says(variant, trained):
     (path,) = (path for path in CONFIG_FILES if path.stem == "folder_transfer")
     config = load(path, variant)
     check_values(config)
-    model = experiment.model_of(config, 11)
+    check_run(config)
+    model = build_model(config, 11)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
-    is_trained = experiment.is_trained_of(config)
+    is_trained = build_is_trained(config)
     chosen = jax.tree.map(lambda _: True, params) if is_trained is None else is_trained(params)
     decoders = {name.replace("conv", "conv_decode") for name in trained if name[-1].isdigit()}
     assert {name for name, layer in chosen.items() if layer["kernel"]} == trained | decoders
@@ -100,42 +107,45 @@ def test_the_transfer_config_trains_what_table_3_says(variant, trained):
 
 
 @pytest.mark.parametrize("name", BENCHMARK_NAMES)
-def test_the_benchmark_has_the_networks_and_the_protocol_of_tables_3_and_4(name):
+def test_benchmark_config_has_the_networks_and_the_protocol_of_tables_3_and_4(name):
     config = load(BENCHMARK, name)
     sun = name.startswith("sun_")
     row, network, fields = BENCHMARK_ROWS[name.removeprefix("sun_")]
-    model = experiment.model_of(config, 37 if sun else 11)
+    model = build_model(config, 37 if sun else 11)
     assert (type(model).__name__, model.width_multiplier, model.dropout_rate) == (network, 1.0, 0.5)
     assert {field: getattr(model, field) for field in fields} == fields
-    crf = experiment.crf_of(config)
+    crf = build_crf(config)
     assert crf == (DenseCRF() if name.endswith("crf") else None)
 
     conditions = find_row(f"{4 if sun else 3}/{row}/best").conditions
-    plan = experiment.plan_of(config, num_examples=367)
+    plan = build_plan(config, num_examples=367)
     assert plan.total_steps == conditions["iterations"]
     assert all(plan.evaluates(column) for column in (40_000, 80_000, 140_000))
-    assert config.train.batch_size == conditions["batch_size"] == (4 if sun else 5)
-    assert tuple(config.data.image_size) == tuple(conditions["image_size"]) == (360, 480)
-    assert config.optimizer.learning_rate == conditions["learning_rate"] == 0.001
+    assert config.train.batch_size == conditions["batch_size"]
+    assert tuple(config.data.image_size) == tuple(conditions["image_size"])
+    assert config.optimizer.learning_rate == conditions["learning_rate"]
     assert (config.optimizer.schedule, config.optimizer.momentum, config.optimizer.nesterov) == ("constant", 0.9, False)
-    schedule = experiment.schedule_of(config, plan)
-    assert [float(schedule(step)) for step in (0, 1, plan.total_steps)] == pytest.approx([0.001] * 3)
-    assert config.loss.class_weights == conditions["class_weights"] == "none"
-    assert config.pretrained.weights == conditions["pretrained"] == "vgg16"
-    assert config.eval.batch_norm == conditions["batch_norm"] == "exact"
+    schedule = build_learning_rate(config, plan)
+    assert [float(schedule(step)) for step in (0, 1, plan.total_steps)] == pytest.approx(
+        [conditions["learning_rate"]] * 3
+    )
+    assert config.loss.class_weights == conditions["class_weights"]
+    assert config.pretrained.weights == conditions["pretrained"]
+    assert config.eval.batch_norm == conditions["batch_norm"]
     assert config.augment.to_dict() == {**configs.default_config().augment.to_dict(), "flip": False}
     assert config.data.name == ("folder" if sun else "camvid")
     check_values(config)
+    check_run(config)
 
 
-def test_the_benchmark_has_every_row_of_its_tables():
+def test_benchmark_config_has_every_row_of_its_tables():
     rows = [row for row in published_rows() if (row.paper, row.table) in {("1511.00561", 3), ("1511.00561", 4)}]
     found = {(3, BENCHMARK_ROWS[name][0]) for name in BENCHMARK_NAMES if not name.startswith("sun_")}
     found |= {(4, BENCHMARK_ROWS[name[4:]][0]) for name in BENCHMARK_NAMES if name.startswith("sun_")}
     assert {(row.table, row.id.split("/")[1]) for row in rows} == found
 
 
-def test_the_classes_of_sun_rgbd_are_those_of_table_5_in_its_order():
+def test_benchmark_config_has_the_classes_of_sun_rgbd_in_the_order_of_table_5():
     unlabelled, *classes = load(BENCHMARK, "sun_segnet").data.classes
     (table_5,) = (row for row in published_rows() if row.id == "5/segnet")
     assert unlabelled == {"name": "unlabelled", "id": 0, "ignored": True}
@@ -146,14 +156,14 @@ def test_the_classes_of_sun_rgbd_are_those_of_table_5_in_its_order():
 
 
 @pytest.mark.parametrize("name", ["fcn16s", "sun_fcn8s_fixed", "segnet_basic", ""])
-def test_an_unknown_row_of_the_benchmark_is_answered_with_the_known_ones(name):
+def test_benchmark_config_answers_an_unknown_row_with_the_known_ones(name):
     with pytest.raises(ValueError, match="^the rows are ") as caught:
         load(BENCHMARK, name)
     listed = str(caught.value).removeprefix("the rows are ").removesuffix(f", not {name!r}")
     assert sorted(listed.split(", ")) == sorted(BENCHMARK_NAMES)
 
 
-def test_a_stored_config_comes_back_as_it_was():
+def test_from_dict_restores_a_stored_config():
     config = configs.default_config()
     config.data.image_size = (180, 240)
     config.data.classes = ({"name": "road", "id": 3, "color": (1, 2, 3)},)
@@ -162,7 +172,7 @@ def test_a_stored_config_comes_back_as_it_was():
     assert restored.data.classes[0]["color"] == (1, 2, 3)
 
 
-def test_a_config_of_an_older_version_gets_the_defaults_of_newer_keys():
+def test_from_dict_gives_an_older_config_the_defaults_of_newer_keys():
     stored = json.loads(configs.to_json(configs.default_config()))
     del stored["loss"]["normalization"]
     stored["gone"] = {"key": 1}
@@ -181,7 +191,7 @@ def test_differences_name_key_and_both_values():
     ]
 
 
-def test_where_data_lies_and_how_it_is_read_may_change_between_resumes():
+def test_differences_ignore_where_data_lies_and_how_it_is_read():
     config = configs.default_config()
     stored = json.loads(configs.to_json(config))
     config.data.root = "/elsewhere"
@@ -205,16 +215,46 @@ def test_where_data_lies_and_how_it_is_read_may_change_between_resumes():
         (" 3 steps ", 3),
     ],
 )
-def test_durations(duration, steps):
+def test_to_steps_of_steps_and_epochs(duration, steps):
     assert configs.to_steps(duration, steps_per_epoch=367 / 12) == steps
 
 
-def test_an_exact_number_of_steps_is_not_rounded_up():
+def test_to_steps_does_not_round_up_an_exact_number_of_steps():
     assert configs.to_steps("3 epochs", steps_per_epoch=0.1 * 10) == 3
     assert configs.to_steps("0.3 epochs", steps_per_epoch=10) == 3
 
 
 @pytest.mark.parametrize("duration", ["", "5", "five steps", "1.5 steps", "-1 epochs", "nan epochs", "3 weeks"])
-def test_a_duration_of_another_form_is_refused_by_its_key(duration):
+def test_to_steps_refuses_a_duration_of_another_form_by_its_key(duration):
     with pytest.raises(InputError, match="train.duration=.* is no duration"):
         configs.to_steps(duration, 10, key="train.duration")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("seed", -1, "seed=-1 must be at least 0"),
+        ("eval.batch_size", 0, "eval.batch_size=0 must be at least 1"),
+        ("crf.bilateral_color_std", 0.0, "crf.bilateral_color_std=0.0 must be at least 0.01"),
+        ("crf.iterations", 0, "crf.iterations=0 must be at least 1"),
+        ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate=nan"),
+        ("optimizer.momentum", 1.0, "optimizer.momentum=1.0 must be at least 0 and below 1"),
+        ("data.val_fraction", 1.0, "data.val_fraction=1.0 must be at least 0 and below 1"),
+        ("loss.normalization", "foo", "loss.normalization='foo' is not known; choose pixels or weights"),
+        ("eval.batch_norm", "foo", "eval.batch_norm='foo'"),
+        ("eval.checkpoint", "newest", "eval.checkpoint='newest' must be best, latest or a step"),
+        ("data.depth_max", 0, "data.depth_max=0 must be at least 1 and below 65536"),
+        ("data.image_size", (5,), "data.image_size=.* must be .height, width."),
+        ("data.scene_size", (), "data.scene_size=.* must be .height, width."),
+        ("data.scene_size", (0, 5), "data.scene_size=.* must be .height, width."),
+        ("data.train_scenes", 0, "data.train_scenes=0 must be at least 1"),
+        ("seed", 2**31, "seed=2147483648 must be at least 0 and below 2147483648"),
+        ("data.depth_max", 65536, "data.depth_max=65536 must be at least 1 and below 65536"),
+        ("loss.class_weight_power", float("inf"), "loss.class_weight_power=inf must be at least 0"),
+        ("augment.crop_size", (5, -1), "augment.crop_size=.* must be .height, width."),
+        ("pretrained.weights", "resnet", "pretrained.weights='resnet'"),
+    ],
+)
+def test_check_values_refuses_a_value_that_makes_no_sense_by_its_key(key, value, message):
+    with pytest.raises(InputError, match=message):
+        check_values(config_with(**{key.replace(".", "__"): value}))

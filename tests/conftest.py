@@ -1,6 +1,7 @@
-"""What every test runs under: several CPU devices, and real data where there are some."""
+"""Gives every test eight CPU devices and caches of its own, and to those that ask real data and a finished run."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,7 @@ from pathlib import Path
 import ml_collections
 import pytest
 
-# Before JAX starts: device counts of 1 to 8 are tested on any machine, and nothing is read from or left in the
-# user's cache.
+# Before JAX starts: device counts of 1 to 8 are tested on any machine.
 # Most of the time goes into compiling, which a lower level of LLVM's optimisation makes shorter by a third.
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
@@ -21,19 +21,24 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 import jax  # noqa: E402
 
-from segnet_jax.config import default_config  # noqa: E402
+from segnet_jax.training.loop import train_and_evaluate  # noqa: E402
+from segnet_jax.training.step import TrainState  # noqa: E402
+from tests.helpers.tiny_config import make_tiny_config  # noqa: E402
 
 _DATA = Path(os.environ.get("SEGNET_JAX_DATA", Path(__file__).parents[2] / "shared"))
 
 
-@pytest.fixture(autouse=True)
-def _user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(scope="session", autouse=True)
+def _user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the tests from reading or writing the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    """A run that SIGTERM stopped ignores it from there on, as its process is about to end; the tests' is not."""
+    """Restores the handler of SIGTERM: a run that was stopped ignores it until its process ends, as it should."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -41,14 +46,19 @@ def _signals() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests that run the same program twice compile it once."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    """Makes tests that run the same program compile it once, in whichever of pytest-xdist's workers."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    jax.config.update("jax_compilation_cache_dir", str(shared / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled_programs() -> Iterator[None]:
-    """Each takes several memory mappings, of which Linux gives a process 65,530; without one XLA crashes."""
+    """Drops the compiled programs of each test file.
+
+    Each takes several memory mappings, of which Linux gives a process 65,530; without one XLA crashes.
+    """
     yield
     jax.clear_caches()
 
@@ -63,43 +73,47 @@ def _need(path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def camvid_root() -> Path:
-    """CamVid at 360x480 in the tutorial's layout."""
+    """Returns the folder of CamVid at 360x480 in the tutorial's layout."""
     return _need(_DATA / "data" / "camvid")
 
 
 @pytest.fixture(scope="session")
 def samples_root() -> Path:
-    """A few images of several data sets in their native layouts."""
+    """Returns the folder of a few images of several data sets in their native layouts."""
     return _need(_DATA / "data" / "samples")
 
 
 @pytest.fixture(scope="session")
 def vgg16_weights() -> Path:
-    """VGG16's ImageNet convolutions, torchvision's names."""
+    """Returns the file of VGG16's ImageNet convolutions under torchvision's names."""
     return _need(_DATA / "weights" / "vgg16_imagenet_features.safetensors")
 
 
 @pytest.fixture
 def tiny_config() -> ml_collections.ConfigDict:
-    """A configuration of its own for every test."""
+    """Returns a new `make_tiny_config()`, which the test may change."""
     return make_tiny_config()
 
 
-def make_tiny_config() -> ml_collections.ConfigDict:
-    """Six steps of a network with four features on 16x24 scenes: a whole run in a few seconds."""
-    config = default_config()
-    config.data.scene_size = (16, 24)
-    config.data.train_scenes = 16
-    config.data.eval_scenes = 9
-    config.data.num_threads = 1
-    config.model.name = "segnet_basic"
-    config.model.width_multiplier = 1 / 16
-    config.loss.class_weights = "none"
-    config.optimizer.learning_rate = 0.05
-    config.train.batch_size = 8
-    config.train.duration = "6 steps"
-    config.train.log_every = "2 steps"
-    config.train.eval_every = "3 steps"
-    config.train.checkpoint_every = "2 steps"
-    config.eval.pictures = 2
-    return config
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainState]:
+    workdir = tmp_path_factory.mktemp("trained")
+    return workdir, train_and_evaluate(make_tiny_config(), workdir)
+
+
+@pytest.fixture(scope="session")
+def trained_run(_trained: tuple[Path, TrainState]) -> Path:
+    """Returns the work directory of a finished run of `make_tiny_config()`, to be read only."""
+    return _trained[0]
+
+
+@pytest.fixture(scope="session")
+def trained_state(_trained: tuple[Path, TrainState]) -> TrainState:
+    """Returns the last state of `trained_run`, as NumPy arrays."""
+    return _trained[1]
+
+
+@pytest.fixture
+def trained_copy(trained_run: Path, tmp_path: Path) -> Path:
+    """Returns a copy of `trained_run`, which the test may change."""
+    return shutil.copytree(trained_run, tmp_path / "trained")

@@ -1,15 +1,20 @@
-"""Tests for segnet_jax/main.py: the command line, in processes of its own."""
+"""Tests for segnet_jax/main.py and segnet_jax/flags.py: the command line, in processes of its own."""
 
 import json
-import signal
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from absl import flags
+from ml_collections import config_flags
 from PIL import Image
 
-from tests.faults.program import ROOT, make_environment
+from segnet_jax.config import default_config
+from segnet_jax.flags import parse_flags
+from tests.helpers.paths import ROOT
+from tests.helpers.program import make_environment
 
 
 def command(*arguments):
@@ -27,45 +32,117 @@ def run(*arguments, env, cwd=None):
     )
 
 
+@pytest.fixture
+def parse(monkeypatch):
+    """Parses arguments into flags such as main's, but not the program's own, and returns them."""
+
+    def parse_arguments(*arguments):
+        # ml_collections looks for overrides here.
+        monkeypatch.setattr(sys, "argv", ["main", *arguments])
+        values = flags.FlagValues()
+        config_flags.DEFINE_config_file("config", None, "", flag_values=values, lock_config=True)
+        flags.DEFINE_enum("mode", "train", ["train", "eval", "missing", "ablation"], "", flag_values=values)
+        assert parse_flags(sys.argv, values) == ["main"]
+        return values
+
+    return parse_arguments
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config.train.batchsize=8", "--workdir=x"], "batchsize"),
-        (["--config.train.batch_size=many", "--workdir=x"], "batch_size"),
-        (["--config=missing.py", "--workdir=x"], "missing.py"),
-        ([], "workdir"),
-        (["--mode=test", "--workdir=x"], "mode"),
-        (["--mode=eval", "--workdir=x"], "x holds no checkpoint"),
-        (["--mode=ablation", "--workdir=x"], "x holds no checkpoint"),
-        (["--mode=missing", "--workdir=x"], "x holds no checkpoint"),
-        ([f"--config={ROOT / 'configs' / 'folder_transfer.py'}:L5", "--workdir=x"], "R, SM and L4, not 'L5'"),
-        ([f"--config={ROOT / 'configs' / 'benchmark.py'}:fcn4s", "--workdir=x"], "the rows are segnet, deeplab"),
-        (["--workdir=x", "stray"], "stray"),
-        (["--config=own/typo.py", "--workdir=x"], "flipp"),
-        (["--config.data.name=camvid", "--config.data.root=nowhere", "--workdir=x"], "nowhere"),
-        (["--config.data.name=folder", "--config.data.root=own", "--workdir=x"], '"name": "class_0"'),
+        (
+            ["--config.train.batchsize=8"],
+            "--config.train.batchsize: the configuration has no key train.batchsize; did you mean train.batch_size?",
+        ),
+        (
+            ["--config.train.batch_size=many"],
+            "flag --config.train.batch_size=many: invalid literal for int() with base 10: 'many' (--help tells more)",
+        ),
+        (["--config=missing.py"], "--config=missing.py is not a file; those that come along lie in configs/."),
+        (["--mode=test"], "flag --mode=test: value should be one of <train|eval|missing|ablation> (--help tells more)"),
+        (["--nosuch=1"], "Unknown command line flag 'nosuch' (--help tells more)"),
+        (["stray"], "what is 'stray'? Options begin with --, as in --workdir=runs/first."),
+        (
+            [f"--config={ROOT / 'configs' / 'folder_transfer.py'}:L5"],
+            "ValueError: the variants are R, SM and L4, not 'L5' (--help tells more)",
+        ),
     ],
 )
-def test_a_mistake_is_answered_without_a_traceback(environment, tmp_path, arguments, message):
+def test_parse_flags_answers_a_mistake_in_one_line(parse, arguments, message, capsys):
+    with pytest.raises(SystemExit) as left:
+        parse(*arguments)
+    assert left.value.code == 2
+    assert capsys.readouterr() == ("", f"error: {message}\n")
+
+
+def test_parse_flags_names_the_key_that_a_file_sets_and_nobody_declares(parse, tmp_path, capsys):
+    (tmp_path / "typo.py").write_text(
+        "from segnet_jax.config import default_config\n\n\n"
+        "def get_config():\n    config = default_config()\n    config.augment.flipp = True\n    return config\n"
+    )
+    with pytest.raises(SystemExit) as left:
+        parse(f"--config={tmp_path / 'typo.py'}")
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('error: a configuration sets a key that configs/default.py does not declare: \'Key "flipp" ')
+
+
+def test_parse_flags_takes_the_defaults_and_overrides_without_a_file(parse):
+    values = parse("--config.train.batch_size=3")
+    expected = default_config()
+    expected.train.batch_size = 3
+    assert values.config.to_dict() == expected.to_dict()
+
+
+def test_main_without_a_work_directory_names_the_flag(environment, tmp_path):
+    result = run(env=environment, cwd=tmp_path)
+    message = "error: flag --workdir=None: Flag --workdir must have a value other than None. (--help tells more)\n"
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", message)
+
+
+def test_main_help_describes_every_flag_of_its_own(environment, tmp_path):
+    result = run("--help", env=environment, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (1, ""), "absl's own status"
+    assert set(re.findall(r"^  --(?:\[no\])?(\w+):", result.stdout, re.MULTILINE)) == {
+        *("config", "workdir", "mode"),
+        *("coordinator", "num_processes", "process_id", "heartbeat_timeout", "initialization_timeout"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mode=eval"], "x holds no checkpoint; give the --workdir of a training run."),
+        (["--mode=ablation"], "x holds no checkpoint; give the --workdir of a training run."),
+        (["--mode=missing"], "x holds no checkpoint; give the --workdir of a training run."),
+        (
+            ["--config.data.name=camvid", "--config.data.root=nowhere"],
+            "nowhere is not a folder; set the root of the data to CamVid's folder.",
+        ),
+    ],
+)
+def test_main_prints_an_error_of_the_input_in_one_line_and_leaves_nothing(environment, tmp_path, arguments, message):
+    result = run(*arguments, "--workdir=x", env=environment, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (1, f"error: {message}\n")
+    assert not (tmp_path / "x").exists()
+
+
+def test_main_suggests_classes_for_a_folder_without_any(environment, tmp_path):
     for folder, image in (("images", np.zeros((8, 8, 3), np.uint8)), ("masks", np.eye(8, dtype=np.uint8))):
         (tmp_path / "own" / folder).mkdir(parents=True)
         for name in "abcdefgh":
             Image.fromarray(image).save(tmp_path / "own" / folder / f"{name}.png")
-    (tmp_path / "own" / "typo.py").write_text(
-        "from segnet_jax.config import default_config\n\n\n"
-        "def get_config():\n    config = default_config()\n    config.augment.flipp = True\n    return config\n"
-    )
-    result = run(*arguments, env=environment, cwd=tmp_path)
-    output = result.stdout + result.stderr
-    assert result.returncode not in (0, -signal.SIGKILL), output
-    assert message in output
-    assert "Traceback" not in output
-    assert not (tmp_path / "x").exists(), "a run that cannot start leaves nothing behind"
+    result = run("--config.data.name=folder", "--config.data.root=own", "--workdir=x", env=environment, cwd=tmp_path)
+    assert result.returncode == 1
+    assert '"name": "class_0"' in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("row", "num_classes"), [("sun_segnet", 37), ("deeplab_largefov_crf", 10)])
-def test_a_row_of_the_benchmark_trains(environment, tmp_path, row, num_classes):
+def test_main_trains_a_row_of_the_benchmark(environment, tmp_path, row, num_classes):
     rng = np.random.default_rng(0)
     if row.startswith("sun_"):
         # Of two sizes; every label, 0 for what is not labelled among them.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet_jax.data.classes import VOID, ClassTable, SegmentationClass
+from segnet_jax.data.class_table import VOID, ClassTable, SegmentationClass
 from segnet_jax.errors import InputError
 from segnet_jax.visualize import colorize, heat_map, overlay, picture_grid, prediction_sheet, save_label_png
 
@@ -26,14 +26,10 @@ def _blobs(seed, height, width):
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
     label = rng.integers(0, 4, (height, width))
-    return (
-        image,
-        np.where(label == 3, VOID, label).astype(np.uint8),
-        rng.integers(0, 3, (height, width), np.int32),
-    )
+    return image, np.where(label == 3, VOID, label).astype(np.uint8), rng.integers(0, 3, (height, width), np.int32)
 
 
-def test_colorize():
+def test_colorize_paints_classes_and_void():
     expected = [[_RED, _GREEN, _BLUE], [_VOID_COLOR, _RED, _VOID_COLOR]]
     for label in (_LABEL, _LABEL.astype(np.int32), np.where(_LABEL == VOID, np.int32(-1), _LABEL)):
         colors = colorize(label, _TABLE)
@@ -81,14 +77,22 @@ def test_save_label_png_refuses_a_value_that_is_no_class(tmp_path):
 
 def test_save_label_png_names_a_path_that_cannot_be_written(tmp_path):
     path = tmp_path / "missing" / "label.png"
-    with pytest.raises(InputError, match=rf"{path}.*existing folder"):
+    with pytest.raises(InputError, match=rf"{path} cannot be written.*existing folder"):
         save_label_png(np.zeros((2, 2), np.uint8), path, _TABLE)
 
 
-def _tile_lefts(sheet, tile_width):
-    """Where four tiles of one width, 4 pixels apart, start if they fill the sheet's middle."""
-    first = (sheet.width - 4 * tile_width - 3 * 4) // 2
-    return [first + column * (tile_width + 4) for column in range(4)]
+def _find(sheet, picture):
+    """Returns the places (top, left) where the picture lies in the sheet."""
+    pixels, (height, width) = np.asarray(sheet), picture.shape[:2]
+    found = np.ones((pixels.shape[0] - height + 1, pixels.shape[1] - width + 1), bool)
+    # Some pixels first, as most places differ in one of them.
+    for y, x in np.random.default_rng(0).integers(0, (height, width), (24, 2)):
+        found &= (pixels[y : y + found.shape[0], x : x + found.shape[1]] == picture[y, x]).all(-1)
+    return [
+        (int(top), int(left))
+        for top, left in np.argwhere(found)
+        if (pixels[top : top + height, left : left + width] == picture).all()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -104,44 +108,31 @@ def _tile_lefts(sheet, tile_width):
 def test_prediction_sheet_scales_tiles(size, tile):
     image, label, prediction = _blobs(0, *size)
     sheet = prediction_sheet([image], [label], [prediction], _TABLE)
-    pixels = np.asarray(sheet)
-    lefts = _tile_lefts(sheet, tile[1])
     # The label map is sampled, never mixed, so its tile is found by its exact colours.
-    colors = colorize(label, _TABLE)
-    rows = (np.arange(tile[0]) + 0.5) * size[0] // tile[0]
-    columns = (np.arange(tile[1]) + 0.5) * size[1] // tile[1]
-    expected = colors[rows.astype(int)][:, columns.astype(int)]
-    tops = [
-        top for top in range(12, 80) if (pixels[top : top + tile[0], lefts[1] : lefts[1] + tile[1]] == expected).all()
-    ]
-    assert len(tops) == 1
-    expected = colorize(prediction, _TABLE)[rows.astype(int)][:, columns.astype(int)]
-    found = pixels[tops[0] : tops[0] + tile[0], lefts[2] : lefts[2] + tile[1]]
-    np.testing.assert_array_equal(found, expected)
+    rows = ((np.arange(tile[0]) + 0.5) * size[0] // tile[0]).astype(int)
+    columns = ((np.arange(tile[1]) + 0.5) * size[1] // tile[1]).astype(int)
+    ((top, left),) = _find(sheet, colorize(label, _TABLE)[rows][:, columns])
+    assert _find(sheet, colorize(prediction, _TABLE)[rows][:, columns]) == [(top, left + tile[1] + 4)]
     assert sheet.mode == "RGB"
 
 
-def test_prediction_sheet_holds_image_and_overlay_as_they_are_at_scale_1():
-    image, label, prediction = _blobs(1, 60, 120)
-    sheet = prediction_sheet([image], [label], [prediction], _TABLE, scale=1)
-    pixels = np.asarray(sheet)
-    first, _, _, last = _tile_lefts(sheet, 120)
-    tops = [top for top in range(12, 60) if (pixels[top : top + 60, first : first + 120] == image).all()]
-    assert len(tops) == 1
-    found = pixels[tops[0] : tops[0] + 60, last : last + 120]
-    np.testing.assert_array_equal(found, overlay(image, prediction, _TABLE))
+def test_prediction_sheet_holds_image_and_overlay_of_480_pixels_as_they_are():
+    image, label, prediction = _blobs(1, 60, 480)
+    sheet = prediction_sheet([image], [label], [prediction], _TABLE)
+    ((top, left),) = _find(sheet, image)
+    assert _find(sheet, overlay(image, prediction, _TABLE)) == [(top, left + 3 * (480 + 4))]
 
 
 def _legend_colors(sheet, tiles_height):
-    """The colours below the tiles."""
+    """Returns the colours below the tiles."""
     below = np.asarray(sheet)[sheet.height - tiles_height :].reshape(-1, 3)
     return {tuple(color) for color in np.unique(below, axis=0).tolist()}
 
 
 def test_prediction_sheet_legend_names_void_only_where_it_occurs():
     image, label, prediction = _blobs(2, 60, 120)
-    with_void = prediction_sheet([image], [label], [prediction], _TABLE, scale=1)
-    without = prediction_sheet([image], [prediction], [prediction], _TABLE, scale=1)
+    with_void = prediction_sheet([image], [label], [prediction], _TABLE)
+    without = prediction_sheet([image], [prediction], [prediction], _TABLE)
     assert {_RED, _GREEN, _BLUE, _VOID_COLOR} <= _legend_colors(with_void, 20)
     assert {_RED, _GREEN, _BLUE} <= _legend_colors(without, 20)
     assert _VOID_COLOR not in _legend_colors(without, 20)
@@ -159,29 +150,25 @@ def test_prediction_sheet_of_mixed_sizes():
 
 
 def test_prediction_sheet_centres_narrow_tiles():
-    wide, narrow = _blobs(0, 40, 100), _blobs(1, 40, 80)
+    wide, narrow = _blobs(0, 40, 480), _blobs(1, 40, 460)
     images, labels, predictions = zip(wide, narrow, strict=True)
-    sheet = prediction_sheet(images, labels, predictions, _TABLE, scale=1)
-    pixels = np.asarray(sheet)
-    left = _tile_lefts(sheet, 100)[2]
-    wide_colors, narrow_colors = colorize(wide[2], _TABLE), colorize(narrow[2], _TABLE)
-    tops = [top for top in range(12, 60) if (pixels[top : top + 40, left : left + 100] == wide_colors).all()]
-    assert len(tops) == 1
-    below = pixels[tops[0] + 44 : tops[0] + 84, left : left + 100]
-    np.testing.assert_array_equal(below[:, 10:90], narrow_colors)
-    assert (below[:, :10] == 255).all() and (below[:, 90:] == 255).all()
+    sheet = prediction_sheet(images, labels, predictions, _TABLE)
+    ((top, left),) = _find(sheet, colorize(wide[2], _TABLE))
+    assert _find(sheet, colorize(narrow[2], _TABLE)) == [(top + 44, left + 10)]
+    below = np.asarray(sheet)[top + 44 : top + 84, left : left + 480]
+    assert (below[:, :10] == 255).all() and (below[:, 470:] == 255).all()
 
 
-def test_prediction_sheet_of_tiny_tiles_keeps_its_headings_apart():
-    image, label, prediction = _blobs(3, 12, 16)
-    sheet = prediction_sheet([image], [label], [prediction], _TABLE, scale=1)
+def test_prediction_sheet_of_narrow_tiles_keeps_its_headings_apart():
+    image, label, prediction = _blobs(3, 480, 16)
+    sheet = prediction_sheet([image], [label], [prediction], _TABLE)
     # The widest heading, not the 16 pixels of a tile, makes the column.
     assert sheet.width > 4 * 40
 
 
 def test_prediction_sheet_with_many_long_names_wraps_its_legend():
     entries = [f"a class with a long name {k}" for k in range(37)]
-    table = ClassTable.from_config("many", entries)
+    table = ClassTable.from_entries("many", entries)
     image, label, prediction = _blobs(4, 60, 80)
     sheet = prediction_sheet([image], [label], [prediction], table)
     few = prediction_sheet([image], [label], [prediction], _TABLE)
@@ -192,19 +179,8 @@ def test_prediction_sheet_with_many_long_names_wraps_its_legend():
     assert {tuple(color) for color in table.colors.tolist()} <= colors
 
 
-def test_prediction_sheet_is_written(tmp_path):
-    image, label, prediction = _blobs(5, 45, 60)
-    sheet = prediction_sheet([image], [label], [prediction], _TABLE, tmp_path / "sheet.png")
-    with Image.open(tmp_path / "sheet.png") as written:
-        np.testing.assert_array_equal(written, sheet)
-    with pytest.raises(InputError, match=r"sheet\.unknown: .*\.png"):
-        prediction_sheet([image], [label], [prediction], _TABLE, tmp_path / "sheet.unknown")
-
-
 def test_prediction_sheet_refuses_what_does_not_belong_together():
     image, label, prediction = _blobs(6, 45, 60)
-    with pytest.raises(ValueError, match="at least one"):
-        prediction_sheet([], [], [], _TABLE)
     with pytest.raises(ValueError, match="shorter"):
         prediction_sheet([image, image], [label], [prediction], _TABLE)
     with pytest.raises(ValueError, match=r"\(45, 60, 3\).*\(44, 60\)"):
@@ -224,34 +200,21 @@ def test_heat_map_rises_from_black_to_light_yellow():
 
 
 def test_prediction_sheet_with_uncertainties_has_one_more_column_of_one_scale():
-    rows = [_blobs(seed, 60, 120) for seed in range(2)]
+    rows = [_blobs(seed, 60, 480) for seed in range(2)]
     images, labels, predictions = zip(*rows, strict=True)
-    uncertainties = np.random.default_rng(0).uniform(0, [[[0.01]], [[0.04]]], (2, 60, 120))
-    plain = prediction_sheet(images, labels, predictions, _TABLE, scale=1)
-    sheet = prediction_sheet(images, labels, predictions, _TABLE, scale=1, uncertainties=uncertainties)
-    assert sheet.width == plain.width + 120 + 4
+    uncertainties = np.random.default_rng(0).uniform(0, [[[0.01]], [[0.04]]], (2, 60, 480))
+    plain = prediction_sheet(images, labels, predictions, _TABLE)
+    sheet = prediction_sheet(images, labels, predictions, _TABLE, uncertainties=uncertainties)
+    assert sheet.width == plain.width + 480 + 4
     assert sheet.height > plain.height, "the scale is named below the classes"
-    pixels = np.asarray(sheet)
-    left = 12 + 4 * (120 + 4)
     heats = [heat_map(uncertainty, uncertainties.max()) for uncertainty in uncertainties]
-    tops = [top for top in range(12, 60) if (pixels[top : top + 60, left : left + 120] == heats[0]).all()]
-    assert len(tops) == 1
-    np.testing.assert_array_equal(pixels[tops[0] + 64 : tops[0] + 124, left : left + 120], heats[1])
+    ((top, left),) = _find(sheet, heats[0])
+    assert left == 12 + 4 * (480 + 4)
+    assert _find(sheet, heats[1]) == [(top + 64, left)]
     with pytest.raises(ValueError, match="shorter"):
         prediction_sheet(images, labels, predictions, _TABLE, uncertainties=uncertainties[:1])
-    with pytest.raises(ValueError, match=r"\(60, 120, 3\).*\(59, 120\)"):
+    with pytest.raises(ValueError, match=r"\(60, 480, 3\).*\(59, 480\)"):
         prediction_sheet(images, labels, predictions, _TABLE, uncertainties=uncertainties[:, 1:])
-
-
-def _find(sheet, picture):
-    """The places (top, left) where the picture lies in the sheet, once for each."""
-    pixels, (height, width) = np.asarray(sheet).astype(np.int32), picture.shape[:2]
-    corners = np.argwhere((pixels[: -height + 1, : -width + 1] == picture[0, 0]).all(-1))
-    return [
-        (int(top), int(left))
-        for top, left in corners
-        if (pixels[top : top + height, left : left + width] == picture).all()
-    ]
 
 
 def test_picture_grid_lays_out_rows_and_columns():
@@ -269,7 +232,7 @@ def test_picture_grid_lays_out_rows_and_columns():
     (second,), (third,) = (_find(captions, picture) for picture in pictures[1:])
     below = np.asarray(captions)[second[0] + 130 : third[0], second[1] : second[1] + 260]
     assert third[0] - second[0] > 130 + 4 + 10
-    assert (below < 128).any(), "the caption stands between the rows"
+    assert (below < 128).any(), "the caption lies between the rows"
     assert {_RED, _GREEN, _BLUE, _VOID_COLOR} <= _legend_colors(captions, plain.height)
 
 
@@ -277,8 +240,3 @@ def test_picture_grid_enlarges_small_pictures_by_a_whole_factor():
     picture = _blobs(0, 40, 50)[0]
     sheet = picture_grid([[picture]], ("one",))
     assert len(_find(sheet, picture.repeat(4, 0).repeat(4, 1))) == 1
-
-
-def test_picture_grid_refuses_a_row_of_another_length():
-    with pytest.raises(ValueError, match="every row needs 2 pictures"):
-        picture_grid([[_blobs(0, 9, 9)[0]]], ("left", "right"))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segnet_jax.data.classes import VOID
+from segnet_jax.data.class_table import VOID
 from segnet_jax.errors import InputError
 
 # ITU-R BT.601: the grey that saturation fades to, and the axis that hue turns around.
@@ -18,7 +18,7 @@ Example = dict[str, Any]
 
 
 def resize(example: Example, size: tuple[int, ...]) -> Example:
-    """The example at `size`, (height, width): images are averaged or interpolated, labels take the nearest pixel."""
+    """Resizes an example to `size`, (height, width): the image smoothly, the label by its nearest pixels."""
     if not size or example["label"].shape == tuple(size):
         return example
     height, width = example["label"].shape
@@ -26,7 +26,7 @@ def resize(example: Example, size: tuple[int, ...]) -> Example:
 
 
 def _sample(example: Example, size: tuple[int, ...], box: tuple[float, float, float, float]) -> Example:
-    """What lies in `box` (left, upper, right, lower) of image and label, at `size` (height, width)."""
+    """Resizes the part in `box` (left, upper, right, lower) of image and label to `size` (height, width)."""
     height, width = size
     # Pillow's bilinear filter widens with the reduction, so that shrinking averages and does not alias; by a whole
     # factor it is the plain average, rounded.
@@ -43,7 +43,7 @@ def _sample(example: Example, size: tuple[int, ...], box: tuple[float, float, fl
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training example.
+    """Changes a training example at random.
 
     Attributes:
       scale: (smallest, greatest) factor of size, drawn log-uniformly.
@@ -51,7 +51,7 @@ class Augmentation:
         image is smaller, the rest is black and void.
       flip: whether to mirror left and right, in every second example.
       brightness, contrast, saturation: the greatest relative change; 0.2 draws factors from 0.8 to 1.2.
-      hue: the greatest turn, as a share of the full circle, 0 to 0.5.
+      hue: the greatest rotation, as a share of the full circle, 0 to 0.5.
 
     Raises:
       InputError: for a value out of range.
@@ -69,14 +69,12 @@ class Augmentation:
         """Checks the values, which come from a user's config."""
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
             raise InputError(f"augment.scale={self.scale} must be (smallest, greatest), both above 0.")
-        if self.crop_size and (len(self.crop_size) != 2 or min(self.crop_size) < 1):
-            raise InputError(f"augment.crop_size={self.crop_size} must be (height, width) in pixels, or ().")
         for name, limit in (("brightness", 1.0), ("contrast", 1.0), ("saturation", 1.0), ("hue", 0.5)):
             if not 0 <= getattr(self, name) <= limit:
                 raise InputError(f"augment.{name}={getattr(self, name)} must lie from 0 to {limit}.")
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        """A changed copy of the example: image uint8 [H, W, 3], or more channels with depth, and label uint8 [H, W]."""
+        """Returns a changed copy: image uint8 [H, W, 3], or more channels with depth, and label uint8 [H, W]."""
         size = example["label"].shape
         crop = tuple(self.crop_size) or size
         image, label, (top, left) = example["image"], example["label"], (0, 0)
@@ -95,7 +93,7 @@ class Augmentation:
         return {**example, "image": image, "label": label}
 
     def _jitter(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Brightness, contrast, saturation and hue in one affine map of the colours."""
+        """Changes brightness, contrast, saturation and hue in one affine map of the colours."""
         if not (self.brightness or self.contrast or self.saturation or self.hue):
             return image
         brightness, contrast, saturation = (
@@ -114,11 +112,11 @@ class Augmentation:
 def _random_crop(
     size: tuple[int, int], factor: float, crop: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[tuple[float, float, float, float], tuple[int, int], tuple[int, int]]:
-    """Where a crop of an image scaled by `factor` comes from, and where it goes.
+    """Draws the position of a crop of an image that is scaled by `factor`.
 
     Returns:
-      Its box in the image (left, upper, right, lower); its place (top, left) in the crop, which is greater along an
-      axis where the scaled image is smaller; and the size (height, width) that it has there.
+      The box (left, upper, right, lower) of the crop in the image; the place (top, left) of that part in the crop,
+      above 0 along an axis where the scaled image is smaller; and its size (height, width) there.
     """
     ranges, place, taken = [], [], []
     for length, wanted in zip(size, crop, strict=True):
@@ -134,7 +132,7 @@ def _random_crop(
 
 
 def _hue_rotation(angle: float) -> np.ndarray:
-    """[3, 3]: turns RGB colours around the grey axis and leaves their luma as it is."""
+    """Returns the matrix [3, 3] that turns RGB colours around the grey axis and leaves their luma as it is."""
     to_yiq = np.asarray((_LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)))
     cosine, sine = np.cos(angle), np.sin(angle)
     turn = np.asarray(((1, 0, 0), (0, cosine, -sine), (0, sine, cosine)))

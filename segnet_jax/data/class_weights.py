@@ -1,20 +1,19 @@
-"""Class weights against the imbalance of classes, from the labels of the training split."""
+"""Weights of the classes in the loss, such as median-frequency balancing, from the labels of the training split."""
 
 import hashlib
 import json
 import logging
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from segnet_jax.data.classes import CAMVID11, VOID, ClassTable
-from segnet_jax.data.pipeline import Dataset
+from segnet_jax.data.class_table import VOID, ClassTable
+from segnet_jax.data.dataset import Dataset
 from segnet_jax.errors import InputError
+from segnet_jax.runtime.files import write_atomically
 
 METHODS = ("none", "median_frequency", "inverse_frequency", "published_camvid")
 
@@ -38,10 +37,10 @@ _log = logging.getLogger("segnet_jax")
 
 @dataclass(frozen=True, eq=False)
 class LabelStatistics:
-    """How often each class occurs in a split.
+    """Numbers of pixels of each class in a split.
 
     Attributes:
-      pixels: int64 [K + 1], the pixels of each class; the last entry is void.
+      pixels: int64 [K + 1], those of each class; the last entry is void.
       present: int64 [K + 1], the pixels of all images together in which the class occurs.
     """
 
@@ -52,8 +51,7 @@ class LabelStatistics:
 def label_statistics(dataset: Dataset) -> LabelStatistics:
     """Counts the labels of a split, reading each once.
 
-    A data set with a method `label(index)` is asked for its labels alone, which spares decoding the
-    images.
+    If the data set has a method `label(index)`, no image is decoded.
 
     Raises:
       InputError: a label cannot be read, or has a value that the class table does not allow.
@@ -79,21 +77,21 @@ def label_statistics(dataset: Dataset) -> LabelStatistics:
 
 
 def cached_label_statistics(dataset: Dataset, cache_dir: str | os.PathLike[str]) -> LabelStatistics:
-    """`label_statistics`, kept in a JSON file until the data set changes.
+    """Returns `label_statistics`, and keeps them in a JSON file until the data set changes.
 
-    A change is told by the data set's `fingerprint()`, which for files covers names, sizes and times
-    of change; without that method, by three of its labels. A damaged file is replaced.
+    The data set's `fingerprint()`, which for files covers names, sizes and times of change, shows a change; without
+    that method, three of its labels do. A damaged file is replaced.
 
     Args:
       dataset: the split to count.
-      cache_dir: where the file lies; created if need be. Without the right to write there, the
-        statistics are counted each time.
+      cache_dir: the file's folder, created if need be. Without the right to write there, the labels are counted each
+        time.
 
     Raises:
       InputError: as `label_statistics`.
     """
     path = Path(cache_dir) / f"{_cache_key(dataset)}.json"
-    cached = _read_cache(path, dataset.class_table.num_classes)
+    cached = _read_cache(path)
     if cached is not None:
         return cached
     _log.info("Counting the labels of %d images, once; kept in %s.", len(dataset), path)
@@ -103,16 +101,13 @@ def cached_label_statistics(dataset: Dataset, cache_dir: str | os.PathLike[str])
 
 
 def class_weights(
-    method: str,
-    statistics: LabelStatistics | None,
-    class_table: ClassTable,
-    power: float = 1.0,
+    method: str, statistics: LabelStatistics | None, class_table: ClassTable, power: float = 1.0
 ) -> np.ndarray:
-    """The weight of each class in the loss.
+    """Returns the weight of each class in the loss.
 
-    - "median_frequency" (Eigen & Fergus 2015; section 3.2 of the SegNet paper): median(f) / f_c with
-      f_c the pixels of class c over the pixels of all images in which c occurs. As in the authors'
-      weights, void takes part in the median and in the images' pixels.
+    - "median_frequency" (Eigen & Fergus 2015; section 3.2 of the SegNet paper): median(f) / f_c with f_c the pixels of
+      class c over the pixels of all images in which c occurs. As in the authors' weights, void takes part in the median
+      and in the images' pixels.
     - "inverse_frequency" (the 2015 paper): 1 / pixels of c, scaled to a mean of 1.
     - "published_camvid": the weights in the authors' CamVid prototxts.
     - "none": 1 for all.
@@ -123,21 +118,18 @@ def class_weights(
       method: one of METHODS.
       statistics: of the training labels; only the two frequency methods need them.
       class_table: the classes.
-      power: tempers the weights to w ** power; 0 makes them equal.
+      power: at least 0: tempers the weights to w ** power; 0 makes them equal.
 
     Returns:
       float32 [K].
 
     Raises:
-      InputError: the method is unknown or not for these classes, no pixel is labelled, or `power` is
-        negative.
+      InputError: the method is unknown or not for these classes, or no pixel is labelled.
     """
-    if not 0 <= power < float("inf"):
-        raise InputError(f"The power of the class weights is {power}; give 0 or more, 1 to leave them as they are.")
     if method == "none":
         return np.ones(class_table.num_classes, np.float32)
     if method == "published_camvid":
-        if class_table.names != CAMVID11.names:
+        if class_table.names != list(_PUBLISHED_CAMVID):
             raise InputError(
                 f"The class weights 'published_camvid' are for CamVid's 11 classes, not for those "
                 f"of {class_table.name!r}; use 'median_frequency'."
@@ -145,8 +137,7 @@ def class_weights(
         return (np.array(list(_PUBLISHED_CAMVID.values())) ** power).astype(np.float32)
     if method not in METHODS:
         raise InputError(f"There are no class weights {method!r}; use one of {', '.join(METHODS)}.")
-    if statistics is None:
-        raise ValueError(f"class weights {method!r} need label statistics")
+    assert statistics is not None
     return _frequency_weights(method, statistics, class_table, power)
 
 
@@ -157,12 +148,9 @@ def _frequency_weights(method: str, statistics: LabelStatistics, class_table: Cl
             f"No training pixel is labelled with a class of {class_table.name!r}; check that the "
             "masks and the class table belong together."
         )
-    absent = [name for name, there in zip(class_table.names, occurs, strict=True) if not there]
+    absent = [name for name, found in zip(class_table.names, occurs, strict=True) if not found]
     if absent:
-        _log.warning(
-            "No training label holds %s; the class weight of what never occurs is 0.",
-            ", ".join(absent),
-        )
+        _log.warning("No training label holds %s; the class weight of what never occurs is 0.", ", ".join(absent))
     pixels = statistics.pixels[:-1][occurs].astype(np.float64)
     if method == "median_frequency":
         counted = statistics.pixels > 0
@@ -177,45 +165,30 @@ def _frequency_weights(method: str, statistics: LabelStatistics, class_table: Cl
 
 
 def _cache_key(dataset: Dataset) -> str:
-    """Differs between data sets whose statistics may differ."""
+    """Returns a digest that differs between data sets whose statistics may differ."""
     length = len(dataset)
-    content: Any
     if hasattr(dataset, "fingerprint"):
-        content = dataset.fingerprint()
+        content = [dataset.fingerprint()]
     else:
-        examples = [dataset[index] for index in sorted({0, length // 2, length - 1}) if length]
-        content = [(example["name"], hashlib.sha256(example["label"].tobytes()).hexdigest()) for example in examples]
-    identity = {
-        "name": dataset.name,
-        "split": dataset.split,
-        "length": length,
-        "shape": dataset.shape(0) if length else None,
-        "class_table": dataset.class_table.to_dict(),
-        "content": content,
-    }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        examples = [dataset[index] for index in (0, length // 2, length - 1)]
+        content = [hashlib.sha256(example["label"].tobytes()).hexdigest() for example in examples]
+    identity = [dataset.name, dataset.split, length, dataset.class_table.to_dict(), content]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 
-def _read_cache(path: Path, num_classes: int) -> LabelStatistics | None:
-    """The statistics in a file; None if it is absent or damaged."""
+def _read_cache(path: Path) -> LabelStatistics | None:
+    """Reads the statistics from a file; returns None if it is absent or damaged."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        pixels, present = (np.array(values[key], np.int64) for key in ("pixels", "present"))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return LabelStatistics(np.array(values["pixels"], np.int64), np.array(values["present"], np.int64))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    sound = pixels.shape == present.shape == (num_classes + 1,)
-    if not sound or (pixels < 0).any() or (present < pixels).any():
-        return None
-    return LabelStatistics(pixels, present)
 
 
 def _write_cache(path: Path, statistics: LabelStatistics) -> None:
     values = {"pixels": statistics.pixels.tolist(), "present": statistics.present.tolist()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed into place, so that a run beside this one never reads half of it.
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            json.dump(values, file)
-        os.replace(file.name, path)
+        write_atomically(path, json.dumps(values))
     except OSError as error:
         _log.warning("The label statistics cannot be kept in %s: %s.", path, error)

@@ -1,7 +1,7 @@
-"""Image files, label files and lists of them, read without surprises.
+"""Reads image files, label files and lists of them.
 
-An EXIF orientation is ignored for images and masks alike: annotation tools write masks for the
-pixels as they are stored, and turning only one of the two would tear the pair apart.
+An EXIF orientation is ignored for images and masks alike: annotation tools write masks for the pixels as they are
+stored, and turning only one of the two would tear the pair apart.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from segnet_jax.errors import InputError
 
 StrPath = str | os.PathLike[str]
 
-# What Pillow has to say of odd metadata and large sizes is no news to the user, and silencing it
-# around each call instead would not be thread-safe.
+# Pillow's warnings of odd metadata and large sizes are of no use to the user, and silencing them around each call
+# instead would not be thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -85,8 +85,8 @@ def read_mask(path: StrPath) -> np.ndarray:
 def read_depth(path: StrPath, depth_max: int = 65535) -> np.ndarray:
     """Reads a depth map with 8 bits.
 
-    Those of a file of 8 bits are taken as they are. Of 16 bits the value d becomes `255 * d / depth_max`, rounded, and
-    whatever is above `depth_max` 255.
+    The values of a file of 8 bits are taken as they are. Of 16 bits the value d becomes `255 * d / depth_max`, rounded,
+    and all above `depth_max` become 255.
 
     Args:
       path: the file, a gray PNG of 8 or 16 bits.
@@ -121,7 +121,7 @@ def image_shape(path: StrPath) -> tuple[int, int]:
 
 
 def common_shape(paths: Sequence[StrPath]) -> tuple[int, int]:
-    """The (height, width) of an image and what belongs to it, its mask and its depth map, from their headers.
+    """Returns the common (height, width) of an image and its mask and depth map, from their headers.
 
     Raises:
       InputError: they differ, or a file is missing or damaged.
@@ -165,7 +165,7 @@ def read_list(path: StrPath) -> list[tuple[int, str]]:
 
 
 def fingerprint(paths: Iterable[StrPath]) -> str:
-    """A digest of files' names, sizes and times of change: it differs once one was edited.
+    """Returns a digest of files' names, sizes and times of change, which differs once one was edited.
 
     Raises:
       InputError: a file is missing, or its folder cannot be read.

@@ -1,58 +1,24 @@
-"""From a data set to batches on the devices: a Grain pipeline, a pure function of (seed, step).
+"""Batches of a data set, by a Grain pipeline.
 
-Every batch is a function of the seed and of its number alone: not of the number of workers, of threads or of
+Every batch is a function of the seed and of its number alone, not of the number of workers, of threads or of
 processes. A run that resumes at step s asks for batch s, and needs no saved iterator.
 """
 
 from __future__ import annotations
 
-import collections
 import functools
-import itertools
-from collections.abc import Generator, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator
 
 import grain
-import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from segnet_jax import distributed
 from segnet_jax.data.augment import Augmentation, Example, resize
-from segnet_jax.data.classes import VOID, ClassTable
+from segnet_jax.data.class_table import VOID
+from segnet_jax.data.dataset import Dataset, modalities_of
 from segnet_jax.errors import InputError
-from segnet_jax.preprocessing import RGB
 
 Batch = dict[str, np.ndarray]
-
-
-class Dataset(Protocol):
-    """One split of a data set: examples by random access. Picklable, so that worker processes can have it.
-
-    A data set whose images have more than RGB says so in an attribute `modalities`, see `modalities_of`.
-    """
-
-    name: str
-    split: str
-    class_table: ClassTable
-
-    def __len__(self) -> int:
-        """The number of examples."""
-
-    def __getitem__(self, index: int) -> Example:
-        """`image` uint8 [H, W, 3] RGB (or more), `label` uint8 [H, W] (class index, or VOID), `name` str."""
-
-    def shape(self, index: int) -> tuple[int, int]:
-        """(H, W) of an example, without decoding it."""
-
-
-def modalities_of(dataset: Dataset) -> tuple[int, ...]:
-    """The number of channels of each modality of the images: (3,) unless `dataset.modalities` says, such as (3, 1).
-
-    The first three channels are always RGB.
-    """
-    return tuple(getattr(dataset, "modalities", RGB))
 
 
 def train_batches(
@@ -69,25 +35,25 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """Endless training batches from step `first_step` on; each example comes once in every epoch.
+    """Yields training batches without end, from step `first_step` on; each example comes once in every epoch.
 
     Epochs are shuffled anew, and follow each other without a gap: a batch may hold the end of one and the start of
     the next. With replacement there are no epochs: each place in a batch may hold any example, whatever the others
-    hold. Each process has its part of the batch that one process would have, in order, so a step has the same examples
-    in the same places for any number of processes.
+    hold. Each process gets a part of the batch of a single process, in order, so a step has the same examples in the
+    same places for any number of processes.
 
     Args:
       dataset: the training split.
       batch_size: over all processes; divisible by `process_count`.
-      seed: of order and augmentation.
+      seed: determines order and augmentation.
       augmentation: applied after resizing.
       first_step: the number of the first batch.
       with_replacement: whether examples are drawn independently of each other.
       image_size: (height, width) to resize to, or () for the native size.
       num_workers: worker processes; 0 uses threads only.
       num_threads: reading threads of each process.
-      process_index: of this process.
-      process_count: of all.
+      process_index: the number of this process, from 0.
+      process_count: the number of processes.
 
     Yields:
       `image` uint8 [batch_size / process_count, h, w, channels] and `label` uint8 [batch_size / process_count, h, w].
@@ -117,7 +83,7 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """The whole split once, in order, in batches of one fixed shape.
+    """Yields the whole split once, in order, in batches of one fixed shape.
 
     Images of different sizes are padded at the bottom and the right to the greatest height and width by repeating
     their border; the labels of padding are void. The last batch is filled up with empty examples, so that every
@@ -129,8 +95,8 @@ def eval_batches(
       image_size: as for `train_batches`, as are the others.
       num_workers: worker processes.
       num_threads: reading threads.
-      process_index: of this process.
-      process_count: of all.
+      process_index: the number of this process, from 0.
+      process_count: the number of processes.
 
     Yields:
       `image` uint8 [b, h, w, channels], `label` uint8 [b, h, w], `size` int32 [b, 2] (height and width of the example
@@ -146,60 +112,8 @@ def eval_batches(
 
 
 def num_eval_batches(dataset: Dataset, batch_size: int) -> int:
-    """How many batches `eval_batches` yields in every process."""
+    """Returns the number of batches that `eval_batches` yields in every process."""
     return -(-len(dataset) // batch_size)
-
-
-def to_devices(
-    batches: Iterator[Batch], devices: Sequence[jax.Device], depth: int = 2
-) -> Generator[dict[str, jax.Array], None, None]:
-    """Batches split over the devices, [devices, b / devices, ...], sent `depth` ahead of use.
-
-    Args:
-      batches: this process's parts.
-      devices: of all processes.
-      depth: how many are sent before they are asked for.
-    """
-    sharding = _sharding(devices, "batch")
-    share = distributed.share_of(devices)
-
-    def put(batch: Batch) -> dict[str, jax.Array]:
-        rows = len(devices) // share.count
-        split = {key: array.reshape(rows, -1, *array.shape[1:]) for key, array in batch.items()}
-        if share.count == 1:
-            return jax.device_put(split, sharding)
-        return {
-            key: jax.make_array_from_process_local_data(sharding, array, (len(devices), *array.shape[1:]))
-            for key, array in split.items()
-        }
-
-    # Sending is asynchronous, so a short queue of sent batches hides it.
-    queue = collections.deque(put(batch) for batch in itertools.islice(batches, depth))
-    while queue:
-        yield queue.popleft()
-        queue.extend(put(batch) for batch in itertools.islice(batches, 1))
-
-
-def from_devices(array: jax.Array) -> np.ndarray:
-    """This process's part of what a mapped function gives for a batch: [devices, b, ...] as [devices * b, ...]."""
-    if array.is_fully_addressable:
-        parts = np.asarray(array)
-    else:
-        shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start)
-        parts = np.concatenate([np.asarray(shard.data) for shard in shards])
-    return parts.reshape(-1, *parts.shape[2:])
-
-
-def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """A copy of `tree` on each of the devices, in memory that is theirs to use again."""
-    # A program's outputs are always new memory, unlike what `device_put` gives.
-    copy = jax.jit(lambda leaves: jax.tree.map(jnp.copy, leaves), out_shardings=_sharding(devices))
-    return copy(jax.device_get(tree))
-
-
-def _sharding(devices: Sequence[jax.Device], *axes: str) -> jax.sharding.NamedSharding:
-    mesh = jax.sharding.Mesh(np.asarray(devices), ("batch",))
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
 
 
 def _iterate(batches: grain.MapDataset, num_workers: int, num_threads: int) -> Iterator[Batch]:
@@ -226,9 +140,9 @@ def _iterate(batches: grain.MapDataset, num_workers: int, num_threads: int) -> I
 
 
 def _copied(batch: Batch) -> Batch:
-    """A batch out of the shared memory of a reading process, which is given back at once.
+    """Copies a batch out of the shared memory of a reading process, and frees that memory at once.
 
-    Grain gives it back when the array goes, but holds the last batch in a cycle until the exit, too late for that.
+    Grain frees it with the array, but holds the last batch in a cycle until the exit, which is too late.
     """
     copy = {}
     for key, array in batch.items():

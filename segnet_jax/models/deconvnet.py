@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from segnet_jax.models.layers import he_init, pool_with_indices
-from segnet_jax.models.segnet import Stage
-from segnet_jax.models.upsampling import ConvTranspose
+from segnet_jax.models.base import Stage, pool_with_indices
+from segnet_jax.models.modules import ConvTranspose, he_init
 from segnet_jax.models.vgg import VGGModel
-from segnet_jax.pooling import max_unpool
+from segnet_jax.ops.pooling import max_unpool
 
 # Side of fc6's kernel: VGG16's pool5 of a 224x224 image.
 _FC6_SIZE = 7
@@ -42,31 +41,29 @@ class DeconvNet(VGGModel):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
-        self.check_axes(x)
-        x = x.astype(self.dtype)
+        """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        x = self.checked(x)
         pooled_from = []
         for number in range(1, len(self.encoder) + 1):
             height, width = x.shape[1:3]
             x, indices = self.encode(number, x, train, pool_with_indices)
             pooled_from.append((indices, (height, width)))
             self.sow("intermediates", f"pool{number}", x)
-        x = self._fully_connected(x, train)
+        x = self._around_fc7(x, train)
         for number in range(len(self.decoder), 0, -1):
             indices, size = pooled_from.pop()
             body = functools.partial(_decode, layers=self.decoder[number - 1], size=size, train=train)
             x = self.stage(number, body, x, indices)
         return self.classifier(x, "seg-score", kernel_size=1)
 
-    def _fully_connected(self, x: jax.Array, train: bool) -> jax.Array:
-        """fc6, fc7 and fc6-deconv: [N, h, w, C] to [N, h, w, F]."""
+    def _around_fc7(self, x: jax.Array, train: bool) -> jax.Array:
+        """Applies fc6, fc7 and fc6-deconv: [N, h, w, C] to [N, h, w, F]."""
         missing = [max(0, _FC6_SIZE - length) for length in x.shape[1:3]]
         before = [length // 2 for length in missing]
         height, width = x.shape[1:3]
         x = jnp.pad(x, ((0, 0), *((b, m - b) for b, m in zip(before, missing, strict=True)), (0, 0)))
         size = x.shape[1], x.shape[2]
-        x = self.dropout(self.unit(x, self.fc_features, "fc6", train, kernel_size=_FC6_SIZE, padding=0), train)
-        x = self.dropout(self.unit(x, self.fc_features, "fc7", train, kernel_size=1), train)
+        x = self.fully_connected(x, train, kernel_size=_FC6_SIZE, padding=0)
         x = ConvTranspose(
             features=self.scaled(512),
             kernel_size=_FC6_SIZE,

@@ -7,9 +7,9 @@ import functools
 import jax
 from flax import linen as nn
 
-from segnet_jax.models.overlapping_pool import overlapping_max_pool
-from segnet_jax.models.upsampling import bilinear_resize
 from segnet_jax.models.vgg import VGGModel
+from segnet_jax.ops.overlapping_pool import overlapping_max_pool
+from segnet_jax.ops.upsampling import bilinear_resize
 
 
 class DeepLabLargeFOV(VGGModel):
@@ -24,24 +24,15 @@ class DeepLabLargeFOV(VGGModel):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
-        self.check_axes(x)
-        x = x.astype(self.dtype)
+        """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        x = self.checked(x)
         height, width = x.shape[1:3]
         for number in range(1, len(self.encoder) + 1):
-            pool = functools.partial(_max_pool, stride=2 if number <= 3 else 1)
+            pool = functools.partial(overlapping_max_pool, stride=2 if number <= 3 else 1)
             x = self.encode(number, x, train, pool, dilation=2 if number == 5 else 1)
             self.sow("intermediates", f"pool{number}", x)
         # pool5a. Caffe's average counts the zeros of the padding.
         x = nn.avg_pool(x, (3, 3), strides=(1, 1), padding=((1, 1), (1, 1)))
-        x = self.dropout(self.unit(x, self.fc_features, "fc6", train, dilation=12), train)
-        x = self.dropout(self.unit(x, self.fc_features, "fc7", train, kernel_size=1), train)
+        x = self.fully_connected(x, train, dilation=12)
         x = self.classifier(x, "fc8", kernel_size=1)
         return bilinear_resize(x, 8, (height, width), align_corners=True)
-
-
-def _max_pool(x: jax.Array, stride: int) -> jax.Array:
-    """Caffe's 3x3 max pooling with a padding of 1, ceil mode: n pixels to n (stride 1) or n // 2 + 1 (stride 2)."""
-    # Behind the last pixel, what the last window needs to be whole.
-    bottom, right = (1 if stride == 1 else 2 - n % 2 for n in x.shape[1:3])
-    return overlapping_max_pool(x, 3, stride, ((1, bottom), (1, right)))

@@ -11,13 +11,15 @@ from typing import ClassVar
 import jax
 from flax import linen as nn
 
-from segnet_jax.models.upsampling import ConvTranspose, bilinear_conv_transpose
+from segnet_jax.errors import InputError
+from segnet_jax.models.modules import ConvTranspose
 from segnet_jax.models.vgg import VGGModel
-from segnet_jax.pooling import max_pool_argmax
+from segnet_jax.ops.pooling import max_pool_argmax
+from segnet_jax.ops.upsampling import bilinear_conv_transpose
 
 
 class FCN(VGGModel):
-    """VGG16 made convolutional: its scores at stride 32 are upsampled, added to those of finer pools, and upsampled.
+    """VGG16 made convolutional, whose scores at stride 32 are upsampled, added to those of finer pools, and upsampled.
 
     Attributes:
       upsampling: "learnt": deconvolutions over all classes, which start as bilinear interpolation. "fixed": bilinear
@@ -33,11 +35,17 @@ class FCN(VGGModel):
     skips: ClassVar[tuple[tuple[int, str], ...]] = ()
     last_upsampling: ClassVar[str] = "upscore"
 
+    @nn.nowrap
+    def check_fields(self) -> None:
+        """Refuses values that make no sense, as in `SegmentationModel`."""
+        super().check_fields()
+        if self.upsampling not in ("learnt", "fixed"):
+            raise InputError(f"upsampling={self.upsampling!r} is not known; choose learnt or fixed.")
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
-        self.check_axes(x)
-        x = x.astype(self.dtype)
+        """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        x = self.checked(x)
         height, width = x.shape[1:3]
         pools = {}
         for number in range(1, len(self.encoder) + 1):
@@ -45,9 +53,7 @@ class FCN(VGGModel):
             x = self.encode(number, x, train, _max_pool, padding=padding)
             self.sow("intermediates", f"pool{number}", x)
             pools[number] = x
-        padding = 0 if self.reference_padding else "SAME"
-        x = self.dropout(self.unit(x, self.fc_features, "fc6", train, kernel_size=7, padding=padding), train)
-        x = self.dropout(self.unit(x, self.fc_features, "fc7", train, kernel_size=1), train)
+        x = self.fully_connected(x, train, kernel_size=7, padding=0 if self.reference_padding else "SAME")
         x = self.classifier(x, "score_fr", kernel_size=1)
 
         # The place of the first score on the grid of the pool that has its resolution: fc6 without padding loses 3.
@@ -67,7 +73,7 @@ class FCN(VGGModel):
         return self._upsample(x, self.last_upsampling, stride, (height, width), padding)
 
     def _upsample(self, x: jax.Array, name: str, stride: int, size: tuple[int, int], padding: int) -> jax.Array:
-        """The deconvolution `name`, whose kernel is twice the stride, cropped to `size` at `padding`."""
+        """Applies the deconvolution `name`, whose kernel is twice the stride, and crops it to `size` at `padding`."""
         if self.upsampling == "fixed":
             return bilinear_conv_transpose(x, 2 * stride, stride, size, padding)
         return ConvTranspose(
@@ -86,18 +92,18 @@ def _max_pool(x: jax.Array) -> jax.Array:
 
 
 class FCN32s(FCN):
-    """The scores of fc7 alone, upsampled by 32."""
+    """FCN whose scores are those of fc7 alone, upsampled by 32."""
 
 
 class FCN16s(FCN):
-    """The scores of fc7 and pool4, upsampled by 16."""
+    """FCN whose scores are those of fc7 and pool4, upsampled by 16."""
 
     skips = ((4, "upscore2"),)
     last_upsampling = "upscore16"
 
 
 class FCN8s(FCN):
-    """The scores of fc7, pool4 and pool3, upsampled by 8."""
+    """FCN whose scores are those of fc7, pool4 and pool3, upsampled by 8."""
 
     skips = ((4, "upscore2"), (3, "upscore_pool4"))
     last_upsampling = "upscore8"

@@ -8,11 +8,8 @@ from typing import ClassVar
 import jax
 from flax import linen as nn
 
-from segnet_jax.models.layers import SegmentationModel, pool_with_indices
-from segnet_jax.pooling import max_unpool
-
-# The convolutions of a stage in the order of computation: name, and features at full width.
-Stage = tuple[tuple[str, int], ...]
+from segnet_jax.models.base import SegmentationModel, Stage, pool_with_indices
+from segnet_jax.ops.pooling import max_unpool
 
 
 class SegNet(SegmentationModel):
@@ -42,29 +39,39 @@ class SegNet(SegmentationModel):
     classifier_layer: ClassVar[tuple[str, int]] = ("conv1_1_D", 3)
     # Where the authors' variant with dropout has it: from this stage inwards, on both sides.
     first_dropout_stage: ClassVar[int] = 3
+    # Whether the encoder's pooled map of the same resolution is added to a decoder's output.
+    adds_encoder: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
-        self.check_axes(x, batch=False)
-        x = x.astype(self.dtype)
-        pooled_from = []
+        """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
+        x = self.checked(x)
+        pooled_from, maps = [], []
         for number, layers in enumerate(self.encoder, start=1):
-            height, width = x.shape[-3:-1]
+            height, width = x.shape[1:3]
             x, indices = self.stage(number, functools.partial(_encode, layers=layers, train=train), x)
             pooled_from.append((indices, (height, width)))
             self.sow("intermediates", f"pool{number}", x)
-            if number >= self.first_dropout_stage:
-                x = self.dropout(x, train)
+            x = self.deep_dropout(number, x, train)
+            maps.append(x)
 
         for number in range(len(self.decoder), 0, -1):
             indices, size = pooled_from.pop()
             layers = self.decoder[number - 1]
             x = self.stage(number, functools.partial(_decode, layers=layers, size=size, train=train), x, indices)
-            if number >= self.first_dropout_stage:
-                x = self.dropout(x, train)
+            if self.adds_encoder and number > 1:
+                x = x + maps[number - 2]
+            x = self.deep_dropout(number, x, train)
         name, kernel_size = self.classifier_layer
         return self.classifier(x, name, kernel_size=kernel_size)
+
+    def deep_dropout(self, number: int, x: jax.Array, train: bool) -> jax.Array:
+        """Applies dropout after encoder or decoder `number`, if it is one of the deeper ones."""
+        return self.dropout(x, train) if number >= self.first_dropout_stage else x
+
+    def decoder_unit(self, x: jax.Array, features: int, name: str, train: bool) -> jax.Array:
+        """Applies a decoder's convolution `name` with its BatchNorm, and ReLU if the network has it there."""
+        return self.conv_bn(x, features, name, train, kernel_size=self.kernel_size, relu=self.decoder_relu)
 
 
 def _encode(model: SegNet, x: jax.Array, *, layers: Stage, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -78,7 +85,7 @@ def _decode(
 ) -> jax.Array:
     x = max_unpool(x, indices, size)
     for name, features in layers:
-        x = model.conv_bn(x, features, name, train, kernel_size=model.kernel_size, relu=model.decoder_relu)
+        x = model.decoder_unit(x, features, name, train)
     return x
 
 

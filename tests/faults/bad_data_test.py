@@ -1,4 +1,4 @@
-"""A folder of images of every kind, with files that cannot be read, and one that vanishes in mid-run."""
+"""A folder with files that cannot be read, and one that vanishes in mid-run."""
 
 import contextlib
 import shutil
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.faults.program import TINY, Program, differences, resumed_step, steps_in
+from tests.helpers.folder_files import save
+from tests.helpers.program import TINY, Program, differences, resumed_step, steps_in
 
 SIZE = (16, 24)
 # As the command `capsh --drop` does it: without these, root too is refused what a file's mode refuses.
@@ -23,59 +24,29 @@ os.execv(sys.argv[1], sys.argv[1:])
 _AS_A_USER = [sys.executable, "-c", _DROP_CAPABILITIES]
 
 
-def write_images(root):
-    """Twelve training images, of many kinds, and three for validation; masks of the ids 0 to 2, and 255 for void."""
-    rng = np.random.default_rng(0)
-
-    def noise(*channels, dtype=np.uint8):
-        return rng.integers(0, np.iinfo(dtype).max, (*SIZE, *channels), dtype, endpoint=True)
-
-    def rgb():
-        return Image.fromarray(noise(3))
-
-    images = {
-        "16_bit.png": Image.fromarray(noise(dtype=np.uint16)),
-        "palette.png": rgb().quantize(16),
-        "cmyk.tif": rgb().convert("CMYK"),
-        "cmyk.jpg": rgb().convert("CMYK"),
-        "rgba.png": Image.fromarray(noise(4)),
-        "gray_alpha.png": Image.fromarray(noise(2)),
-        "gray.bmp": Image.fromarray(noise()),
-        "1_bit.png": rgb().convert("1"),
-        **{f"rgb_{index}.png": rgb() for index in range(7)},
-    }
-    for folder in ("images", "masks"):
-        (root / folder).mkdir(parents=True)
-    for index, (name, image) in enumerate(images.items()):
-        stem = name.replace(".", "_")
-        image.save(root / "images" / f"{stem}.{name.partition('.')[2]}")
-        ids = rng.integers(0, 3, SIZE, np.uint8)
-        ids[0, :2] = 255
-        mask = Image.fromarray(ids.astype(np.uint16) if index == 0 else ids)
-        if index == 1:
-            mask.putpalette(noise(3).tobytes()[:768])
-        mask.save(root / "masks" / f"{stem}.png")
-    stems = [name.replace(".", "_") for name in images]
-    (root / "train.txt").write_text("\n".join(stems[:12]))
-    (root / "val.txt").write_text("\n".join(stems[12:]))
-    return root
-
-
 def arguments_for(root, workdir):
     classes = ({"name": "road", "id": 0}, {"name": "car", "id": 1}, {"name": "sky", "id": 2})
-    void = {"name": "void", "id": 255, "ignored": True}
     return [
         *TINY,
         "--config.data.name=folder",
         f"--config.data.root={root}",
-        f"--config.data.classes={(*classes, void)}",
+        f"--config.data.classes={classes}",
         f"--workdir={workdir}",
     ]
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp("data") / "mine")
+    """A folder of twelve training images and three for validation; masks of the ids 0 to 2."""
+    root = tmp_path_factory.mktemp("data") / "mine"
+    rng = np.random.default_rng(0)
+    stems = [f"image_{index}" for index in range(15)]
+    for stem in stems:
+        save(root / "images" / f"{stem}.png", rng.integers(0, 256, (*SIZE, 3), np.uint8))
+        save(root / "masks" / f"{stem}.png", rng.integers(0, 3, SIZE, np.uint8))
+    (root / "train.txt").write_text("\n".join(stems[:12]))
+    (root / "val.txt").write_text("\n".join(stems[12:]))
+    return root
 
 
 def out_of_range(path):
@@ -84,17 +55,17 @@ def out_of_range(path):
     Image.fromarray(mask).save(path)
 
 
-# The file, what is done to it, and what is said of it beside its path.
+# The file, its damage, and the message beside its path.
 FAULTS = {
-    "truncated": ("images/rgba_png.png", lambda path: path.write_bytes(path.read_bytes()[:200]), "is damaged"),
-    "empty": ("images/cmyk_jpg.jpg", lambda path: path.write_bytes(b""), "is empty (0 bytes)"),
-    "unreadable": ("images/gray_bmp.bmp", lambda path: path.chmod(0), "cannot be read (Permission denied)"),
+    "truncated": ("images/image_1.png", lambda path: path.write_bytes(path.read_bytes()[:200]), "is damaged"),
+    "empty": ("images/image_2.png", lambda path: path.write_bytes(b""), "is empty (0 bytes)"),
+    "unreadable": ("images/image_3.png", lambda path: path.chmod(0), "cannot be read (Permission denied)"),
     "unreadable folder": ("masks", lambda path: path.chmod(0), "masks cannot be read (Permission denied)"),
-    "a value of no class": ("masks/rgb_6_png.png", out_of_range, "the label id 7 at row 3, column 4 is not in"),
+    "a value of no class": ("masks/image_14.png", out_of_range, "the label id 7 at row 3, column 4 is not in"),
 }
 
 
-def test_a_bad_file_is_named_before_training(environment, images, tmp_path):
+def test_train_names_a_bad_file_before_the_first_step(environment, images, tmp_path):
     with contextlib.ExitStack() as stack:
         programs = {}
         for name, (file, damage, _) in FAULTS.items():
@@ -116,7 +87,7 @@ def test_a_bad_file_is_named_before_training(environment, images, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_that_vanishes_in_mid_run_and_comes_back(environment, images, tmp_path):
+def test_train_resumes_after_its_images_were_gone_in_mid_run(environment, images, tmp_path):
     root = shutil.copytree(images, tmp_path / "mine")
     with Program(arguments_for(root, tmp_path / "whole"), environment, tmp_path / "log") as program:
         assert program.end() == 0, program.output

@@ -1,4 +1,4 @@
-"""Tests for segnet_jax/checkpoint.py: damaged checkpoints, saves that fail, killed processes."""
+"""Tests for segnet_jax/checkpoint/manager.py: damaged checkpoints, saves that fail, killed processes."""
 
 import inspect
 import os
@@ -13,28 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from segnet_jax import checkpoint
-from segnet_jax.checkpoint import Checkpoints
+from segnet_jax.checkpoint.manager import Checkpoints, exists
 from segnet_jax.errors import InputError
-from tests.checkpoint_test import TEMPLATE, assert_same, make_state, save_steps
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def flip_bit(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0x10
-    path.write_bytes(data)
-
-
-def truncate(path: Path) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-
-
-def array_file(step_directory: Path) -> Path:
-    return max((path for path in step_directory.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-
+from tests.helpers.checkpoints import TEMPLATE, assert_same, make_state, save_steps
+from tests.helpers.damage import array_file, flip_bit, truncate
+from tests.helpers.paths import ROOT
 
 # Damage.
 
@@ -47,7 +30,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated manifest": (lambda step: truncate(step / "state/manifest.ocdbt"), "arrays cannot be read"),
     "missing manifest": (lambda step: (step / "state/manifest.ocdbt").unlink(), "arrays cannot be read"),
     "truncated tree": (lambda step: truncate(step / "state/_METADATA"), "arrays cannot be read"),
-    "missing tree": (lambda step: (step / "state/_METADATA").unlink(), "arrays cannot be read"),
     "bit of the record": (lambda step: flip_bit(step / "record/metadata"), "record"),
     "changed record": (
         lambda step: (step / "record/metadata").write_text(
@@ -68,8 +50,17 @@ def intact_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def test_checkpoints_restore_without_orbaxs_description_of_the_tree(tmp_path: Path, intact_directory: Path) -> None:
+    shutil.copytree(intact_directory, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "30/state/_METADATA").unlink()
+    with Checkpoints(tmp_path) as checkpoints:
+        step, state, _ = checkpoints.restore(TEMPLATE)
+    assert step == 30
+    assert_same(state, make_state(30))
+
+
 @pytest.mark.parametrize("name", DAMAGES)
-def test_the_checkpoint_before_a_damaged_one_is_used(
+def test_checkpoints_restore_the_one_before_a_damaged_one(
     tmp_path: Path,
     intact_directory: Path,
     name: str,
@@ -96,7 +87,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used(
     assert capfd.readouterr().err == ""
 
 
-def test_a_damaged_checkpoint_can_be_saved_again(tmp_path: Path) -> None:
+def test_checkpoints_save_again_over_a_damaged_one(tmp_path: Path) -> None:
     save_steps(tmp_path, [1, 2])
     flip_bit(array_file(tmp_path / "2"))
     with Checkpoints(tmp_path) as checkpoints:
@@ -108,7 +99,7 @@ def test_a_damaged_checkpoint_can_be_saved_again(tmp_path: Path) -> None:
         assert checkpoints.steps() == [1, 2]
 
 
-def test_damage_that_does_not_concern_the_state_is_no_matter(tmp_path: Path) -> None:
+def test_checkpoints_ignore_damage_outside_the_state(tmp_path: Path) -> None:
     save_steps(tmp_path, [1, 2])
     (tmp_path / "2" / "_CHECKPOINT_METADATA").write_text('{"init_timestamp_nsecs": 1.5}')
     with Checkpoints(tmp_path) as checkpoints:
@@ -119,11 +110,11 @@ def test_damage_that_does_not_concern_the_state_is_no_matter(tmp_path: Path) -> 
         assert checkpoints.steps() == [2, 3]
 
 
-def test_all_damaged(tmp_path: Path) -> None:
+def test_checkpoints_that_are_all_damaged_are_refused(tmp_path: Path) -> None:
     save_steps(tmp_path, [1, 2], {1: 0.5})
     flip_bit(array_file(tmp_path / "1"))
     (tmp_path / "2" / "commit_success.txt").unlink()
-    assert checkpoint.exists(tmp_path)
+    assert exists(tmp_path)
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
         with pytest.raises(InputError, match=r"every checkpoint is damaged \(step 1: .*checksum; step 2: .*marker"):
             checkpoints.restore(TEMPLATE)
@@ -133,7 +124,7 @@ def test_all_damaged(tmp_path: Path) -> None:
         assert checkpoints.latest_step() is None
 
 
-def test_a_damaged_best_is_not_replaced_by_another(tmp_path: Path) -> None:
+def test_checkpoints_do_not_replace_a_damaged_best_by_another(tmp_path: Path) -> None:
     save_steps(tmp_path, [1, 2, 3], {1: 0.9, 2: 0.5})
     flip_bit(array_file(tmp_path / "1"))
     expected = pytest.raises(InputError, match="step 1 is damaged .*; the other steps are 2, 3$")
@@ -155,7 +146,7 @@ def small_files_only(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_save_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_checkpoints_survive_a_save_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, make_state(1), {})
         checkpoints.wait()
@@ -177,7 +168,7 @@ def test_a_save_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixt
     assert capfd.readouterr().err == ""
 
 
-def test_a_failed_save_surfaces_on_the_way_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_checkpoints_raise_a_failed_save_on_exit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     expected = pytest.raises(InputError, match="could not be written")
     with expected, small_files_only(10_000), Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, make_state(1), {})
@@ -194,7 +185,7 @@ import sys
 from pathlib import Path
 from typing import Any
 import numpy as np
-from segnet_jax.checkpoint import Checkpoints
+from segnet_jax.checkpoint.manager import Checkpoints
 {inspect.getsource(make_state)}
 with Checkpoints(Path(sys.argv[1])) as checkpoints:
     step = checkpoints.latest_step() or 0
@@ -205,7 +196,7 @@ with Checkpoints(Path(sys.argv[1])) as checkpoints:
 """
 
 
-def test_killed_in_the_middle_of_saves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_checkpoints_survive_kills_in_the_middle_of_saves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     delays = random.Random(0)
     for _ in range(3):
         command = [sys.executable, "-c", CHILD, str(tmp_path)]

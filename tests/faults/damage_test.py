@@ -1,35 +1,27 @@
-"""Checkpoint files that are truncated, missing or changed, as the command line meets them."""
+"""Damaged checkpoints, as the command line meets them."""
 
-import contextlib
 import shutil
 
-from tests.faults.checkpoint_faults_test import array_file, flip_bit, truncate
-from tests.faults.program import TINY, TOTAL_STEPS, Program, differences, resumed_step, steps_in
-
-DAMAGES = {"truncated": truncate, "missing": lambda path: path.unlink(), "flipped": flip_bit}
+from tests.helpers.damage import array_file, flip_bit, truncate
+from tests.helpers.program import TINY, TOTAL_STEPS, Program, differences, resumed_step, steps_in
 
 
-def test_the_checkpoint_before_a_damaged_one_is_resumed_to_a_bit_identical_end(environment, undisturbed, tmp_path):
+def test_train_resumes_the_checkpoint_before_a_damaged_one_to_a_bit_identical_end(environment, undisturbed, tmp_path):
     before, newest = steps_in(undisturbed)[-2:]
     assert newest == TOTAL_STEPS
-    with contextlib.ExitStack() as stack:
-        programs = {}
-        for name, damage in DAMAGES.items():
-            workdir = shutil.copytree(undisturbed, tmp_path / name)
-            damage(array_file(workdir / "checkpoints" / str(newest)))
-            program = Program([*TINY, f"--workdir={workdir}"], environment, tmp_path / f"{name}.log")
-            programs[name] = stack.enter_context(program)
-        for name, program in programs.items():
-            assert program.end() == 0, program.output
-            (line,) = [line for line in program.output.splitlines() if "damaged" in line]
-            assert line.startswith(f"{tmp_path / name / 'checkpoints'}: the checkpoint of step {newest} is damaged (")
-            assert line.endswith("); trying the one before it")
-            assert resumed_step(program.output) == before
-            assert "Traceback" not in program.output
-            assert differences(tmp_path / name, undisturbed) == []
+    workdir = shutil.copytree(undisturbed, tmp_path / "run")
+    flip_bit(array_file(workdir / "checkpoints" / str(newest)))
+    with Program([*TINY, f"--workdir={workdir}"], environment, tmp_path / "log") as program:
+        assert program.end() == 0, program.output
+        (line,) = [line for line in program.output.splitlines() if "damaged" in line]
+        assert line.startswith(f"{workdir / 'checkpoints'}: the checkpoint of step {newest} is damaged (")
+        assert line.endswith("); trying the one before it")
+        assert resumed_step(program.output) == before
+        assert "Traceback" not in program.output
+    assert differences(workdir, undisturbed) == []
 
 
-def test_where_every_checkpoint_is_damaged_nothing_is_trained_or_removed(environment, undisturbed, tmp_path):
+def test_train_removes_nothing_where_every_checkpoint_is_damaged(environment, undisturbed, tmp_path):
     workdir = shutil.copytree(undisturbed, tmp_path / "run")
     steps = steps_in(workdir)
     for step in steps:

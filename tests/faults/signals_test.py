@@ -5,10 +5,10 @@ import signal
 import numpy as np
 import pytest
 
-from tests.faults.program import TINY, Program, differences, is_saving, resumed_step, steps_in
+from tests.helpers.program import TINY, Program, differences, is_saving, resumed_step, steps_in
 
 
-def test_killed_at_any_moment_and_resumed_ends_bit_identical(environment, undisturbed, tmp_path):
+def test_train_killed_at_any_moment_and_resumed_ends_bit_identical(environment, undisturbed, tmp_path):
     workdir = tmp_path / "run"
     arguments = [*TINY, f"--workdir={workdir}"]
     step = int(np.random.default_rng(0).integers(5, 15))
@@ -45,7 +45,7 @@ def test_killed_at_any_moment_and_resumed_ends_bit_identical(environment, undist
 
 
 @pytest.mark.slow
-def test_asked_to_stop_in_a_step_in_a_save_and_twice_ends_bit_identical(environment, undisturbed, tmp_path):
+def test_train_stopped_in_a_step_in_a_save_and_twice_ends_bit_identical(environment, undisturbed, tmp_path):
     workdir = tmp_path / "run"
     arguments = [*TINY, f"--workdir={workdir}"]
     saved = 0

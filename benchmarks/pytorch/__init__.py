@@ -1,0 +1,1 @@
+"""Builds and measures the same networks in PyTorch; needs requirements-bench.txt."""

@@ -1,0 +1,78 @@
+"""The interface of data sets, and the first examples of one."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from segnet_jax.data.augment import Example
+from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.preprocessing import RGB
+
+
+class Dataset(Protocol):
+    """One split of a data set, with random access to its examples; picklable, so that worker processes can have it.
+
+    Optional members: `modalities` if images have more channels than RGB, see `modalities_of`; `label(index)`, which
+    reads a label without its image; and, of data sets in files, `fingerprint()`, which changes when a file does.
+    """
+
+    name: str
+    split: str
+    class_table: ClassTable
+
+    def __len__(self) -> int:
+        """Returns the number of examples."""
+
+    def __getitem__(self, index: int) -> Example:
+        """Returns `image` uint8 [H, W, 3] RGB (or more), `label` uint8 [H, W] (class index, or VOID), `name` str."""
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Returns (height, width) of an example, without decoding it."""
+
+
+def modalities_of(dataset: Dataset) -> tuple[int, ...]:
+    """Returns the number of channels of each modality of the images: `dataset.modalities`, or else (3,).
+
+    The first three channels are always RGB.
+    """
+    return tuple(getattr(dataset, "modalities", RGB))
+
+
+class Subset:
+    """The first examples of a split."""
+
+    def __init__(self, dataset: Dataset, length: int) -> None:
+        """Takes the first `length` examples of `dataset`, or all if there are fewer."""
+        self._dataset = dataset
+        self._length = min(length, len(dataset))
+        self.name = dataset.name
+        self.split = dataset.split
+        self.class_table = dataset.class_table
+        self.modalities = modalities_of(dataset)
+        if hasattr(dataset, "fingerprint"):
+            # Of all files, so it changes at least whenever these do.
+            self.fingerprint = dataset.fingerprint
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._dataset[self._checked(index)]
+
+    def label(self, index: int) -> np.ndarray:
+        """Reads the label of an example alone, uint8 [H, W]."""
+        index = self._checked(index)
+        if hasattr(self._dataset, "label"):
+            return self._dataset.label(index)
+        return self._dataset[index]["label"]
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Returns the (height, width) of an example."""
+        return self._dataset.shape(self._checked(index))
+
+    def _checked(self, index: int) -> int:
+        if not 0 <= index < self._length:
+            raise IndexError(index)
+        return index

@@ -1,0 +1,150 @@
+"""Builds data sets, batches and normalisation from a configuration."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from segnet_jax.data import pipeline, preprocessing
+from segnet_jax.data.augment import Augmentation
+from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.class_weights import cached_label_statistics, class_weights
+from segnet_jax.data.dataset import Dataset, Subset
+from segnet_jax.data.datasets.camvid import Camvid
+from segnet_jax.data.datasets.folder import Folder
+from segnet_jax.data.datasets.synthetic import SyntheticScenes
+from segnet_jax.data.masking import Masking
+from segnet_jax.data.preprocessing import RGB, RGBD
+from segnet_jax.data.records.reader import Records
+from segnet_jax.errors import InputError
+from segnet_jax.runtime.files import user_cache_dir
+from segnet_jax.runtime.processes import share_of
+from segnet_jax.runtime.sharding import to_devices
+
+
+def build_dataset(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    """Returns a split of the configured data set, or the first `data.max_images` images of it.
+
+    Raises:
+      InputError: for an unknown name, or whatever is wrong with the data.
+    """
+    data = config.data
+    if data.name not in DATASETS:
+        raise InputError(f"data.name={data.name!r} is not known; choose one of {', '.join(DATASETS)}.")
+    build, settings = DATASETS[data.name]
+    if "data.root" in settings and not data.root:
+        raise InputError(f"data.name={data.name} needs data.root, the folder that holds it.")
+    dataset = build(config, split)
+    if not len(dataset):
+        raise InputError(f"The split {split!r} of {data.name} is empty; give it images, or name another split.")
+    return Subset(dataset, data.max_images) if data.max_images else dataset
+
+
+def configured_splits(config: ml_collections.ConfigDict) -> tuple[str, str]:
+    """Returns the names of the splits that are trained and evaluated on."""
+    return config.data.train_split, config.data.eval_split
+
+
+def dataset_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns the values that make the configured data set, besides its files and classes, by their keys."""
+    data = config.data
+    keys = ["data.name", *DATASETS[data.name][1]]
+    if data.depth:
+        keys += ["data.depth"] + ["data.depth_max"] * (data.name == "folder")
+    keys += ["data.max_images"] * bool(data.max_images)
+    return {key: operator.attrgetter(key)(config) for key in keys}
+
+
+def _synthetic(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    data = config.data
+    length = data.train_scenes if split == "train" else data.eval_scenes
+    return SyntheticScenes(split, tuple(data.scene_size), length, config.seed, data.depth)
+
+
+def _camvid(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    if config.data.depth:
+        raise InputError(
+            "data.depth=True needs depth maps, which camvid has not; set it to False or use data.name=folder."
+        )
+    return Camvid(_root(config), split)
+
+
+def _folder(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    data = config.data
+    table = _class_table(config)
+    return Folder(_root(config), split, table, data.val_fraction, data.mask_suffix, data.depth, data.depth_max)
+
+
+def _records(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    records = Records(_root(config), split, _class_table(config))
+    if config.data.depth and records.modalities != RGBD:
+        raise InputError(
+            f"data.depth=True, but the records in {_root(config)} were prepared without depth; prepare them again with "
+            "it, or set data.depth=False."
+        )
+    return records
+
+
+def _root(config: ml_collections.ConfigDict) -> str:
+    return os.path.expanduser(config.data.root)
+
+
+def _class_table(config: ml_collections.ConfigDict) -> ClassTable | None:
+    return ClassTable.from_entries("folder", config.data.classes) if config.data.classes else None
+
+
+DATASETS: dict[str, tuple[Callable[[ml_collections.ConfigDict, str], Dataset], tuple[str, ...]]] = {
+    "synthetic": (_synthetic, ("seed", "data.scene_size", "data.train_scenes", "data.eval_scenes")),
+    "camvid": (_camvid, ("data.root",)),
+    "folder": (_folder, ("data.root", "data.val_fraction", "data.mask_suffix")),
+    "records": (_records, ("data.root",)),
+}
+"""By name, the function that builds a split from a configuration, and the keys that it always reads."""
+
+
+def build_masking(config: ml_collections.ConfigDict, modalities: Sequence[int]) -> Masking | None:
+    """Returns the configured masking of training images of these modalities, or None without masking."""
+    return Masking(**config.masking.to_dict(), num_modalities=len(modalities)) or None
+
+
+def build_class_weights(config: ml_collections.ConfigDict, dataset: Dataset) -> np.ndarray:
+    """Returns the configured class weights, float32 [K], from the labels of the training split `dataset`."""
+    statistics = None
+    if config.loss.class_weights in ("median_frequency", "inverse_frequency"):
+        statistics = cached_label_statistics(dataset, user_cache_dir() / "label_statistics")
+    return class_weights(
+        config.loss.class_weights, statistics, dataset.class_table, power=config.loss.class_weight_power
+    )
+
+
+def build_normalization(config: ml_collections.ConfigDict, modalities: Sequence[int] = RGB) -> preprocessing.Normalize:
+    """Returns the configured normalisation, a function of uint8 images of these modalities."""
+    return preprocessing.create_normalization(config.preprocessing, tuple(modalities))
+
+
+def build_train_batches(
+    config: ml_collections.ConfigDict, dataset: Dataset, devices: Sequence[jax.Device], first_step: int
+) -> Generator[dict[str, jax.Array], None, None]:
+    """Yields training batches on `devices`, those of all processes, from the one after `first_step` on."""
+    data = config.data
+    share = share_of(devices)
+    batches = pipeline.train_batches(
+        dataset,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        augmentation=Augmentation(**config.augment.to_dict()),
+        first_step=first_step,
+        with_replacement=config.train.with_replacement,
+        image_size=data.image_size,
+        num_workers=data.num_workers,
+        num_threads=data.num_threads,
+        process_index=share.index,
+        process_count=share.count,
+    )
+    return to_devices(batches, devices)

@@ -1,0 +1,42 @@
+"""Evaluation of a work directory's checkpoint, which needs nothing but the directory and the data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from segnet_jax.evaluation.from_config import CheckpointEvaluation
+from segnet_jax.runtime.processes import is_first
+
+_log = logging.getLogger("segnet_jax")
+
+
+def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Evaluates a checkpoint on a split, prints the table, and writes its report and a sheet.
+
+    They lie in `eval/` of `workdir`, under names that tell this evaluation from others, see `result.report_path`.
+
+    Args:
+      workdir: of a training run.
+      overrides: as of `from_config.CheckpointEvaluation`.
+
+    Returns:
+      The report, see `metrics.summarize`.
+
+    Raises:
+      InputError: if the checkpoint or the data cannot be read, or do not fit each other.
+    """
+    opened = CheckpointEvaluation(workdir, overrides)
+    dataset, step = opened.dataset, opened.trained.step
+    variables = opened.variables()
+    evaluator = opened.build_evaluator(opened.normalize)
+    evaluation = evaluator(variables, dataset, boundary_f1=True, num_pictures=opened.pictures)
+    if not is_first():
+        return evaluation.report
+    path = evaluation.write(workdir, dataset.split, step, dataset.class_table, opened.settings)
+    _log.info("Step %d on %s (%s):", step, dataset.name, dataset.split)
+    _log.info("%s", evaluation.table())
+    _log.info("Written: %s and the sheet beside it.", path)
+    return evaluation.report

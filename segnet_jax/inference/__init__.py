@@ -1,0 +1,1 @@
+"""Trained networks, and what is done with their predictions."""

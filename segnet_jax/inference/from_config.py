@@ -1,0 +1,61 @@
+"""Builds trained networks from the configuration and class table that a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from segnet_jax.config import apply_overrides, check_values, from_dict, reconstructs
+from segnet_jax.data.class_table import ClassTable
+from segnet_jax.errors import InputError
+from segnet_jax.inference.crf import DenseCRF
+from segnet_jax.models.base import SegmentationModel
+from segnet_jax.models.from_config import build_model
+
+
+def stored_config(metadata: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """Returns the training run's configuration from a checkpoint's metadata."""
+    return from_dict(metadata["config"])
+
+
+def overridden(config: ml_collections.ConfigDict, overrides: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """Returns the configuration with `overrides`, by dotted key.
+
+    Raises:
+      InputError: for a key that belongs to the training, or a value out of range.
+    """
+    if fixed := [key for key in overrides if not key.startswith(("eval.", "data.", "crf."))]:
+        raise InputError(
+            f"--config.{fixed[0]} belongs to the training run and cannot change afterwards; "
+            "after training, only --config.eval..., --config.crf... and --config.data... can be given."
+        )
+    config = config.copy_and_resolve_references()
+    apply_overrides(config, dict(overrides))
+    check_values(config)
+    return config
+
+
+def wanted_step(config: ml_collections.ConfigDict) -> int | str:
+    """Returns which checkpoint is to be used: "best", "latest" or a step."""
+    wanted = config.eval.checkpoint
+    if wanted == "best" and reconstructs(config):
+        return "latest"  # it has no score to be the best by
+    return int(wanted) if wanted.isdecimal() else wanted
+
+
+def wants_exact_batch_stats(config: ml_collections.ConfigDict) -> bool:
+    """Tells whether the network is evaluated with the statistics of a pass over the training set."""
+    return config.eval.batch_norm == "exact"
+
+
+def configured_model(metadata: Mapping[str, Any]) -> SegmentationModel:
+    """Builds the network that the run was configured with, from a checkpoint's metadata."""
+    return build_model(stored_config(metadata), ClassTable.from_dict(metadata["class_table"]).num_classes)
+
+
+def build_crf(config: ml_collections.ConfigDict) -> DenseCRF | None:
+    """Builds the configured CRF after the network, or None."""
+    fields = config.crf.to_dict()
+    return DenseCRF(**fields) if fields.pop("enabled") else None

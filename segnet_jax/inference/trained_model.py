@@ -1,0 +1,106 @@
+"""A trained network from its work directory: all that evaluation, prediction and export start from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from segnet_jax.checkpoint.manager import Checkpoints, exists
+from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.preprocessing import RGB
+from segnet_jax.errors import InputError
+from segnet_jax.inference.from_config import (
+    configured_model,
+    overridden,
+    stored_config,
+    wanted_step,
+    wants_exact_batch_stats,
+)
+from segnet_jax.models.base import SegmentationModel
+from segnet_jax.runtime.collectives import from_first
+
+_log = logging.getLogger("segnet_jax")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network as a checkpoint holds it.
+
+    Attributes:
+      config: the run's, with overrides.
+      run_config: the run's, without them.
+      class_table: of the data that it was trained on.
+      model: the network.
+      variables: `params` and `batch_stats`, NumPy; for evaluation.
+      step: of the checkpoint.
+      has_exact_batch_stats: whether `batch_stats` are those of a pass over the training set, not running averages.
+      modalities: the number of channels of each modality of its images.
+    """
+
+    config: ml_collections.ConfigDict
+    run_config: ml_collections.ConfigDict
+    class_table: ClassTable
+    model: SegmentationModel
+    variables: dict[str, Any]
+    step: int
+    has_exact_batch_stats: bool
+    modalities: tuple[int, ...] = RGB
+
+
+def load_trained(workdir: str | Path, overrides: Mapping[str, Any] | None = None) -> TrainedModel:
+    """Reads a checkpoint; which one is `eval.checkpoint` of the configuration: "best", "latest" or a step.
+
+    Parameters and statistics alone are read, those of the optimizer are not.
+
+    Args:
+      workdir: of a training run. The configuration and the class table come from the checkpoint itself.
+      overrides: by dotted key, over the run's configuration.
+
+    Raises:
+      InputError: if there is no such checkpoint, or it is damaged.
+    """
+    workdir = Path(workdir).expanduser()
+    directory = workdir / "checkpoints"
+    if not exists(directory):
+        raise InputError(f"{workdir} holds no checkpoint; give the --workdir of a training run.")
+    with Checkpoints(directory, read_only=True) as checkpoints:
+        latest = from_first(checkpoints.latest_step())
+        if latest is None:
+            raise InputError(f"{directory}: every checkpoint is damaged; train again, or restore a copy.")
+        run_config = stored_config(checkpoints.read_metadata(latest))
+        config = overridden(run_config, overrides or {})
+        step, saved, metadata = checkpoints.restore_part(_template, wanted_step(config))
+    use_exact = metadata["exact_batch_stats"] and wants_exact_batch_stats(config)
+    state = saved["train_state"]
+    variables = {
+        "params": state["params"],
+        "batch_stats": saved["eval_batch_stats"] if use_exact else state["batch_stats"],
+    }
+    model, configured = _model(metadata), configured_model(metadata)
+    for name, whole in configured.size.items():
+        if model.size[name] != whole:
+            _log.info("Step %d of %s has trained %d of %d %s.", step, workdir, model.size[name], whole, name)
+    class_table = ClassTable.from_dict(metadata["class_table"])
+    modalities = tuple(metadata.get("modalities", RGB))
+    return TrainedModel(config, run_config, class_table, model, variables, step, use_exact, modalities)
+
+
+def _model(metadata: Mapping[str, Any]) -> SegmentationModel:
+    """Builds the network as training had made it by then."""
+    return configured_model(metadata).clone(**metadata.get("model", {}))
+
+
+def _template(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns shapes and types of a checkpoint's arrays that evaluation needs, from its metadata."""
+    channels = sum(metadata.get("modalities", RGB))
+    variables = jax.eval_shape(_model(metadata).init, jax.random.key(0), jnp.zeros((1, 32, 32, channels)))
+    batch_stats = variables.get("batch_stats", {})
+    state = {"params": variables["params"], "batch_stats": batch_stats}
+    return {"train_state": state, "eval_batch_stats": batch_stats}

@@ -1,0 +1,1 @@
+"""Computes without parameters of its own: pooling with indices, convolutions, upsampling."""

@@ -1,0 +1,1 @@
+"""Compares evaluated runs with the papers' tables."""

@@ -1,0 +1,1 @@
+"""Devices, processes, signals and files: everything that depends on the machine a run is on."""

@@ -1,0 +1,52 @@
+"""Compiles functions with the XLA options of their platform, and keeps compiled programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from segnet_jax.runtime.files import user_cache_dir
+
+# XLA's CPU compiler drops optimization barriers early and then merges what they kept apart: the backward pass's second
+# computation with the first (so rematerialisation saves nothing), and the passes of Winograd's transforms.
+_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
+
+
+class Compiled:
+    """A jitted or pmapped function, compiled with its platform's options for the shapes and dtypes of each call.
+
+    `jax.pmap` takes no compiler options itself. With several processes, arguments and results are arrays over the
+    devices of all processes, where `jax.pmap` itself takes and returns the part of one process.
+
+    Args:
+      mapped: the function.
+      platform: "cpu", "gpu" or "tpu".
+    """
+
+    def __init__(self, mapped: Any, platform: str) -> None:
+        self._mapped = mapped
+        self._options = _OPTIONS.get(platform, {})
+        self._executables: dict[Any, Any] = {}
+
+    def executable(self, *args: Any) -> Any:
+        """Returns the `jax.stages.Compiled` for these arguments, compiled at first; its `memory_analysis` is of use."""
+        leaves, structure = jax.tree.flatten(args)
+        key = (structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
+        if key not in self._executables:
+            self._executables[key] = self._mapped.lower(*args).compile(compiler_options=self._options)
+        return self._executables[key]
+
+    def __call__(self, *args: Any) -> Any:
+        """Calls the function."""
+        return self.executable(*args)(*args)
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache directory, unless JAX has been given another place.
+
+    A second run of the same program on the same machine then starts without compiling.
+    """
+    if not jax.config.values["jax_compilation_cache_dir"]:
+        jax.config.update("jax_compilation_cache_dir", str(user_cache_dir() / "compiled"))

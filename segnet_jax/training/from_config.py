@@ -1,0 +1,339 @@
+"""Builds training runs from a configuration."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from segnet_jax.config import check_values, reconstructs, shared_keys, to_steps
+from segnet_jax.data.augment import Augmentation
+from segnet_jax.data.dataset import Dataset, modalities_of
+from segnet_jax.data.from_config import (
+    build_class_weights,
+    build_dataset,
+    build_masking,
+    build_normalization,
+    build_train_batches,
+)
+from segnet_jax.errors import InputError
+from segnet_jax.evaluation.evaluator import Evaluator
+from segnet_jax.evaluation.from_config import build_evaluator, build_settings, compute_exact_batch_stats
+from segnet_jax.evaluation.reconstruction import ReconstructionEvaluator
+from segnet_jax.inference.trained_model import load_trained
+from segnet_jax.models import models_with_vgg16
+from segnet_jax.models.base import SegmentationModel
+from segnet_jax.models.from_config import build_model
+from segnet_jax.models.segnet_flat import SegNetFlat
+from segnet_jax.runtime.processes import all_devices
+from segnet_jax.training import layerwise, optimizers
+from segnet_jax.training.plan import Plan
+from segnet_jax.training.run import Phase, Run
+from segnet_jax.training.step import TrainState, create_train_state, create_train_step
+from segnet_jax.weights import transfer
+from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16
+
+_log = logging.getLogger("segnet_jax")
+
+
+def build_run(config: ml_collections.ConfigDict) -> Run:
+    """Builds a run: opens its data, and checks whatever can be checked before anything is computed.
+
+    Raises:
+      InputError: for whatever the user can put right.
+    """
+    devices = all_devices()
+    check_values(config)
+    check_run(config)
+    check_batch_size(config, len(devices))
+    train_data = build_dataset(config, config.data.train_split)
+    eval_data = build_dataset(config, config.data.eval_split)
+    modalities = modalities_of(train_data)
+    channels = sum(modalities)
+    model = build_model(config, train_data.class_table.num_classes)
+    learning_rate = None
+    if config.train.procedure == "layerwise":
+        model, plan, phases = _layerwise_phases(config, model, train_data, devices)
+        optimizer = optax.identity()  # L-BFGS begins anew with every mini-batch
+        advice = "Look at the images and labels, or choose another seed."
+    else:
+        plan = build_plan(config, len(train_data))
+        learning_rate = build_learning_rate(config, plan)
+        optimizer = build_optimizer(config, learning_rate)
+        phases = (_end_to_end_phase(config, model, optimizer, plan, train_data, devices),)
+        advice = "Lower optimizer.learning_rate, or set optimizer.clip_norm."
+    exact = functools.partial(compute_exact_batch_stats, config, model, dataset=train_data, devices=devices)
+    classes = () if reconstructs(config) else train_data.class_table.names
+    return Run(
+        config=config.to_dict(),
+        shared={
+            **shared_keys(config),
+            "number of training images": len(train_data),
+            "number of evaluation images": len(eval_data),
+        },
+        train_data=train_data,
+        eval_data=eval_data,
+        devices=devices,
+        batch_size=config.train.batch_size,
+        plan=plan,
+        phases=phases,
+        model=model,
+        optimizer=optimizer,
+        initial_state=functools.partial(build_initial_state, config, model, optimizer, channels),
+        transfer=functools.partial(_transfer, config=config, model=model, channels=channels, classes=classes),
+        train_batches=functools.partial(build_train_batches, config, train_data, devices),
+        exact_batch_stats=exact if config.eval.batch_norm == "exact" else None,
+        learning_rate=learning_rate,
+        settings=build_settings(config),
+        pictures=config.eval.pictures,
+        advice=advice,
+    )
+
+
+def _end_to_end_phase(
+    config: ml_collections.ConfigDict,
+    model: SegmentationModel,
+    optimizer: optax.GradientTransformation,
+    plan: Plan,
+    train_data: Dataset,
+    devices: Sequence[jax.Device],
+) -> Phase:
+    """Builds the one phase of training a whole network by SGD (arXiv 1511.00561, section 3.2)."""
+    modalities = modalities_of(train_data)
+    masking = build_masking(config, modalities)
+
+    def create_step() -> Any:
+        return create_train_step(
+            devices=devices,
+            model=model,
+            optimizer=optimizer,
+            normalize=build_normalization(config, modalities),
+            class_weights=jnp.asarray(build_class_weights(config, train_data)),
+            loss_normalization=config.loss.normalization,
+            accumulation_steps=config.train.accumulation_steps,
+            seed=config.seed,
+            masking=masking,
+            is_trained=build_is_trained(config),
+        )
+
+    return Phase(plan.total_steps, create_step, build_evaluator(config, model, devices, modalities), model_fields={})
+
+
+def _layerwise_phases(
+    config: ml_collections.ConfigDict, model: SegmentationModel, train_data: Dataset, devices: Sequence[jax.Device]
+) -> tuple[SegNetFlat, Plan, tuple[Phase, ...]]:
+    """Builds the whole network, the plan and the phases of layer-wise training (arXiv 1505.07293, section 3.1)."""
+    assert isinstance(model, SegNetFlat)
+    modalities = modalities_of(train_data)
+    fields: dict[str, Any] = {}
+    kind: type[Evaluator] = Evaluator
+    if reconstructs(config):
+        fields = {"num_classes": sum(modalities), "head": layerwise.RECONSTRUCTION_HEAD}
+        kind = ReconstructionEvaluator
+    whole = model.clone(**fields)
+    stages = layerwise.stages_of(model.pairs, config.layerwise.classifier, config.layerwise.first_pair)
+    plan = build_plan(config, len(train_data), len(stages))
+    normalize, masking = build_normalization(config, modalities), build_masking(config, modalities)
+
+    def create_step(stage: layerwise.Stage) -> Any:
+        return layerwise.create_minibatch_step(
+            devices=devices,
+            model=whole,
+            stage=stage,
+            normalize=normalize,
+            class_weights=None if reconstructs(config) else jnp.asarray(build_class_weights(config, train_data)),
+            loss_normalization=config.loss.normalization,
+            iterations=config.layerwise.iterations,
+            memory=config.layerwise.memory,
+            accumulation_steps=config.train.accumulation_steps,
+            seed=config.seed,
+            masking=masking,
+        )
+
+    evaluators = {
+        pairs: build_evaluator(config, whole.clone(pairs=pairs), devices, modalities, kind=kind)
+        for pairs in {stage.pairs for stage in stages}
+    }
+    phases = tuple(
+        Phase(
+            last_step=plan.total_steps // len(stages) * number,
+            create_step=functools.partial(create_step, stage),
+            evaluator=evaluators[stage.pairs],
+            model_fields={**fields, "pairs": stage.pairs},
+            description=f"{stage} of a network of {stage.pairs}",
+        )
+        for number, stage in enumerate(stages, start=1)
+    )
+    return whole, plan, phases
+
+
+def build_plan(config: ml_collections.ConfigDict, num_examples: int, phases: int = 0) -> Plan:
+    """Builds the schedule of logging, evaluation and checkpoints.
+
+    Args:
+      config: the configuration.
+      num_examples: of the training split.
+      phases: of layer-wise training, each of which lasts `layerwise.duration` and ends with an evaluation in full; 0
+        for a run that lasts `train.duration`.
+
+    Raises:
+      InputError: if a duration is of another form, or the run would have no step.
+    """
+    steps_per_epoch = num_examples / config.train.batch_size
+
+    def steps(key: str) -> int:
+        return to_steps(config.train[key], steps_per_epoch, f"train.{key}")
+
+    length, key = steps("duration"), "train.duration"
+    if phases:
+        key = "layerwise.duration"
+        length = to_steps(config.layerwise.duration, steps_per_epoch, key)
+    if not length:
+        raise InputError(f"{key} must be at least one step.")
+    milestones = frozenset(length * number for number in range(1, phases + 1))
+    total = length * max(1, phases)
+    return Plan(total, steps_per_epoch, steps("log_every"), steps("eval_every"), steps("checkpoint_every"), milestones)
+
+
+def build_learning_rate(config: ml_collections.ConfigDict, plan: Plan) -> optax.Schedule:
+    """Builds the learning rate, a function of the step."""
+    fields = config.optimizer
+    return optimizers.create_schedule(
+        fields.schedule,
+        learning_rate=fields.learning_rate,
+        total_steps=plan.total_steps,
+        warmup_steps=to_steps(fields.warmup, plan.steps_per_epoch, "optimizer.warmup"),
+        poly_power=fields.poly_power,
+        step_every=to_steps(fields.step_every, plan.steps_per_epoch, "optimizer.step_every"),
+        step_factor=fields.step_factor,
+        cycles=fields.cycles,
+    )
+
+
+def build_optimizer(config: ml_collections.ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Builds the optimizer of training end to end."""
+    fields = config.optimizer
+    optimizer = optimizers.create_optimizer(
+        schedule,
+        momentum=fields.momentum,
+        nesterov=fields.nesterov,
+        weight_decay=fields.weight_decay,
+        clip_norm=fields.clip_norm,
+    )
+    if build_is_trained(config) is None:
+        return optimizer
+    return transfer.freeze(optimizer, config.transfer.trained, config.transfer.frozen)
+
+
+def build_is_trained(config: ml_collections.ConfigDict) -> Callable[[Any], Any] | None:
+    """Builds the function from parameters to whether each is trained, see `transfer.is_trained`; None if all are."""
+    fields = config.transfer
+    if fields.trained == ".*" and not fields.frozen:
+        return None
+    return functools.partial(transfer.is_trained, trained=fields.trained, frozen=fields.frozen)
+
+
+def build_initial_state(
+    config: ml_collections.ConfigDict,
+    model: SegmentationModel,
+    optimizer: optax.GradientTransformation,
+    channels: int = 3,
+) -> TrainState:
+    """Builds the state before the first step, pretrained weights included if configured."""
+    source = config.pretrained
+
+    def initialize(variables: dict[str, Any]) -> dict[str, Any]:
+        if source.weights == "none":
+            return variables
+        path = find_weights(source.path, repository=source.repository, file=source.file, revision=source.revision)
+        return initialize_encoder(variables, load_vgg16(path))
+
+    return create_train_state(model, optimizer, seed=config.seed, channels=channels, initialize=initialize)
+
+
+def _transfer(
+    state: TrainState,
+    *,
+    config: ml_collections.ConfigDict,
+    model: SegmentationModel,
+    channels: int,
+    classes: Sequence[str],
+) -> TrainState:
+    """Returns the initial state with the variables of `transfer.source`, if there is one."""
+    fields = config.transfer
+    if not fields.source:
+        return state
+    source = load_trained(Path(fields.source), {"eval.checkpoint": fields.checkpoint})
+    variables = transfer.initialize(
+        state.variables,
+        source.variables,
+        axes=transfer.class_axes(model, channels) if classes else {},
+        classes=classes,
+        source_classes=source.class_table.names,
+        same_classes=dict(fields.same_classes),
+        fresh=fields.fresh,
+    )
+    _log.info("The network starts from step %d of %s.", source.step, fields.source)
+    return state.replace(params=variables["params"], batch_stats=variables["batch_stats"])
+
+
+def check_run(config: ml_collections.ConfigDict) -> None:
+    """Checks that the values of a training run fit each other.
+
+    Raises:
+      InputError: for the first ones that do not, by their keys.
+    """
+    if config.train.procedure == "layerwise":
+        _check_layerwise(config)
+    Augmentation(**config.augment.to_dict())
+    fitting = models_with_vgg16()
+    if config.pretrained.weights == "vgg16" and (
+        config.model.name not in fitting or config.model.width_multiplier != 1.0
+    ):
+        raise InputError(
+            f"pretrained.weights=vgg16 fits only model.name={', '.join(fitting[:-1])} or {fitting[-1]}, at "
+            "model.width_multiplier=1.0; choose these, or --config.pretrained.weights=none."
+        )
+    if config.pretrained.weights == "vgg16" and config.data.depth:
+        raise InputError(
+            "pretrained.weights=vgg16 takes images of three channels, and data.depth=True gives four; set "
+            "--config.pretrained.weights=none with --config.preprocessing=lcn, or --config.data.depth=False."
+        )
+
+
+def _check_layerwise(config: ml_collections.ConfigDict) -> None:
+    if config.model.name != "segnet_flat":
+        raise InputError(
+            f"train.procedure=layerwise trains model.name=segnet_flat, not {config.model.name}; change one of them."
+        )
+    if config.transfer.trained != ".*" or config.transfer.frozen:
+        raise InputError(
+            "transfer.trained and transfer.frozen are for train.procedure=end_to_end; layer-wise training goes by "
+            "layerwise.first_pair and layerwise.classifier."
+        )
+    if config.layerwise.first_pair > 1 and not config.transfer.source:
+        raise InputError(
+            f"layerwise.first_pair={config.layerwise.first_pair} takes the pairs before it from transfer.source; "
+            "give the work directory of the run that trained them."
+        )
+
+
+def check_batch_size(config: ml_collections.ConfigDict, num_devices: int) -> None:
+    """Checks that a batch divides by the devices and the accumulation steps."""
+    batch_size, parts = config.train.batch_size, config.train.accumulation_steps
+    unit = num_devices * parts
+    if batch_size % unit:
+        below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
+        fitting = f"{below} or {above}" if below else str(above)
+        accumulation = f" times {parts} accumulation steps" if parts > 1 else ""
+        raise InputError(
+            f"train.batch_size={batch_size} does not divide by {num_devices} devices{accumulation}; "
+            f"take {fitting}, or another multiple of {unit}."
+        )

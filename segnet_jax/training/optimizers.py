@@ -1,0 +1,104 @@
+"""SGD with momentum, its learning-rate schedules and its weight decay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import optax
+
+from segnet_jax.errors import InputError
+
+SCHEDULES = ("constant", "poly", "cosine", "step")
+
+
+def create_schedule(
+    name: str,
+    *,
+    learning_rate: float,
+    total_steps: int,
+    warmup_steps: int = 0,
+    poly_power: float = 0.9,
+    step_every: int = 0,
+    step_factor: float = 0.1,
+    cycles: int = 1,
+) -> optax.Schedule:
+    """Creates the learning rate as a function of the step, from 0 to `total_steps` - 1.
+
+    Args:
+      name: "constant"; "poly", `(1 - t) ** poly_power` (DeepLab's); "cosine", half a cosine down to 0; "step", times
+        `step_factor` after every `step_every` steps. t goes from 0 to 1 after the warm-up.
+      learning_rate: the one that the schedule starts from.
+      total_steps: of the run.
+      warmup_steps: the first steps, over which the rate rises linearly from `learning_rate / warmup_steps`.
+      poly_power: of "poly".
+      step_every: of "step", in steps.
+      step_factor: of "step".
+      cycles: how often the run goes through warm-up and schedule, in equal parts: warm restarts (SGDR, arXiv
+        1608.03983).
+
+    Raises:
+      InputError: for an unknown name or numbers that do not make sense.
+    """
+    if name not in SCHEDULES:
+        raise InputError(f"optimizer.schedule={name!r} is not known; choose one of {', '.join(SCHEDULES)}.")
+    if not 1 <= cycles <= max(1, total_steps):
+        raise InputError(f"optimizer.cycles={cycles} must be at least 1 and at most the run's {total_steps} steps.")
+    cycle_steps = -(-total_steps // cycles)
+    if warmup_steps and warmup_steps >= cycle_steps:
+        holder = "the run" if cycles == 1 else f"each of the {cycles} cycles"
+        raise InputError(
+            f"optimizer.warmup is {warmup_steps} steps, but {holder} has only {cycle_steps}; make it shorter."
+        )
+    after_warmup = max(1, cycle_steps - warmup_steps)
+    schedule: optax.Schedule
+    if name == "constant":
+        schedule = optax.constant_schedule(learning_rate)
+    elif name == "poly":
+        schedule = optax.polynomial_schedule(learning_rate, 0.0, poly_power, after_warmup)
+    elif name == "cosine":
+        schedule = optax.cosine_decay_schedule(learning_rate, after_warmup)
+    else:
+        if step_every < 1:
+            raise InputError("optimizer.schedule='step' needs optimizer.step_every, such as '30 epochs'.")
+        if not 0 < step_factor <= 1:
+            raise InputError(f"optimizer.step_factor={step_factor} must lie above 0 and not above 1.")
+        schedule = optax.exponential_decay(learning_rate, step_every, step_factor, staircase=True)
+    if warmup_steps:
+        warmup = optax.linear_schedule(learning_rate / warmup_steps, learning_rate, max(1, warmup_steps - 1))
+        schedule = optax.join_schedules([warmup, schedule], [warmup_steps])
+    if cycles == 1:
+        return schedule
+    return lambda step: schedule(step % cycle_steps)
+
+
+def create_optimizer(
+    schedule: optax.Schedule,
+    *,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+) -> optax.GradientTransformation:
+    """Creates SGD with momentum, as in the paper (section 3.2).
+
+    Args:
+      schedule: the learning rate at each step.
+      momentum: 0 leaves it out.
+      nesterov: Nesterov's form of it.
+      weight_decay: added to the gradient of convolution kernels, times the kernel, as in Caffe; biases and BatchNorm
+        are spared.
+      clip_norm: gradients of a greater global norm are scaled down to it, before the weight decay; 0 leaves it out.
+    """
+    steps = []
+    if clip_norm:
+        steps.append(optax.clip_by_global_norm(clip_norm))
+    if weight_decay:
+        steps.append(optax.add_decayed_weights(weight_decay, mask=decayed))
+    steps.append(optax.sgd(schedule, momentum=momentum or None, nesterov=nesterov))
+    return optax.chain(*steps)
+
+
+def decayed(params: Any) -> Any:
+    """Returns the tree of `params` with True where weight decay applies: at kernels."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)

@@ -1,0 +1,194 @@
+"""The training state, and one step of SGD, mapped over the devices."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from clu import metrics as clu_metrics
+from flax import struct
+
+from segnet_jax.data.masking import Masking
+from segnet_jax.data.preprocessing import Normalize
+from segnet_jax.models.base import SegmentationModel
+from segnet_jax.runtime.compilation import Compiled
+from segnet_jax.runtime.sharding import AXIS, map_over_devices
+from segnet_jax.training import losses
+
+
+class TrainState(struct.PyTreeNode):
+    """Holds everything that training changes.
+
+    Attributes:
+      step: int32 [], steps done.
+      params: of the network.
+      batch_stats: running averages of BatchNorm; empty for a network without it.
+      opt_state: of the optimizer.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables that `model.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+# Means over steps.
+TrainMetrics = clu_metrics.Collection.create(
+    loss=clu_metrics.Average.from_output("loss"),
+    pixel_accuracy=clu_metrics.Average.from_output("pixel_accuracy"),
+    gradient_norm=clu_metrics.Average.from_output("gradient_norm"),
+)
+
+
+def create_train_state(
+    model: SegmentationModel,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    channels: int = 3,
+    initialize: Callable[[dict[str, Any]], dict[str, Any]] = lambda variables: variables,
+) -> TrainState:
+    """Builds the state before the first step.
+
+    Args:
+      model: the network.
+      optimizer: whose state begins.
+      seed: of the initial weights.
+      channels: of the network's input.
+      initialize: applied to the initial variables, such as to put pretrained weights in.
+    """
+    # Parameters do not depend on the size of the image; a small one makes this quick.
+    images = jnp.zeros((1, 32, 32, channels), model.dtype)
+    variables = initialize(jax.jit(model.init)(jax.random.key(seed), images))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(variables["params"]),
+    )
+
+
+def train_step(
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    *,
+    model: SegmentationModel,
+    optimizer: optax.GradientTransformation,
+    normalize: Normalize,
+    class_weights: jax.Array,
+    loss_normalization: str = "pixels",
+    accumulation_steps: int = 1,
+    seed: int = 0,
+    masking: Masking | None = None,
+    is_trained: Callable[[Any], Any] | None = None,
+) -> tuple[TrainState, clu_metrics.Collection]:
+    """Takes one step of SGD on one device's share of a batch, as part of all devices that are mapped over `AXIS`.
+
+    The loss is divided by the whole batch's normaliser, and gradients are summed, so the step is the same for any
+    number of devices (BatchNorm's statistics too, if the network shares them over `AXIS`).
+
+    Args:
+      state: alike on all devices.
+      batch: `image` uint8 [b, h, w, channels] and `label` uint8 [b, h, w].
+      model: the network.
+      optimizer: an Optax transformation.
+      normalize: from uint8 images to the network's input.
+      class_weights: float32 [K].
+      loss_normalization: "pixels" or "weights", see `losses.normalizer`.
+      accumulation_steps: the number of microbatches of the share, computed one after the other, each with BatchNorm
+        statistics of its own.
+      seed: of dropout and masking.
+      masking: which input values are missing; None: none are.
+      is_trained: from the parameters to a tree like them of bools; the others have a gradient of zero, which costs
+        nothing. None: all are trained.
+
+    Returns:
+      The next state and the metrics of this step, both alike on all devices.
+    """
+    labels = batch["label"]
+    total = jax.lax.psum(losses.normalizer(labels, class_weights, loss_normalization), AXIS)
+    # A batch without a labelled pixel has a loss of zero, not 0 / 0.
+    total = jnp.where(total > 0, total, 1.0)
+    rng = jax.random.fold_in(jax.random.key(seed), state.step)
+    rng = jax.random.fold_in(rng, jax.lax.axis_index(AXIS))
+
+    def loss_fn(
+        params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array, rng: jax.Array
+    ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
+        if is_trained is not None:
+            params = jax.tree.map(
+                lambda x, chosen: x if chosen else jax.lax.stop_gradient(x), params, is_trained(params)
+            )
+        # Dropout takes keys that are folded with the names of its layers.
+        valid_mask = None if masking is None else masking(jax.random.fold_in(rng, 0), images)
+        logits, updates = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            normalize(images, valid_mask),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": rng},
+        )
+        loss = losses.cross_entropy(logits, labels, class_weights) / total
+        correct = jnp.sum(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
+        return loss, (updates.get("batch_stats", {}), correct)
+
+    gradient = jax.value_and_grad(loss_fn, has_aux=True)
+    if accumulation_steps == 1:
+        (loss, (batch_stats, correct)), grads = gradient(state.params, state.batch_stats, batch["image"], labels, rng)
+    else:
+
+        def accumulate(carry: Any, microbatch: tuple[jax.Array, ...]) -> tuple[Any, None]:
+            batch_stats, sums = carry
+            index, images, labels = microbatch
+            (loss, (batch_stats, correct)), grads = gradient(
+                state.params, batch_stats, images, labels, jax.random.fold_in(rng, index)
+            )
+            return (batch_stats, jax.tree.map(jnp.add, sums, (loss, correct, grads))), None
+
+        microbatches = (
+            jnp.arange(accumulation_steps),
+            *(x.reshape(accumulation_steps, -1, *x.shape[1:]) for x in (batch["image"], labels)),
+        )
+        zeros = (jnp.zeros(()), jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
+        (batch_stats, (loss, correct, grads)), _ = jax.lax.scan(accumulate, (state.batch_stats, zeros), microbatches)
+
+    loss, correct, grads = jax.lax.psum((loss, correct, grads), AXIS)
+    batch_stats = jax.lax.pmean(batch_stats, AXIS)
+    labelled = jax.lax.psum(jnp.sum(labels < model.num_classes, dtype=jnp.float32), AXIS)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    metrics = TrainMetrics.single_from_model_output(
+        loss=loss, pixel_accuracy=correct / jnp.maximum(labelled, 1.0), gradient_norm=optax.tree.norm(grads)
+    )
+    next_state = state.replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+    )
+    return next_state, metrics
+
+
+def checkpoint_template(
+    model: SegmentationModel, optimizer: optax.GradientTransformation, channels: int = 3
+) -> dict[str, Any]:
+    """Returns shapes and types of what a checkpoint holds: the training state, and the statistics of its evaluation."""
+    state = jax.eval_shape(lambda: create_train_state(model, optimizer, seed=0, channels=channels))
+    return {"train_state": state, "eval_batch_stats": state.batch_stats}
+
+
+def create_train_step(*, devices: Sequence[jax.Device] | None = None, **arguments: Any) -> Compiled:
+    """Maps `train_step` over the devices: the state alike for all, batches [devices, b, ...].
+
+    The state passed in is consumed: its memory is used again for the next one.
+    """
+    step = functools.partial(train_step, **arguments)
+    return map_over_devices(step, devices or jax.local_devices(), donate_argnums=(0,))

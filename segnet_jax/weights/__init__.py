@@ -1,0 +1,1 @@
+"""Weights from elsewhere: ImageNet's, and those of other runs."""

@@ -1,0 +1,114 @@
+"""VGG16's ImageNet weights as the encoder of SegNet and others (arXiv 1511.00561, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from segnet_jax.errors import InputError
+
+# torchvision numbers the modules of `features`, ReLUs and pools included.
+VGG16_LAYERS = {
+    "conv1_1": 0,
+    "conv1_2": 2,
+    "conv2_1": 5,
+    "conv2_2": 7,
+    "conv3_1": 10,
+    "conv3_2": 12,
+    "conv3_3": 14,
+    "conv4_1": 17,
+    "conv4_2": 19,
+    "conv4_3": 21,
+    "conv5_1": 24,
+    "conv5_2": 26,
+    "conv5_3": 28,
+}
+
+
+def find_weights(path: str, *, repository: str, file: str, revision: str) -> Path:
+    """Finds the weights' file: the local `path` if one is given, else from the Hugging Face hub, or its cache.
+
+    Raises:
+      InputError: if the path does not exist, or the hub cannot be reached and the file is not in its cache.
+    """
+    if path:
+        local = Path(path).expanduser()
+        if not local.is_file():
+            raise InputError(f"pretrained.path={path} is not a file; give the .safetensors file of VGG16.")
+        return local
+    # Imported here, for it is slow and only this function needs it.
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, file, revision=revision))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        raise InputError(
+            f"{file} of {repository} (revision {revision}) could not be had from the Hugging Face hub "
+            f"({type(error).__name__}); download https://huggingface.co/{repository}/resolve/{revision}/{file} on a "
+            "machine that is online, put it anywhere on this one and set --config.pretrained.path=FILE."
+        ) from error
+
+
+def load_vgg16(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Reads VGG16's convolutions.
+
+    Args:
+      path: a .safetensors file with torchvision's names, `features.N.weight` (OIHW) and `features.N.bias`; other
+        tensors in it are ignored.
+
+    Returns:
+      For each name of the paper's prototxt ("conv1_1", ...) the kernel, float32 HWIO, and the bias, float32 [O].
+
+    Raises:
+      InputError: if the file is no safetensors file, or a tensor is missing.
+    """
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a readable .safetensors file ({error}); download it again.") from error
+    layers = {}
+    for name, number in VGG16_LAYERS.items():
+        for key in (f"features.{number}.weight", f"features.{number}.bias"):
+            if key not in tensors:
+                raise InputError(f"{path} has no tensor {key!r}; it must hold VGG16 with torchvision's names.")
+        kernel, bias = (tensors[f"features.{number}.{part}"].astype(np.float32) for part in ("weight", "bias"))
+        layers[name] = kernel.transpose(2, 3, 1, 0), bias
+    return layers
+
+
+def initialize_encoder(variables: Mapping[str, Any], layers: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Returns `variables` with the encoder's convolutions replaced by pretrained ones.
+
+    A convolution that has a bias takes the pretrained one. Where a BatchNorm follows instead, it absorbs the bias: with
+    the mean at minus the bias, and the variance and scale at 1, it adds the bias. So in evaluation, before any
+    training, the encoder computes what VGG16 does.
+
+    Args:
+      variables: of a network with VGG16's encoder, at full width and for three channels.
+      layers: what `load_vgg16` gives.
+
+    Raises:
+      InputError: if the network has no such layer, or of another shape.
+    """
+    params, batch_stats = dict(variables["params"]), dict(variables.get("batch_stats", {}))
+    for name, (kernel, bias) in layers.items():
+        expected = params[name]["kernel"].shape if name in params else None
+        if kernel.shape != expected:
+            raise InputError(
+                f"VGG16's {name} has a kernel of {kernel.shape}, the model's is {expected}; choose a network with "
+                "VGG16's encoder at --config.model.width_multiplier=1.0, for images without depth, or set "
+                "--config.pretrained.weights=none."
+            )
+        dtype = params[name]["kernel"].dtype
+        params[name] = {**params[name], "kernel": kernel.astype(dtype)}
+        if "bias" in params[name]:
+            params[name]["bias"] = bias.astype(dtype)
+        else:
+            batch_stats[f"{name}_bn"] = {**batch_stats[f"{name}_bn"], "mean": -bias}
+    return {**variables, "params": params, "batch_stats": batch_stats}

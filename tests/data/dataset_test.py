@@ -1,0 +1,38 @@
+"""Tests for segnet_jax/data/dataset.py."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from segnet_jax.data.dataset import Subset
+from segnet_jax.data.datasets.synthetic import SyntheticScenes
+
+
+@pytest.fixture
+def scenes():
+    return SyntheticScenes("train", (24, 32), 5)
+
+
+def test_subset_holds_the_first_examples_of_the_whole(scenes):
+    subset = pickle.loads(pickle.dumps(Subset(scenes, 3)))
+    assert (len(subset), subset.name, subset.split) == (3, "synthetic", "train")
+    assert len(Subset(scenes, 9)) == 5
+    for index in range(3):
+        assert subset[index]["name"] == scenes[index]["name"]
+        np.testing.assert_array_equal(subset[index]["image"], scenes[index]["image"])
+        np.testing.assert_array_equal(subset.label(index), scenes[index]["label"])
+        assert subset.shape(index) == (24, 32)
+
+
+@pytest.mark.parametrize("index", [3, -1])
+@pytest.mark.parametrize("get", [Subset.__getitem__, Subset.label, Subset.shape])
+def test_subset_has_no_other_examples(scenes, get, index):
+    with pytest.raises(IndexError):
+        get(Subset(scenes, 3), index)
+
+
+def test_subset_has_the_fingerprint_of_the_whole(scenes):
+    assert not hasattr(Subset(scenes, 2), "fingerprint")
+    scenes.fingerprint = lambda: "abc"
+    assert Subset(scenes, 2).fingerprint() == "abc"

@@ -1,0 +1,121 @@
+"""Tests for segnet_jax/data/from_config.py."""
+
+import numpy as np
+import pytest
+
+from segnet_jax.config import default_config
+from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.datasets.synthetic import SyntheticScenes
+from segnet_jax.data.from_config import build_class_weights, build_dataset, dataset_settings
+from segnet_jax.data.records.reader import Records
+from segnet_jax.data.records.writer import prepare_records
+from segnet_jax.errors import InputError
+from tests.helpers.camvid_files import write_tutorial
+from tests.helpers.folder_files import TABLE, open_all, write
+from tests.helpers.record_folders import assert_same_examples
+
+
+def config_with(**data):
+    config = default_config()
+    config.data.update(data)
+    return config
+
+
+CLASSES = ({"name": "road", "id": 3, "color": (128, 64, 128)}, {"name": "car", "id": 5, "color": (0, 0, 142)})
+
+
+def test_build_dataset_synthetic():
+    config = config_with(scene_size=(9, 12), train_scenes=5, eval_scenes=3)
+    config.seed = 2
+    train, val = build_dataset(config, "train"), build_dataset(config, "val")
+    assert isinstance(train, SyntheticScenes)
+    assert (len(train), len(val), train.shape(0), train.modalities) == (5, 3, (9, 12), (3,))
+    assert train[1]["image"].tolist() == SyntheticScenes("train", (9, 12), 5, 2)[1]["image"].tolist()
+    config.data.depth = True
+    assert build_dataset(config, "val").modalities == (3, 1)
+
+
+def test_build_dataset_camvid(tmp_path):
+    root = str(write_tutorial(tmp_path))
+    dataset = build_dataset(config_with(name="camvid", root=root, max_images=1), "train")
+    assert (dataset.name, len(dataset), dataset[0]["name"]) == ("camvid", 1, "0001TP_006690")
+    with pytest.raises(InputError, match=r"data\.depth=True needs depth maps, which camvid has not"):
+        build_dataset(config_with(name="camvid", root=root, depth=True), "train")
+
+
+def test_build_dataset_folder(tmp_path, monkeypatch):
+    write(tmp_path / "street", ["a", "b"], mask_suffix="_mask")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    data = {"name": "folder", "root": "~/street", "classes": CLASSES, "mask_suffix": "_mask", "val_fraction": 0.0}
+    dataset = build_dataset(config_with(**data), "train")
+    assert (dataset.name, dataset.names) == ("street", ["a", "b"])
+    assert dataset.class_table == ClassTable.from_entries("folder", CLASSES)
+    assert (dataset[0]["label"] == 0).all()
+
+
+def test_build_dataset_records(tmp_path):
+    dataset = open_all(write(tmp_path / "street", ["a", "b"]))
+    root = str(tmp_path / "records")
+    prepare_records([dataset], root)
+    records = build_dataset(config_with(name="records", root=root), "train")
+    assert isinstance(records, Records)
+    assert_same_examples(records, dataset)
+    with pytest.raises(InputError, match="records in .*records were prepared without depth"):
+        build_dataset(config_with(name="records", root=root, depth=True), "train")
+    with pytest.raises(InputError, match=f"prepared with \\({', '.join(TABLE.names)}\\)"):
+        build_dataset(config_with(name="records", root=root, classes=CLASSES[:1]), "train")
+    with_depth = SyntheticScenes("val", (9, 12), 2, depth=True)
+    prepare_records([with_depth], str(tmp_path / "depth"))
+    for depth in (False, True):
+        records = build_dataset(config_with(name="records", root=str(tmp_path / "depth"), depth=depth), "val")
+        assert_same_examples(records, with_depth)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            {"name": "cityscape"},
+            "data.name='cityscape' is not known; choose one of synthetic, camvid, folder, records.",
+        ),
+        ({"name": "records"}, "data.name=records needs data.root, the folder that holds it."),
+        ({"eval_scenes": 0}, "The split 'val' of synthetic is empty; give it images, or name another split."),
+    ],
+)
+def test_build_dataset_refuses(data, message):
+    with pytest.raises(InputError) as error:
+        build_dataset(config_with(**data), "val")
+    assert str(error.value) == message
+
+
+def test_dataset_settings():
+    config = config_with(scene_size=(9, 12), train_scenes=5, eval_scenes=3)
+    sizes = {"data.scene_size": (9, 12), "data.train_scenes": 5, "data.eval_scenes": 3}
+    assert dataset_settings(config) == {"data.name": "synthetic", "seed": 0, **sizes}
+    config.data.depth, config.data.max_images = True, 7
+    assert dataset_settings(config) == {
+        **{"data.name": "synthetic", "seed": 0, **sizes},
+        **{"data.depth": True, "data.max_images": 7},
+    }
+    config = config_with(name="folder", root="here", depth=True, depth_max=10)
+    assert dataset_settings(config) == {
+        **{"data.name": "folder", "data.root": "here", "data.val_fraction": 0.1, "data.mask_suffix": ""},
+        **{"data.depth": True, "data.depth_max": 10},
+    }
+
+
+def test_build_class_weights_computes_them_from_the_training_labels():
+    config = config_with(train_scenes=3, scene_size=(20, 24))
+    dataset = build_dataset(config, "train")
+    labels = np.stack([dataset[i]["label"] for i in range(3)])
+    # Eigen and Fergus 2015: median over the frequencies in images that hold the class, void among them.
+    frequencies = []
+    for value in [*range(10), 255]:
+        images = (labels == value).any(axis=(1, 2))
+        if images.any():
+            frequencies.append(((labels == value).sum() / images.sum() / (20 * 24), value))
+    median = np.median([frequency for frequency, _ in frequencies])
+    weights = build_class_weights(config, dataset)
+    for frequency, value in frequencies:
+        if value < 10:
+            assert weights[value] == pytest.approx(median / frequency, rel=1e-5)

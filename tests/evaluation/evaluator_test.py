@@ -1,0 +1,162 @@
+"""Tests for segnet_jax/evaluation/evaluator.py and batch_stats.py."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segnet_jax.data import preprocessing
+from segnet_jax.data.class_table import VOID
+from segnet_jax.evaluation import metrics
+from segnet_jax.evaluation.batch_stats import exact_batch_stats
+from segnet_jax.evaluation.evaluator import Evaluator, Stopped
+from segnet_jax.inference.bayesian import sample_posterior
+from segnet_jax.inference.crf import DenseCRF
+from segnet_jax.models import create_model
+from segnet_jax.runtime.sharding import to_devices
+from tests.helpers.split import TABLE, Images
+
+
+@pytest.fixture(scope="module")
+def model():
+    return create_model("segnet_basic", 3, width_multiplier=1 / 16, axis_name="batch")
+
+
+@pytest.fixture(scope="module")
+def variables(model):
+    return jax.device_get(model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))))
+
+
+@functools.cache
+def evaluator_of(model, num_devices=1, batch_size=2, **options):
+    devices = jax.devices()[:num_devices]
+    return Evaluator(model, preprocessing.imagenet, devices, batch_size=batch_size, num_threads=1, **options)
+
+
+def evaluation_of(model, variables, data, num_devices=1, batch_size=2, **options):
+    return evaluator_of(model, num_devices, batch_size)(variables, data, **options)
+
+
+def test_evaluator_counts_every_labelled_pixel_once_as_one_image_at_a_time(model, variables):
+    data = Images(sizes=((12, 14),))
+    confusion = np.zeros((3, 3), int)
+    for example in data.examples:
+        logits = model.apply(variables, preprocessing.imagenet(example["image"][None]), train=False)
+        predictions = np.asarray(logits[0]).argmax(-1)
+        for label, prediction in zip(example["label"].ravel(), predictions.ravel(), strict=True):
+            if label != VOID:
+                confusion[label, prediction] += 1
+    report = evaluation_of(model, variables, data).report
+    assert report["images"] == 7
+    assert report["pixels"] == confusion.sum()
+    assert report["void_pixels"] == 7 * 12 * 14 - confusion.sum()
+    assert report["global_accuracy"] == pytest.approx(np.trace(confusion) / confusion.sum())
+    union = confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
+    assert [entry["iou"] for entry in report["classes"]] == pytest.approx(np.diag(confusion) / union)
+
+
+@pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 7), (3, 3)])
+def test_evaluator_does_not_depend_on_batch_size_or_devices(model, variables, num_devices, batch_size):
+    data = Images()
+    expected = evaluation_of(model, variables, data, boundary_f1=True)
+    found = evaluation_of(model, variables, data, num_devices, batch_size, boundary_f1=True)
+    assert found.report == expected.report
+    assert found.report["boundary_f1"] is not None
+
+
+def test_evaluator_draws_pictures_in_their_own_sizes_with_their_predictions(model, variables):
+    data = Images()
+    pictures = evaluation_of(model, variables, data, batch_size=4, num_pictures=3).pictures
+    assert [picture.image.shape for picture in pictures] == [(9, 14, 3), (12, 11, 3), (9, 14, 3)]
+    for picture, index in zip(pictures, (0, 3, 6), strict=True):
+        np.testing.assert_array_equal(picture.image, data[index]["image"])
+        np.testing.assert_array_equal(picture.label, data[index]["label"])
+        assert picture.prediction.shape == picture.label.shape
+    assert evaluation_of(model, variables, data).pictures == []
+
+
+def test_evaluator_can_be_stopped(model, variables):
+    asked = []
+    with pytest.raises(Stopped):
+        evaluation_of(model, variables, Images(), should_stop=lambda: asked.append(1) or len(asked) == 2)
+    assert len(asked) == 2
+
+
+def test_exact_batch_stats_are_the_means_over_batches(model, variables):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (4, 10, 12, 3), np.uint8) for _ in range(3)]
+    kernel = variables["params"]["conv1"]["kernel"]
+    means, squares = [], []
+    for batch in images:
+        x = jax.lax.conv_general_dilated(
+            preprocessing.imagenet(batch), kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        means.append(np.mean(x, axis=(0, 1, 2)))
+        squares.append(np.var(x, axis=(0, 1, 2)))
+    for num_devices in (1, 2):
+        batches = to_devices(iter({"image": batch} for batch in images), jax.devices()[:num_devices])
+        devices = jax.devices()[:num_devices]
+        stats = exact_batch_stats(model, preprocessing.imagenet, variables, batches, devices)
+        np.testing.assert_allclose(stats["conv1_bn"]["mean"], np.mean(means, axis=0), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(stats["conv1_bn"]["var"], np.mean(squares, axis=0), rtol=1e-3)
+    assert jax.tree.structure(stats) == jax.tree.structure(variables["batch_stats"])
+
+
+@pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 2), (4, 3)])
+def test_evaluator_draws_stochastic_passes_by_seed_and_image_alone(model, variables, num_devices, batch_size):
+    data = Images(count=5)
+    network = model.clone(dropout_rate=0.5)
+    # Of images of several sizes, the network sees each at the greatest height and width, its border repeated.
+    keys = [jax.random.fold_in(jax.random.key(3), index) for index in range(5)]
+    expected = []
+    for example, key in zip(data.examples, keys, strict=True):
+        height, width = example["label"].shape
+        padded = np.pad(example["image"], ((0, 12 - height), (0, 14 - width), (0, 0)), mode="edge")
+        posterior = sample_posterior(
+            network, variables, preprocessing.imagenet(padded[None]), jnp.stack([key]), samples=3
+        )
+        expected.append([np.asarray(x[0, :height, :width]) for x in posterior])
+    evaluator = evaluator_of(network, num_devices, batch_size, samples=3, seed=3)
+    evaluation = evaluator(variables, data, num_pictures=5)
+    assert evaluation.report["samples"] == 3
+    for picture, (probabilities, uncertainty) in zip(evaluation.pictures, expected, strict=True):
+        np.testing.assert_array_equal(picture.prediction, probabilities.argmax(-1))
+        assert uncertainty.max() > 1e-4
+        np.testing.assert_allclose(picture.uncertainty, uncertainty, rtol=1e-3, atol=1e-6)
+    correct = sum(
+        np.sum(example["label"] == probabilities.argmax(-1))
+        for example, (probabilities, _) in zip(data.examples, expected, strict=True)
+    )
+    assert evaluation.report["global_accuracy"] == correct / evaluation.report["pixels"]
+    assert "means of 3 stochastic passes" in metrics.format_table(evaluation.report)
+    assert evaluation.draw(TABLE).width > evaluation_of(model, variables, data, num_pictures=5).draw(TABLE).width
+
+
+@pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 5), (2, 2)])
+def test_evaluator_refines_each_image_by_a_crf_without_its_padding(model, variables, num_devices, batch_size):
+    data = Images(count=3)
+    crf = DenseCRF(iterations=3, bilateral_color_std=80.0, bilateral_position_std=4.0)
+    evaluator = evaluator_of(model, num_devices, batch_size, crf=crf)
+    evaluation = evaluator(variables, data, boundary_f1=True, num_pictures=3)
+    plain = evaluation_of(model, variables, data, boundary_f1=True, num_pictures=3)
+    confusion, scores = np.zeros((3, 3), int), []
+    for example, picture in zip(data.examples, evaluation.pictures, strict=True):
+        height, width = example["label"].shape
+        padded = np.pad(example["image"], ((0, 12 - height), (0, 14 - width), (0, 0)), mode="edge")
+        logits = model.apply(variables, preprocessing.imagenet(padded[None]), train=False)
+        refined = crf(example["image"], jax.nn.softmax(logits[0, :height, :width]))
+        expected = np.asarray(refined).argmax(-1)
+        np.testing.assert_array_equal(picture.prediction, expected)
+        labelled = example["label"] != VOID
+        np.add.at(confusion, (example["label"][labelled], expected[labelled]), 1)
+        scores.append(metrics.boundary_f1(example["label"], expected, 3))
+    assert evaluation.report["global_accuracy"] == pytest.approx(np.trace(confusion) / confusion.sum())
+    assert evaluation.report["pixels"] == confusion.sum() == plain.report["pixels"]
+    assert evaluation.report["boundary_f1"] == pytest.approx(np.mean(scores))
+    assert any((a.prediction != b.prediction).any() for a, b in zip(evaluation.pictures, plain.pictures, strict=True))
+    assert evaluation.report["crf"]["bilateral_color_std"] == 80.0
+    assert plain.report["crf"] is None
+    assert "after a dense CRF" in metrics.format_table(evaluation.report)
+    assert "CRF" not in metrics.format_table(plain.report)

@@ -1,0 +1,104 @@
+"""Tests for segnet_jax/ops/winograd.py."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from segnet_jax.ops import winograd
+from segnet_jax.ops.convolution import conv_general_dilated
+from tests.helpers.convolutions import XLA, assert_close, output_and_gradients, random, same
+
+# Of the largest value, by the size of the kernel.
+_TOLERANCE = {3: 3e-5, 7: 2e-4}
+
+
+# Whole tiles, and heights and widths that leave 1, 2 and 3 pixels over; images in one part, in several, and in strips,
+# of which the last is shorter.
+@pytest.mark.parametrize("shape", [(1, 4, 8, 5), (3, 9, 14, 5), (4, 11, 4, 7), (2, 1, 3, 2), (2, 21, 8, 3)])
+@pytest.mark.parametrize("tiles", [1, 8, 10**6])
+@pytest.mark.parametrize("size", [3, 7])
+def test_convolve_and_weight_gradient_equal_xlas(monkeypatch, shape, tiles, size):
+    monkeypatch.setattr(winograd, "_PART_TILES", tiles)
+    x, kernel = random(*shape, seed=0), random(size, size, shape[3], 6, seed=1)
+    gradient = random(*shape[:3], 6, seed=2)
+    # Compiled anew for each case: the limit is read when the function is traced.
+    results = jax.jit(
+        lambda x, kernel, gradient: (winograd.convolve(x, kernel), winograd.weight_gradient(x, gradient, size))
+    )(x, kernel, gradient)
+    output, _, weights = output_and_gradients(same(XLA), x, kernel, gradient)
+    assert_close(results, (output, weights), _TOLERANCE[size])
+
+
+@pytest.mark.parametrize(("size", "tolerance"), [(3, 1.5e-5), (7, 8e-5)])
+def test_convolve_has_errors_as_small_as_the_documentation_says(size, tolerance):
+    x, kernel = random(1, 24, 24, 64, seed=0), random(size, size, 64, 16, seed=1)
+    assert_close([jax.jit(winograd.convolve)(x, kernel)], [same(XLA)(x, kernel)], tolerance)
+
+
+def test_plan_has_parts_of_whole_images_or_strips_of_one(monkeypatch):
+    monkeypatch.setattr(winograd, "_PART_TILES", 24)
+
+    def plan(*shape):
+        found = winograd._plan(shape)
+        return found.images, found.rows, found.columns, found.strips, found.parts
+
+    # Images of 2 rows and 3 columns of tiles: room for 4 in a part, of which 3 divide 6 and 1 divides 7.
+    assert plan(6, 8, 9, 10) == (3, 2, 3, 1, 2)
+    assert plan(7, 8, 9, 10) == (1, 2, 3, 1, 7)
+    assert plan(2, 8, 9, 10) == (2, 2, 3, 1, 1)
+    # 15 rows and 6 columns: strips of 4 rows at most.
+    assert plan(2, 57, 24, 10) == (1, 4, 6, 4, 8)
+    # 9 rows, in strips of the same height as far as possible.
+    assert plan(1, 36, 24, 10) == (1, 3, 6, 3, 3)
+    assert plan(2, 40, 900, 10) == (1, 1, 225, 10, 20)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "expected"),
+    [
+        ((1, 60, 40, 128), (3, 3, 128, 128), True),
+        ((1, 60, 36, 128), (3, 3, 128, 128), False),
+        ((2, 60, 36, 128), (3, 3, 128, 128), True),
+        ((1, 45, 60, 512), (3, 3, 512, 512), True),
+        ((1, 90, 120, 128), (3, 3, 128, 256), True),
+        ((1, 90, 120, 64), (3, 3, 64, 128), "gradient"),
+        ((1, 90, 120, 63), (3, 3, 63, 128), False),
+        ((1, 45, 60, 64), (7, 7, 64, 64), True),
+        ((1, 45, 60, 64), (7, 7, 64, 11), False),
+        ((1, 45, 60, 512), (5, 5, 512, 512), False),
+        ((1, 45, 60, 512), (1, 1, 512, 512), False),
+        ((1, 45, 60, 512), (3, 7, 512, 512), False),
+    ],
+)
+def test_gains_where_it_is_faster(x, kernel, expected):
+    x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x, kernel))
+    assert winograd.gains(x, kernel) == (expected is True)
+    assert winograd.gradient_gains(x, kernel) == bool(expected)
+    # Rounding errors of bfloat16 would be magnified to a tenth of the largest value.
+    x, kernel = (jax.ShapeDtypeStruct(array.shape, jnp.bfloat16) for array in (x, kernel))
+    assert not winograd.gains(x, kernel)
+    assert not winograd.gradient_gains(x, kernel)
+
+
+def test_conv_general_dilated_takes_winograd_on_cpus_only():
+    x, kernel = jnp.zeros((10, 16, 16, 128)), jnp.zeros((3, 3, 128, 128))
+    traced = jax.jit(functools.partial(output_and_gradients, same(conv_general_dilated))).trace(x, kernel, x)
+    on_cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
+    elsewhere = traced.lower(lowering_platforms=("tpu",)).as_text()
+    # Output, input gradient and weight gradient.
+    assert on_cpu.count("stablehlo.dot_general") == 3
+    assert "stablehlo.convolution" not in on_cpu
+    assert elsewhere.count("stablehlo.convolution") == 3
+    assert "stablehlo.dot_general" not in elsewhere
+
+
+@pytest.mark.parametrize(("size", "depth"), [(3, 128), (3, 64), (7, 64)])
+def test_conv_general_dilated_has_gradients_through_winograd(size, depth):
+    features = depth + 2
+    x, kernel = random(2, 38, 33, depth, seed=0), random(size, size, depth, features, seed=1)
+    gradient = random(2, 38, 33, features, seed=2)
+
+    results, expected = (output_and_gradients(same(conv), x, kernel, gradient) for conv in (conv_general_dilated, XLA))
+    assert_close(results, expected, _TOLERANCE[size])

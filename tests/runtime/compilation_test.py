@@ -1,0 +1,53 @@
+"""Tests for segnet_jax/runtime/compilation.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segnet_jax.runtime.compilation import Compiled, enable_compilation_cache
+
+
+def two_passes(x):
+    once = jax.lax.optimization_barrier(jnp.sin(x) * 2)
+    return once[1:] + 3 * once[:-1]
+
+
+def test_compiled_keeps_barriers_on_cpus():
+    x = jnp.arange(8.0)
+    assert "opt-barrier" in Compiled(jax.jit(two_passes), "cpu").executable(x).as_text()
+    assert "opt-barrier" not in Compiled(jax.jit(two_passes), "gpu").executable(x).as_text(), "no options"
+
+
+@pytest.mark.parametrize("mapped", [jax.jit(two_passes), jax.pmap(two_passes)], ids=["jit", "pmap"])
+def test_compiled_returns_what_the_function_returns(mapped):
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    np.testing.assert_allclose(Compiled(mapped, "cpu")(x), mapped(x), rtol=1e-6)
+
+
+def test_compiled_compiles_once_for_each_shape_and_dtype():
+    traced = []
+
+    def count(x):
+        traced.append((x.shape, x.dtype))
+        return x + 1
+
+    compiled = Compiled(jax.jit(count), "cpu")
+    first = compiled.executable(jnp.zeros(3))
+    assert compiled.executable(jnp.ones(3)) is first
+    assert compiled.executable(jnp.ones(4)) is not first
+    np.testing.assert_array_equal(compiled(jnp.ones(3, jnp.int32)), 2)
+    assert traced == [((3,), jnp.float32), ((4,), jnp.float32), ((3,), jnp.int32)]
+
+
+@pytest.mark.parametrize("chosen", [None, "elsewhere"])
+def test_enable_compilation_cache_keeps_a_directory_that_jax_was_given(monkeypatch, tmp_path, chosen):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = jax.config.values["jax_compilation_cache_dir"]
+    try:
+        jax.config.update("jax_compilation_cache_dir", chosen)
+        enable_compilation_cache()
+        found = jax.config.values["jax_compilation_cache_dir"]
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert found == (chosen or str(tmp_path / "segnet_jax" / "compiled"))

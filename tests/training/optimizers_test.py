@@ -1,0 +1,177 @@
+"""Tests for segnet_jax/training/optimizers.py."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segnet_jax.errors import InputError
+from segnet_jax.models import MODELS, create_model
+from segnet_jax.training.optimizers import SCHEDULES, create_optimizer, create_schedule, decayed
+
+_PARAMS = {
+    "conv": {"kernel": jnp.array([[1.0, -2.0], [0.5, 4.0]]), "bias": jnp.array([3.0, -1.0])},
+    "conv_bn": {"scale": jnp.array([1.5, 0.5]), "bias": jnp.array([0.25, 2.0])},
+}
+
+
+def rates(schedule, steps):
+    return [float(schedule(step)) for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("constant", {}, {0: 0.2, 5: 0.2, 9: 0.2}),
+        ("poly", {}, {0: 0.2, 5: 0.2 * 0.5**0.9, 9: 0.2 * 0.1**0.9, 10: 0}),
+        ("poly", {"poly_power": 2.0}, {0: 0.2, 5: 0.05, 9: 0.002, 10: 0}),
+        ("cosine", {}, {0: 0.2, 5: 0.1, 9: 0.1 * (1 + math.cos(0.9 * math.pi)), 10: 0}),
+        ("step", {"step_every": 4}, {0: 0.2, 3: 0.2, 4: 0.02, 7: 0.02, 8: 0.002, 9: 0.002}),
+        ("step", {"step_every": 3, "step_factor": 0.5}, {2: 0.2, 3: 0.1, 6: 0.05, 9: 0.025}),
+        # Four steps of warm-up: quarters of the rate; what follows counts from there, over six steps.
+        ("constant", {"warmup_steps": 4}, {0: 0.05, 1: 0.1, 2: 0.15, 3: 0.2, 4: 0.2, 9: 0.2}),
+        ("poly", {"warmup_steps": 4, "poly_power": 1.0}, {0: 0.05, 3: 0.2, 4: 0.2, 7: 0.1, 9: 0.2 / 6, 10: 0}),
+        ("cosine", {"warmup_steps": 4}, {0: 0.05, 3: 0.2, 4: 0.2, 7: 0.1, 10: 0}),
+        ("step", {"warmup_steps": 4, "step_every": 3}, {2: 0.15, 3: 0.2, 4: 0.2, 6: 0.2, 7: 0.02, 9: 0.02}),
+        ("poly", {"warmup_steps": 1, "poly_power": 1.0}, {0: 0.2, 1: 0.2, 4: 0.2 * 6 / 9, 10: 0}),
+        # Cycles of four steps, the last one cut short.
+        ("poly", {"cycles": 3, "poly_power": 1.0}, {0: 0.2, 3: 0.05, 4: 0.2, 7: 0.05, 8: 0.2, 9: 0.15}),
+        ("cosine", {"cycles": 2, "warmup_steps": 1}, {0: 0.2, 1: 0.2, 3: 0.1, 5: 0.2, 6: 0.2, 8: 0.1}),
+        ("step", {"cycles": 2, "warmup_steps": 2, "step_every": 2}, {0: 0.1, 3: 0.2, 4: 0.02, 5: 0.1, 9: 0.02}),
+    ],
+)
+def test_create_schedule_by_hand(name, options, expected):
+    schedule = create_schedule(name, learning_rate=0.2, total_steps=10, **options)
+    np.testing.assert_allclose(rates(schedule, expected), list(expected.values()), rtol=1e-5, atol=1e-8)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    name=st.sampled_from(SCHEDULES),
+    total=st.integers(2, 40),
+    warmup=st.floats(0, 0.9),
+    rate=st.floats(1e-4, 1, allow_subnormal=False),
+)
+def test_create_schedule_rises_in_the_warm_up_and_never_after(name, total, warmup, rate):
+    warmup_steps = int(warmup * total)
+    schedule = create_schedule(name, learning_rate=rate, total_steps=total, warmup_steps=warmup_steps, step_every=3)
+    values = np.array(rates(schedule, range(total)))
+    assert np.isfinite(values).all()
+    assert (values > 0).all()
+    assert values.max() <= rate * (1 + 1e-5)
+    np.testing.assert_allclose(
+        values[:warmup_steps], rate * np.arange(1, warmup_steps + 1) / max(1, warmup_steps), rtol=1e-4
+    )
+    np.testing.assert_allclose(values[warmup_steps], rate, rtol=1e-5)
+    assert (np.diff(values[warmup_steps:]) <= 1e-6 * rate).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("linear", {}, "optimizer.schedule='linear'.*constant, poly, cosine, step"),
+        ("constant", {"warmup_steps": 10}, "optimizer.warmup is 10 steps.*only 10"),
+        ("cosine", {"warmup_steps": 5, "cycles": 2}, "optimizer.warmup is 5 steps.*each of the 2 cycles has only 5"),
+        ("cosine", {"cycles": 0}, "optimizer.cycles=0 .*10 steps"),
+        ("cosine", {"cycles": 11}, "optimizer.cycles=11 .*10 steps"),
+        ("step", {}, "optimizer.step_every"),
+        ("step", {"step_every": 2, "step_factor": 0.0}, "optimizer.step_factor"),
+        ("step", {"step_every": 2, "step_factor": 2.0}, "optimizer.step_factor"),
+    ],
+)
+def test_create_schedule_refuses_values_that_make_no_sense(name, options, message):
+    with pytest.raises(InputError, match=message):
+        create_schedule(name, learning_rate=0.1, total_steps=10, **options)
+
+
+def test_create_schedule_takes_the_longest_warm_up():
+    create_schedule("constant", learning_rate=0.1, total_steps=10, warmup_steps=9)
+    create_schedule("cosine", learning_rate=0.1, total_steps=10, warmup_steps=4, cycles=2)
+
+
+def gradients(step):
+    """Returns gradients that differ from step to step."""
+    return jax.tree.map(lambda leaf: jnp.cos(leaf + step), _PARAMS)
+
+
+def train(optimizer, steps=4):
+    @jax.jit
+    def update(params, state, step):
+        updates, state = optimizer.update(gradients(step), state, params)
+        return optax.apply_updates(params, updates), state
+
+    params, state = _PARAMS, optimizer.init(_PARAMS)
+    for step in range(steps):
+        params, state = update(params, state, step)
+    return params
+
+
+def train_by_hand(schedule, steps=4, *, momentum=0.0, nesterov=False, weight_decay=0.0, clip_norm=0.0):
+    """Clips, decays, adds momentum and steps, in this order and in float64."""
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), _PARAMS)
+    velocity = jax.tree.map(np.zeros_like, params)
+    for step in range(steps):
+        slopes = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), gradients(step))
+        norm = math.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(slopes)))
+        for layer, leaves in params.items():
+            for name in leaves:
+                slope = slopes[layer][name]
+                if clip_norm and norm > clip_norm:
+                    slope = slope * clip_norm / norm
+                if name == "kernel":
+                    slope = slope + weight_decay * leaves[name]
+                velocity[layer][name] = momentum * velocity[layer][name] + slope
+                direction = slope + momentum * velocity[layer][name] if nesterov else velocity[layer][name]
+                leaves[name] = leaves[name] - schedule[step] * direction
+    return params
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"momentum": 0.0},
+        {"momentum": 0.9},
+        {"momentum": 0.9, "nesterov": True},
+        {"momentum": 0.9, "weight_decay": 0.3},
+        {"momentum": 0.0, "weight_decay": 0.3},
+        {"momentum": 0.5, "clip_norm": 0.7},
+        {"momentum": 0.5, "clip_norm": 1e3},
+        {"momentum": 0.9, "nesterov": True, "weight_decay": 0.3, "clip_norm": 0.7},
+    ],
+)
+def test_create_optimizer_equals_a_recursion_by_hand(options):
+    schedule = [0.4, 0.3, 0.2, 0.1]
+    optimizer = create_optimizer(lambda step: jnp.array(schedule)[step], **options)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+        train(optimizer),
+        train_by_hand(schedule, **options),
+    )
+
+
+def test_create_optimizer_keeps_no_copy_of_the_parameters_without_momentum():
+    def state_size(**options):
+        state = create_optimizer(optax.constant_schedule(0.1), **options).init(_PARAMS)
+        return sum(leaf.size for leaf in jax.tree.leaves(state))
+
+    # The schedule counts steps.
+    assert state_size(momentum=0.0) == 1
+    assert state_size(momentum=0.9) == 1 + 10
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_decayed_spares_biases_and_batch_norm(name):
+    model = create_model(name, 2)
+    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    decays = {(path[0].key, path[1].key): decay for path, decay in jax.tree_util.tree_leaves_with_path(decayed(params))}
+    # Convolution kernels have four axes, all else has one.
+    ranks = {(path[0].key, path[1].key): leaf.ndim for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    assert decays == {leaf: rank == 4 for leaf, rank in ranks.items()}
+    if name in ("segnet", "segnet_basic"):
+        assert sum(decays.values()) == (26 if name == "segnet" else 9)

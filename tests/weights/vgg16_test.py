@@ -1,0 +1,243 @@
+"""Tests for segnet_jax/weights/vgg16.py."""
+
+import functools
+from pathlib import Path
+
+import huggingface_hub
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from safetensors.numpy import save_file
+
+from segnet_jax.errors import InputError
+from segnet_jax.models import create_model
+from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16
+
+# VGG16's convolutions: the prototxt's name, torchvision's number, features in and out.
+_LAYERS = [
+    ("conv1_1", 0, 3, 64),
+    ("conv1_2", 2, 64, 64),
+    ("conv2_1", 5, 64, 128),
+    ("conv2_2", 7, 128, 128),
+    ("conv3_1", 10, 128, 256),
+    ("conv3_2", 12, 256, 256),
+    ("conv3_3", 14, 256, 256),
+    ("conv4_1", 17, 256, 512),
+    ("conv4_2", 19, 512, 512),
+    ("conv4_3", 21, 512, 512),
+    ("conv5_1", 24, 512, 512),
+    ("conv5_2", 26, 512, 512),
+    ("conv5_3", 28, 512, 512),
+]
+_SOURCE = {"repository": "someone/vgg16", "file": "model.safetensors", "revision": "v1"}
+
+
+def random_layers(narrow=1):
+    """Returns VGG16 with features divided by `narrow`, as torchvision stores it: OIHW kernels and biases, float16."""
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for _, number, fan_in, fan_out in _LAYERS:
+        fan_in, fan_out = max(3, fan_in // narrow), fan_out // narrow
+        kernel = rng.standard_normal((fan_out, fan_in, 3, 3), np.float32) * np.float32(np.sqrt(2 / (9 * fan_in)))
+        tensors[f"features.{number}.weight"] = kernel.astype(np.float16)
+        tensors[f"features.{number}.bias"] = (0.1 * rng.standard_normal(fan_out)).astype(np.float16)
+    return tensors
+
+
+def write(path, tensors):
+    save_file(tensors, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def full_layers(tmp_path_factory):
+    """Returns tensors of VGG16's true shapes, and the file that holds them."""
+    tensors = random_layers()
+    return tensors, write(tmp_path_factory.mktemp("vgg16") / "model.safetensors", tensors)
+
+
+def segnet_variables(name="segnet", channels=3, **fields):
+    """Returns a network and variables of it: kernels 0, scales and variances 1."""
+    model = create_model(name, 2, **fields)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, channels)))
+    return model, jax.tree_util.tree_map_with_path(
+        lambda path, leaf: np.full(leaf.shape, path[-1].key in ("scale", "var"), leaf.dtype), shapes
+    )
+
+
+def test_load_vgg16_transposes_and_names(tmp_path):
+    tensors = random_layers(narrow=32)
+    tensors["classifier.0.weight"] = np.zeros((2, 2), np.float32)
+    layers = load_vgg16(write(tmp_path / "vgg16.safetensors", tensors))
+    assert list(layers) == [name for name, *_ in _LAYERS]
+    for name, number, *_ in _LAYERS:
+        kernel, bias = layers[name]
+        assert kernel.dtype == bias.dtype == np.float32
+        stored = tensors[f"features.{number}.weight"]
+        for feature, channel in np.ndindex(stored.shape[:2]):
+            np.testing.assert_array_equal(kernel[:, :, channel, feature], stored[feature, channel])
+        np.testing.assert_array_equal(bias, tensors[f"features.{number}.bias"])
+
+
+@pytest.mark.parametrize("missing", ["features.0.weight", "features.28.bias"])
+def test_load_vgg16_names_a_missing_tensor(tmp_path, missing):
+    tensors = random_layers(narrow=64)
+    del tensors[missing]
+    path = write(tmp_path / "vgg16.safetensors", tensors)
+    with pytest.raises(InputError, match="torchvision's names") as caught:
+        load_vgg16(path)
+    assert str(path) in str(caught.value)
+    assert f"'{missing}'" in str(caught.value)
+
+
+def test_load_vgg16_names_a_damaged_file(tmp_path):
+    whole = write(tmp_path / "whole.safetensors", random_layers(narrow=64)).read_bytes()
+    path = tmp_path / "damaged.safetensors"
+    for content in (b"", whole[: len(whole) // 2], b"<!DOCTYPE html><html>404</html>"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="damaged.safetensors is not a readable .safetensors file"):
+            load_vgg16(path)
+    with pytest.raises(InputError, match="absent.safetensors"):
+        load_vgg16(tmp_path / "absent.safetensors")
+
+
+def test_initialize_encoder_makes_the_encoder_compute_what_vgg16_does(full_layers):
+    tensors, path = full_layers
+    model, variables = segnet_variables()
+    variables = initialize_encoder(variables, load_vgg16(path))
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(1, 32, 32, 3)), jnp.float32)
+    _, state = jax.jit(functools.partial(model.apply, mutable=["intermediates"]))(variables, x)
+
+    @jax.jit
+    def vgg16(x, tensors):
+        pools = []
+        for name, number, *_ in _LAYERS:
+            kernel = tensors[f"features.{number}.weight"].astype(np.float32)
+            x = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "OIHW", "NHWC"))
+            x = jnp.maximum(x + tensors[f"features.{number}.bias"].astype(np.float32), 0)
+            if name in ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"):
+                x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+                pools.append(x)
+        return pools
+
+    for number, expected in enumerate(vgg16(x, tensors), start=1):
+        (actual,) = state["intermediates"][f"pool{number}"]
+        assert expected.std() > 0.1
+        # BatchNorm divides by the root of 1 + 1e-5.
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_initialize_encoder_changes_nothing_but_the_encoder(full_layers):
+    _, path = full_layers
+    layers = load_vgg16(path)
+    _, variables = segnet_variables()
+    before = jax.tree.map(np.array, variables)
+    after = initialize_encoder(variables, layers)
+    jax.tree.map(np.testing.assert_array_equal, variables, before)
+    changed = {
+        (path[1].key, path[2].key)
+        for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
+        if not np.array_equal(old, new)
+    }
+    names = [name for name, *_ in _LAYERS]
+    assert changed == {(name, "kernel") for name in names} | {(f"{name}_bn", "mean") for name in names}
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("name", ["fcn32s", "deeplab_largefov", "deconvnet"])
+def test_initialize_encoder_takes_the_competitors_too(full_layers, name, batch_norm):
+    _, path = full_layers
+    layers = load_vgg16(path)
+    _, variables = segnet_variables(name, fc_features=4, batch_norm=batch_norm)
+    after = initialize_encoder(variables, layers)
+    for layer, (kernel, bias) in layers.items():
+        np.testing.assert_array_equal(after["params"][layer]["kernel"], kernel)
+        if batch_norm:
+            np.testing.assert_array_equal(after["batch_stats"][f"{layer}_bn"]["mean"], -bias)
+            np.testing.assert_array_equal(after["batch_stats"][f"{layer}_bn"]["var"], np.ones_like(bias))
+        else:
+            np.testing.assert_array_equal(after["params"][layer]["bias"], bias)
+    others = {layer for layer in after["params"] if layer not in layers}
+    for layer in others:
+        jax.tree.map(np.testing.assert_array_equal, after["params"][layer], variables["params"][layer])
+    assert {"fc6", "fc7"} <= others
+    assert not any(leaf.any() for leaf in jax.tree.leaves(variables["params"]["conv1_1"]))
+
+
+def test_initialize_encoder_keeps_the_dtype_of_the_parameters(full_layers):
+    _, path = full_layers
+    _, variables = segnet_variables(param_dtype=jnp.bfloat16)
+    after = initialize_encoder(variables, load_vgg16(path))
+    assert after["params"]["conv1_1"]["kernel"].dtype == jnp.bfloat16
+    assert after["batch_stats"]["conv1_1_bn"]["mean"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"width_multiplier": 0.5}, r"conv1_1 has a kernel of \(3, 3, 3, 64\), the model's is \(3, 3, 3, 32\)"),
+        ({"channels": 1}, r"the model's is \(3, 3, 1, 64\); .*for images without depth"),
+        ({"name": "segnet_basic"}, "the model's is None; .*--config.pretrained.weights=none"),
+    ],
+)
+def test_initialize_encoder_refuses_a_network_of_other_shapes(full_layers, fields, expected):
+    _, variables = segnet_variables(**fields)
+    with pytest.raises(InputError, match=expected):
+        initialize_encoder(variables, load_vgg16(full_layers[1]))
+
+
+def test_find_weights_takes_a_local_file_without_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", None)
+    path = tmp_path / "vgg16.safetensors"
+    path.write_bytes(b"")
+    assert find_weights(str(path), **_SOURCE) == path
+
+
+def test_find_weights_refuses_a_path_without_a_file(tmp_path):
+    for path in (tmp_path, tmp_path / "absent.safetensors"):
+        with pytest.raises(InputError, match="is not a file") as caught:
+            find_weights(str(path), **_SOURCE)
+        assert f"pretrained.path={path} " in str(caught.value)
+
+
+def test_find_weights_asks_the_hub_for_the_configured_file(tmp_path, monkeypatch):
+    def download(repo_id, filename, *, revision):
+        assert (repo_id, filename, revision) == ("someone/vgg16", "model.safetensors", "v1")
+        return str(tmp_path / "cached")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert find_weights("", **_SOURCE) == Path(tmp_path / "cached")
+
+
+def test_find_weights_names_the_way_out_without_a_connection(tmp_path, monkeypatch):
+    # The hub's own answer: offline, and nothing in its cache.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match="could not be had from the Hugging Face hub") as caught:
+        find_weights("", **_SOURCE)
+    for part in ("model.safetensors of someone/vgg16 (revision v1)", "--config.pretrained.path=FILE"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [ConnectionError("refused"), ValueError("no such name")])
+def test_find_weights_turns_every_failure_of_the_hub_into_an_input_error(monkeypatch, error):
+    def download(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(InputError, match=type(error).__name__):
+        find_weights("", **_SOURCE)
+
+
+def test_load_vgg16_reads_the_published_weights(vgg16_weights):
+    layers = load_vgg16(vgg16_weights)
+    assert {name: (kernel.shape, bias.shape) for name, (kernel, bias) in layers.items()} == {
+        name: ((3, 3, fan_in, fan_out), (fan_out,)) for name, _, fan_in, fan_out in _LAYERS
+    }
+    assert all(np.isfinite(kernel).all() and np.isfinite(bias).all() for kernel, bias in layers.values())
+    # The filters of a trained first layer: some sum up what they see, some only differences.
+    sums = layers["conv1_1"][0].sum((0, 1, 2))
+    assert np.abs(sums).max() > 1
+    assert np.abs(sums).min() < 0.05
