@@ -30,6 +30,7 @@ _RANGES = {
     "data.depth_max": (1, 65536),
     "data.train_scenes": (1, math.inf),
     "data.eval_scenes": (1, math.inf),
+    "pretrained.images": (1, math.inf),
     "model.batch_norm_momentum": (0, 1),
     "loss.class_weight_power": (0, math.inf),
     "optimizer.learning_rate": (0, math.inf),
@@ -55,6 +56,7 @@ _RANGES = {
 
 _CHOICES = {
     "pretrained.weights": ("none", "vgg16"),
+    "pretrained.batch_norm": ("matched", "absorbed"),
     "loss.normalization": ("pixels", "weights"),
     "eval.batch_norm": ("running", "exact"),
     "train.procedure": ("end_to_end", "layerwise"),

@@ -128,15 +128,20 @@ def build_normalization(config: ml_collections.ConfigDict, modalities: Sequence[
     return preprocessing.create_normalization(config.preprocessing, tuple(modalities))
 
 
-def build_train_batches(
-    config: ml_collections.ConfigDict, dataset: Dataset, devices: Sequence[jax.Device], first_step: int
-) -> Generator[dict[str, jax.Array], None, None]:
-    """Yields training batches on `devices`, those of all processes, from the one after `first_step` on."""
+def build_host_batches(
+    config: ml_collections.ConfigDict,
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    first_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Generator[pipeline.Batch, None, None]:
+    """Yields training batches as NumPy arrays, see `pipeline.train_batches`."""
     data = config.data
-    share = share_of(devices)
-    batches = pipeline.train_batches(
+    return pipeline.train_batches(
         dataset,
-        batch_size=config.train.batch_size,
+        batch_size=batch_size,
         seed=config.seed,
         augmentation=Augmentation(**config.augment.to_dict()),
         first_step=first_step,
@@ -144,6 +149,21 @@ def build_train_batches(
         image_size=data.image_size,
         num_workers=data.num_workers,
         num_threads=data.num_threads,
+        process_index=process_index,
+        process_count=process_count,
+    )
+
+
+def build_train_batches(
+    config: ml_collections.ConfigDict, dataset: Dataset, devices: Sequence[jax.Device], first_step: int
+) -> Generator[dict[str, jax.Array], None, None]:
+    """Yields training batches on `devices`, those of all processes, from the one after `first_step` on."""
+    share = share_of(devices)
+    batches = build_host_batches(
+        config,
+        dataset,
+        batch_size=config.train.batch_size,
+        first_step=first_step,
         process_index=share.index,
         process_count=share.count,
     )

@@ -7,7 +7,7 @@ processes. A run that resumes at step s asks for batch s, and needs no saved ite
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import grain
 import numpy as np
@@ -34,7 +34,7 @@ def train_batches(
     num_threads: int = 2,
     process_index: int = 0,
     process_count: int = 1,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yields training batches without end, from step `first_step` on; each example comes once in every epoch.
 
     Epochs are shuffled anew, and follow each other without a gap: a batch may hold the end of one and the start of

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from segnet_jax.data.dataset import Dataset, modalities_of
 from segnet_jax.data.from_config import (
     build_class_weights,
     build_dataset,
+    build_host_batches,
     build_masking,
     build_normalization,
     build_train_batches,
@@ -38,7 +41,7 @@ from segnet_jax.training.plan import Plan
 from segnet_jax.training.run import Phase, Run
 from segnet_jax.training.step import TrainState, create_train_state, create_train_step
 from segnet_jax.weights import transfer
-from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16
+from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16, match_batch_norm
 
 _log = logging.getLogger("segnet_jax")
 
@@ -86,7 +89,7 @@ def build_run(config: ml_collections.ConfigDict) -> Run:
         phases=phases,
         model=model,
         optimizer=optimizer,
-        initial_state=functools.partial(build_initial_state, config, model, optimizer, channels),
+        initial_state=functools.partial(build_initial_state, config, model, optimizer, train_data),
         transfer=functools.partial(_transfer, config=config, model=model, channels=channels, classes=classes),
         train_batches=functools.partial(build_train_batches, config, train_data, devices),
         exact_batch_stats=exact if config.eval.batch_norm == "exact" else None,
@@ -244,7 +247,7 @@ def build_initial_state(
     config: ml_collections.ConfigDict,
     model: SegmentationModel,
     optimizer: optax.GradientTransformation,
-    channels: int = 3,
+    train_data: Dataset,
 ) -> TrainState:
     """Builds the state before the first step, pretrained weights included if configured."""
     source = config.pretrained
@@ -253,8 +256,16 @@ def build_initial_state(
         if source.weights == "none":
             return variables
         path = find_weights(source.path, repository=source.repository, file=source.file, revision=source.revision)
-        return initialize_encoder(variables, load_vgg16(path))
+        variables = initialize_encoder(variables, load_vgg16(path))
+        if source.batch_norm == "absorbed":
+            return variables
+        _log.info("BatchNorm is matched to VGG16's response to %d training images.", source.images)
+        normalize = build_normalization(config, modalities_of(train_data))
+        with contextlib.closing(build_host_batches(config, train_data, batch_size=1)) as batches:
+            images = (normalize(jnp.asarray(batch["image"])) for batch in itertools.islice(batches, source.images))
+            return match_batch_norm(model, variables, images)
 
+    channels = sum(modalities_of(train_data))
     return create_train_state(model, optimizer, seed=config.seed, channels=channels, initialize=initialize)
 
 

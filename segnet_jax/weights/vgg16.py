@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from segnet_jax.errors import InputError
+from segnet_jax.models.base import SegmentationModel
+from segnet_jax.models.modules import BatchNorm
 
 # torchvision numbers the modules of `features`, ReLUs and pools included.
 VGG16_LAYERS = {
@@ -111,4 +116,54 @@ def initialize_encoder(variables: Mapping[str, Any], layers: Mapping[str, tuple[
             params[name]["bias"] = bias.astype(dtype)
         else:
             batch_stats[f"{name}_bn"] = {**batch_stats[f"{name}_bn"], "mean": -bias}
+    return {**variables, "params": params, "batch_stats": batch_stats}
+
+
+def match_batch_norm(
+    model: SegmentationModel, variables: Mapping[str, Any], images: Iterable[jax.Array]
+) -> dict[str, Any]:
+    """Returns `variables` with an encoder that computes what VGG16 does in training as well.
+
+    Training normalises by the statistics of a batch, which undoes whatever the running mean absorbed. So each
+    BatchNorm behind one of VGG16's convolutions gets as scale the standard deviation, and as shift the mean plus
+    VGG16's bias, of what `images` let that convolution answer inside VGG16; and as running averages the same mean and
+    variance. Evaluation then computes VGG16 as before, and training up to the difference between a batch and `images`.
+
+    Args:
+      model: a network with VGG16's encoder.
+      variables: as `initialize_encoder` gives them. Without BatchNorm behind these layers, they are returned as is.
+      images: batches of normalised images, float [N, H, W, 3].
+    """
+    params, batch_stats = dict(variables["params"]), dict(variables.get("batch_stats", {}))
+    names = [f"{layer}_bn" for layer in VGG16_LAYERS if f"{layer}_bn" in batch_stats]
+    if not names:
+        return dict(variables)
+    # What is recorded must not lie inside a rematerialised stage.
+    model = model.clone(remat="none")
+
+    @jax.jit
+    def moments(variables: Any, images: jax.Array) -> dict[str, jax.Array]:
+        found = {}
+
+        def record(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+            if isinstance(context.module, BatchNorm) and context.module.name in names:
+                x = args[0].astype(jnp.float32)
+                found[context.module.name] = jnp.stack([jnp.mean(x, (0, 1, 2)), jnp.mean(jnp.square(x), (0, 1, 2))])
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(record):
+            model.apply(variables, images, train=False)
+        return found
+
+    each = [jax.device_get(moments(variables, batch)) for batch in images]
+    for name in names:
+        mean, mean_of_squares = np.mean([found[name] for found in each], axis=0, dtype=np.float64)
+        var = np.maximum(0.0, mean_of_squares - np.square(mean))
+        bias = -batch_stats[name]["mean"]
+        dtype = params[name]["scale"].dtype
+        params[name] = {
+            "scale": np.sqrt(var + BatchNorm.epsilon).astype(dtype),
+            "bias": (mean + bias).astype(dtype),
+        }
+        batch_stats[name] = {"mean": mean.astype(np.float32), "var": var.astype(np.float32)}
     return {**variables, "params": params, "batch_stats": batch_stats}

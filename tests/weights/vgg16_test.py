@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from segnet_jax.errors import InputError
 from segnet_jax.models import create_model
-from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16
+from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16, match_batch_norm
 
 # VGG16's convolutions: the prototxt's name, torchvision's number, features in and out.
 _LAYERS = [
@@ -103,30 +103,69 @@ def test_load_vgg16_names_a_damaged_file(tmp_path):
         load_vgg16(tmp_path / "absent.safetensors")
 
 
+@jax.jit
+def vgg16_pools(x, tensors):
+    """Returns what VGG16 has after each of its five pools."""
+    pools = []
+    for name, number, *_ in _LAYERS:
+        kernel = tensors[f"features.{number}.weight"].astype(np.float32)
+        x = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "OIHW", "NHWC"))
+        x = jnp.maximum(x + tensors[f"features.{number}.bias"].astype(np.float32), 0)
+        if name in ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"):
+            x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+            pools.append(x)
+    return pools
+
+
+def segnet_pools(model, variables, x, train):
+    apply = jax.jit(functools.partial(model.apply, mutable=["intermediates", "batch_stats"], train=train))
+    _, state = apply(variables, x)
+    return [state["intermediates"][f"pool{number}"][0] for number in range(1, 6)]
+
+
 def test_initialize_encoder_makes_the_encoder_compute_what_vgg16_does(full_layers):
     tensors, path = full_layers
     model, variables = segnet_variables()
     variables = initialize_encoder(variables, load_vgg16(path))
     x = jnp.asarray(np.random.default_rng(1).normal(size=(1, 32, 32, 3)), jnp.float32)
-    _, state = jax.jit(functools.partial(model.apply, mutable=["intermediates"]))(variables, x)
-
-    @jax.jit
-    def vgg16(x, tensors):
-        pools = []
-        for name, number, *_ in _LAYERS:
-            kernel = tensors[f"features.{number}.weight"].astype(np.float32)
-            x = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "OIHW", "NHWC"))
-            x = jnp.maximum(x + tensors[f"features.{number}.bias"].astype(np.float32), 0)
-            if name in ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"):
-                x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-                pools.append(x)
-        return pools
-
-    for number, expected in enumerate(vgg16(x, tensors), start=1):
-        (actual,) = state["intermediates"][f"pool{number}"]
+    pools = segnet_pools(model, variables, x, train=False)
+    for actual, expected in zip(pools, vgg16_pools(x, tensors), strict=True):
         assert expected.std() > 0.1
         # BatchNorm divides by the root of 1 + 1e-5.
         np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_match_batch_norm_makes_training_compute_what_vgg16_does(full_layers):
+    tensors, path = full_layers
+    model, variables = segnet_variables(remat="stages")
+    absorbed = initialize_encoder(variables, load_vgg16(path))
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(4, 32, 32, 3)), jnp.float32)
+    variables = match_batch_norm(model, absorbed, [x[:1], x[1:2], x[2:3], x[3:]])
+    expected = vgg16_pools(x, tensors)
+    for train in (False, True):
+        for actual, pool in zip(segnet_pools(model, variables, x, train), expected, strict=True):
+            np.testing.assert_allclose(actual, pool, rtol=1e-3, atol=1e-3 * float(pool.std()))
+    # The start that holds in evaluation alone is far from it.
+    for actual, pool in zip(segnet_pools(model, absorbed, x, train=True)[1:], expected[1:], strict=True):
+        assert np.abs(actual - pool).mean() > 0.1 * pool.std()
+
+
+def test_match_batch_norm_leaves_all_but_the_encoders_batch_norm(full_layers):
+    model, variables = segnet_variables("fcn32s", fc_features=4)
+    before = initialize_encoder(variables, load_vgg16(full_layers[1]))
+    after = match_batch_norm(model, before, [jnp.ones((1, 32, 32, 3))])
+    names = {f"{name}_bn" for name, *_ in _LAYERS}
+    for collection in ("params", "batch_stats"):
+        assert after[collection].keys() == before[collection].keys()
+        for name, value in after[collection].items():
+            same = jax.tree.all(jax.tree.map(np.array_equal, value, before[collection][name]))
+            assert same == (name not in names), name
+
+
+def test_match_batch_norm_has_nothing_to_do_without_batch_norm(full_layers):
+    model, variables = segnet_variables("fcn32s", fc_features=4, batch_norm=False)
+    before = initialize_encoder(variables, load_vgg16(full_layers[1]))
+    jax.tree.map(np.testing.assert_array_equal, match_batch_norm(model, before, []), before)
 
 
 def test_initialize_encoder_changes_nothing_but_the_encoder(full_layers):
