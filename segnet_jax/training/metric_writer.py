@@ -12,19 +12,36 @@ import json
 import math
 import os
 import socket
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from tensorboardX import summary
-from tensorboardX.proto import event_pb2
-from tensorboardX.record_writer import RecordWriter
 
 from segnet_jax.errors import InputError
 from segnet_jax.runtime.files import write_atomically, write_errors
+
+
+@contextlib.contextmanager
+def _without_pytorch() -> Iterator[None]:
+    """Makes PyTorch look absent: tensorboardX imports it where it can, which takes a second and serves nothing here."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+
+
+with _without_pytorch():
+    from tensorboardX import summary
+    from tensorboardX.proto import event_pb2
+    from tensorboardX.record_writer import RecordWriter
 
 
 class MetricWriter:

@@ -10,9 +10,10 @@ from segnet_jax.models import create_model
 from tests.helpers.numpy_layers import NumpyLayers
 
 
-def shapes(model, *size, channels=3):
-    """Returns the shapes and types of the variables, without computing them; `size` is (H, W), by default 32x32."""
-    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *(size or (32, 32)), channels)))
+@functools.cache
+def shapes(model, channels=3):
+    """Returns the shapes and types of the variables, without computing them."""
+    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, channels)))
 
 
 def count(tree):

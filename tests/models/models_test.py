@@ -73,7 +73,7 @@ def test_networks_have_the_numbers_of_parameters_of_the_papers(name, fields, par
 def test_networks_have_logits_of_the_size_of_the_image(name, fields, size):
     model = create_model(name, 11, **fields)
     logits, state = jax.eval_shape(
-        functools.partial(model.apply, mutable=["intermediates"]), shapes(model, *size), jnp.zeros((2, *size, 3))
+        functools.partial(model.apply, mutable=["intermediates"]), shapes(model), jnp.zeros((2, *size, 3))
     )
     assert (logits.shape, logits.dtype) == ((2, *size, 11), jnp.float32)
     if name != "deeplab_largefov" and not fields:
