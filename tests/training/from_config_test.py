@@ -1,11 +1,23 @@
 """Tests for segnet_jax/training/from_config.py."""
 
+import itertools
+
+import numpy as np
+import optax
 import pytest
 
-from segnet_jax.data.from_config import build_dataset, build_normalization
+from segnet_jax.data.from_config import build_dataset, build_host_batches, build_normalization
 from segnet_jax.errors import InputError
 from segnet_jax.models.from_config import build_model
-from segnet_jax.training.from_config import build_learning_rate, build_plan, check_batch_size, check_run
+from segnet_jax.training.from_config import (
+    build_initial_state,
+    build_learning_rate,
+    build_plan,
+    check_batch_size,
+    check_run,
+)
+from segnet_jax.weights.vgg16 import load_vgg16
+from tests.helpers import vgg16
 from tests.helpers.tiny_config import config_with
 
 
@@ -97,3 +109,34 @@ def test_check_batch_size_refuses_a_batch_that_does_not_divide_by_devices_and_mi
     else:
         with pytest.raises(InputError, match=fitting):
             check_batch_size(config, devices)
+
+
+@pytest.mark.parametrize("start", ["matched", "absorbed"])
+def test_build_initial_state_takes_batch_norm_from_training_images_or_from_the_biases(tmp_path, start):
+    path = vgg16.write(tmp_path / "vgg16.safetensors", vgg16.random_layers())
+    config = config_with(
+        data__scene_size=(16, 16),
+        data__train_scenes=4,
+        augment__brightness=0.5,
+        pretrained__weights="vgg16",
+        pretrained__path=str(path),
+        pretrained__batch_norm=start,
+        pretrained__images=3,
+    )
+    dataset = build_dataset(config, "train")
+    state = build_initial_state(config, build_model(config, 10), optax.identity(), dataset)
+    kernel, bias = load_vgg16(path)["conv1_1"]
+    np.testing.assert_array_equal(state.params["conv1_1"]["kernel"], kernel)
+    mean, scale = state.batch_stats["conv1_1_bn"]["mean"], state.params["conv1_1_bn"]["scale"]
+    if start == "absorbed":
+        np.testing.assert_array_equal(mean, -bias)
+        np.testing.assert_array_equal(scale, 1.0)
+        return
+    normalize = build_normalization(config)
+    batches = itertools.islice(build_host_batches(config, dataset, batch_size=1), 3)
+    images = np.concatenate([normalize(batch["image"]) for batch in batches])
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    response = sum(padded[:, i : i + 16, j : j + 16] @ kernel[i, j] for i, j in np.ndindex(3, 3))
+    np.testing.assert_allclose(mean, response.mean((0, 1, 2)), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(scale, response.std((0, 1, 2)), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(state.params["conv1_1_bn"]["bias"], mean + bias, rtol=1e-3, atol=1e-3)

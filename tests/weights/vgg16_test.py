@@ -9,46 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from safetensors.numpy import save_file
 
 from segnet_jax.errors import InputError
 from segnet_jax.models import create_model
 from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16, match_batch_norm
+from tests.helpers.vgg16 import LAYERS, random_layers, write
 
-# VGG16's convolutions: the prototxt's name, torchvision's number, features in and out.
-_LAYERS = [
-    ("conv1_1", 0, 3, 64),
-    ("conv1_2", 2, 64, 64),
-    ("conv2_1", 5, 64, 128),
-    ("conv2_2", 7, 128, 128),
-    ("conv3_1", 10, 128, 256),
-    ("conv3_2", 12, 256, 256),
-    ("conv3_3", 14, 256, 256),
-    ("conv4_1", 17, 256, 512),
-    ("conv4_2", 19, 512, 512),
-    ("conv4_3", 21, 512, 512),
-    ("conv5_1", 24, 512, 512),
-    ("conv5_2", 26, 512, 512),
-    ("conv5_3", 28, 512, 512),
-]
 _SOURCE = {"repository": "someone/vgg16", "file": "model.safetensors", "revision": "v1"}
-
-
-def random_layers(narrow=1):
-    """Returns VGG16 with features divided by `narrow`, as torchvision stores it: OIHW kernels and biases, float16."""
-    rng = np.random.default_rng(0)
-    tensors = {}
-    for _, number, fan_in, fan_out in _LAYERS:
-        fan_in, fan_out = max(3, fan_in // narrow), fan_out // narrow
-        kernel = rng.standard_normal((fan_out, fan_in, 3, 3), np.float32) * np.float32(np.sqrt(2 / (9 * fan_in)))
-        tensors[f"features.{number}.weight"] = kernel.astype(np.float16)
-        tensors[f"features.{number}.bias"] = (0.1 * rng.standard_normal(fan_out)).astype(np.float16)
-    return tensors
-
-
-def write(path, tensors):
-    save_file(tensors, path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +38,8 @@ def test_load_vgg16_transposes_and_names(tmp_path):
     tensors = random_layers(narrow=32)
     tensors["classifier.0.weight"] = np.zeros((2, 2), np.float32)
     layers = load_vgg16(write(tmp_path / "vgg16.safetensors", tensors))
-    assert list(layers) == [name for name, *_ in _LAYERS]
-    for name, number, *_ in _LAYERS:
+    assert list(layers) == [name for name, *_ in LAYERS]
+    for name, number, *_ in LAYERS:
         kernel, bias = layers[name]
         assert kernel.dtype == bias.dtype == np.float32
         stored = tensors[f"features.{number}.weight"]
@@ -107,7 +74,7 @@ def test_load_vgg16_names_a_damaged_file(tmp_path):
 def vgg16_pools(x, tensors):
     """Returns what VGG16 has after each of its five pools."""
     pools = []
-    for name, number, *_ in _LAYERS:
+    for name, number, *_ in LAYERS:
         kernel = tensors[f"features.{number}.weight"].astype(np.float32)
         x = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "OIHW", "NHWC"))
         x = jnp.maximum(x + tensors[f"features.{number}.bias"].astype(np.float32), 0)
@@ -154,7 +121,7 @@ def test_match_batch_norm_leaves_all_but_the_encoders_batch_norm(full_layers):
     model, variables = segnet_variables("fcn32s", fc_features=4)
     before = initialize_encoder(variables, load_vgg16(full_layers[1]))
     after = match_batch_norm(model, before, [jnp.ones((1, 32, 32, 3))])
-    names = {f"{name}_bn" for name, *_ in _LAYERS}
+    names = {f"{name}_bn" for name, *_ in LAYERS}
     for collection in ("params", "batch_stats"):
         assert after[collection].keys() == before[collection].keys()
         for name, value in after[collection].items():
@@ -180,7 +147,7 @@ def test_initialize_encoder_changes_nothing_but_the_encoder(full_layers):
         for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
         if not np.array_equal(old, new)
     }
-    names = [name for name, *_ in _LAYERS]
+    names = [name for name, *_ in LAYERS]
     assert changed == {(name, "kernel") for name in names} | {(f"{name}_bn", "mean") for name in names}
 
 
@@ -273,7 +240,7 @@ def test_find_weights_turns_every_failure_of_the_hub_into_an_input_error(monkeyp
 def test_load_vgg16_reads_the_published_weights(vgg16_weights):
     layers = load_vgg16(vgg16_weights)
     assert {name: (kernel.shape, bias.shape) for name, (kernel, bias) in layers.items()} == {
-        name: ((3, 3, fan_in, fan_out), (fan_out,)) for name, _, fan_in, fan_out in _LAYERS
+        name: ((3, 3, fan_in, fan_out), (fan_out,)) for name, _, fan_in, fan_out in LAYERS
     }
     assert all(np.isfinite(kernel).all() and np.isfinite(bias).all() for kernel, bias in layers.values())
     # The filters of a trained first layer: some sum up what they see, some only differences.
