@@ -45,8 +45,8 @@ def eval_step(
 
     Args:
       variables: `params` and `batch_stats`.
-      batch: `image` uint8 [b, H, W, channels], `label` uint8 [b, H, W] (void where padded), `index` int32 [b] of the
-        image in its split.
+      batch: `image` uint8 [b, H, W, channels], `label` uint8 [b, H, W], `index` int32 [b] of the image in its
+        split, see `pipeline.eval_batches`.
       model: the network.
       normalize: from uint8 images to the network's input.
       samples: number of stochastic passes, see `bayesian.sample_posterior`; 0 makes one pass without dropout.
@@ -73,6 +73,9 @@ def eval_step(
 
 class Evaluator:
     """Evaluates whole splits with one network; every labelled pixel counts exactly once.
+
+    Each image is seen at its own size, or at `image_size`, without padding: its prediction does not depend on the
+    other images. The network is compiled for each size.
 
     Args:
       model: the network.
@@ -172,14 +175,13 @@ class Evaluator:
                 for i, index in enumerate(batch["index"].tolist()):
                     if index < 0:
                         continue
-                    height, width = batch["size"][i]
-                    found = {name: x[i, :height, :width] for name, x in maps.items()}
-                    label, prediction = batch["label"][i, :height, :width], found["prediction"]
+                    found = {name: x[i] for name, x in maps.items()}
+                    label, prediction = batch["label"][i], found["prediction"]
                     void_pixels += int(np.sum(label == VOID))
                     if boundary_f1:
                         scores[index] = pool.submit(metrics.boundary_f1, label, prediction, self._num_classes)
                     if index in shown:
-                        pictures[index] = Picture(batch["image"][i, :height, :width, :3], label, **found)
+                        pictures[index] = Picture(batch["image"][i, ..., :3], label, **found)
         found_scores = {index: future.result() for index, future in scores.items()}
         parts = collectives.gather((confusion, void_pixels, found_scores, pictures))
         confusions, void_counts, part_scores, part_pictures = zip(*parts, strict=True)
@@ -226,14 +228,11 @@ def union(parts: Sequence[dict[int, Any]]) -> dict[int, Any]:
 def _refine(
     crf: DenseCRF, batch: pipeline.Batch, probabilities: np.ndarray, pool: concurrent.futures.Executor
 ) -> np.ndarray:
-    """Returns the predictions after the CRF, uint8 [b, H, W]; padding, which it does not see, is 0."""
+    """Returns the predictions after the CRF, uint8 [b, H, W]; those of empty examples are 0."""
     predictions = np.zeros(batch["label"].shape, np.uint8)
 
     def refine(i: int) -> None:
-        height, width = batch["size"][i]
-        if height:
-            refined = crf(batch["image"][i, :height, :width, :3], probabilities[i, :height, :width])
-            predictions[i, :height, :width] = np.argmax(refined, axis=-1)
+        predictions[i] = np.argmax(crf(batch["image"][i, ..., :3], probabilities[i]), axis=-1)
 
-    list(pool.map(refine, range(len(predictions))))
+    list(pool.map(refine, np.flatnonzero(batch["index"] >= 0)))
     return predictions

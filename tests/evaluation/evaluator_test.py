@@ -9,13 +9,16 @@ import pytest
 
 from segnet_jax.data import preprocessing
 from segnet_jax.data.class_table import VOID
+from segnet_jax.data.masking import Missing
 from segnet_jax.evaluation import metrics
 from segnet_jax.evaluation.batch_stats import exact_batch_stats
 from segnet_jax.evaluation.evaluator import Evaluator, Stopped
 from segnet_jax.inference.bayesian import sample_posterior
 from segnet_jax.inference.crf import DenseCRF
 from segnet_jax.models import create_model
+from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime.sharding import to_devices
+from tests.helpers.networks import random_variables
 from tests.helpers.split import TABLE, Images
 
 
@@ -66,6 +69,30 @@ def test_evaluator_does_not_depend_on_batch_size_or_devices(model, variables, nu
     assert found.report["boundary_f1"] is not None
 
 
+@pytest.mark.parametrize("normalize", [preprocessing.lcn, preprocessing.lrn, Missing(preprocessing.lcn, 0.3)])
+def test_evaluator_predicts_each_image_as_if_it_were_alone(normalize):
+    data, model = Images(count=4), SegNetFlat(num_classes=3, width_multiplier=1 / 16, pairs=1)
+    variables = random_variables(model)
+    alone = jax.jit(lambda image: jnp.argmax(model.apply(variables, normalize(image[None]), train=False)[0], -1))
+    expected = [np.asarray(alone(example["image"])) for example in data.examples]
+    for num_devices, batch_size in ((1, 3), (2, 2), (8, 8)):
+        evaluator = Evaluator(model, normalize, jax.devices()[:num_devices], batch_size=batch_size, num_threads=1)
+        pictures = evaluator(variables, data, num_pictures=4).pictures
+        for picture, prediction in zip(pictures, expected, strict=True):
+            np.testing.assert_array_equal(picture.prediction, prediction)
+
+
+def test_evaluator_scores_as_before_with_a_larger_image_that_has_no_labels(model, variables):
+    data, more = Images(), Images()
+    rng = np.random.default_rng(5)
+    image = rng.integers(0, 256, (15, 17, 3), np.uint8)
+    more.examples.append({"image": image, "label": np.full((15, 17), VOID, np.uint8), "name": "void"})
+    before, after = (evaluation_of(model, variables, split, boundary_f1=True).report for split in (data, more))
+    assert after.pop("void_pixels") == before.pop("void_pixels") + 15 * 17
+    assert (before.pop("images"), after.pop("images")) == (7, 8)
+    assert after == before
+
+
 def test_evaluator_draws_pictures_in_their_own_sizes_with_their_predictions(model, variables):
     data = Images()
     pictures = evaluation_of(model, variables, data, batch_size=4, num_pictures=3).pictures
@@ -108,16 +135,11 @@ def test_exact_batch_stats_are_the_means_over_batches(model, variables):
 def test_evaluator_draws_stochastic_passes_by_seed_and_image_alone(model, variables, num_devices, batch_size):
     data = Images(count=5)
     network = model.clone(dropout_rate=0.5)
-    # Of images of several sizes, the network sees each at the greatest height and width, its border repeated.
     keys = [jax.random.fold_in(jax.random.key(3), index) for index in range(5)]
     expected = []
     for example, key in zip(data.examples, keys, strict=True):
-        height, width = example["label"].shape
-        padded = np.pad(example["image"], ((0, 12 - height), (0, 14 - width), (0, 0)), mode="edge")
-        posterior = sample_posterior(
-            network, variables, preprocessing.imagenet(padded[None]), jnp.stack([key]), samples=3
-        )
-        expected.append([np.asarray(x[0, :height, :width]) for x in posterior])
+        inputs = preprocessing.imagenet(example["image"][None])
+        expected.append([np.asarray(x[0]) for x in sample_posterior(network, variables, inputs, key[None], samples=3)])
     evaluator = evaluator_of(network, num_devices, batch_size, samples=3, seed=3)
     evaluation = evaluator(variables, data, num_pictures=5)
     assert evaluation.report["samples"] == 3
@@ -135,7 +157,7 @@ def test_evaluator_draws_stochastic_passes_by_seed_and_image_alone(model, variab
 
 
 @pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 5), (2, 2)])
-def test_evaluator_refines_each_image_by_a_crf_without_its_padding(model, variables, num_devices, batch_size):
+def test_evaluator_refines_each_image_by_a_crf(model, variables, num_devices, batch_size):
     data = Images(count=3)
     crf = DenseCRF(iterations=3, bilateral_color_std=80.0, bilateral_position_std=4.0)
     evaluator = evaluator_of(model, num_devices, batch_size, crf=crf)
@@ -143,10 +165,8 @@ def test_evaluator_refines_each_image_by_a_crf_without_its_padding(model, variab
     plain = evaluation_of(model, variables, data, boundary_f1=True, num_pictures=3)
     confusion, scores = np.zeros((3, 3), int), []
     for example, picture in zip(data.examples, evaluation.pictures, strict=True):
-        height, width = example["label"].shape
-        padded = np.pad(example["image"], ((0, 12 - height), (0, 14 - width), (0, 0)), mode="edge")
-        logits = model.apply(variables, preprocessing.imagenet(padded[None]), train=False)
-        refined = crf(example["image"], jax.nn.softmax(logits[0, :height, :width]))
+        logits = model.apply(variables, preprocessing.imagenet(example["image"][None]), train=False)
+        refined = crf(example["image"], jax.nn.softmax(logits[0]))
         expected = np.asarray(refined).argmax(-1)
         np.testing.assert_array_equal(picture.prediction, expected)
         labelled = example["label"] != VOID
