@@ -19,6 +19,7 @@ from segnet_jax.models import create_model
 from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime.sharding import to_devices
 from tests.helpers.networks import random_variables
+from tests.helpers.numpy_layers import NumpyLayers, pool
 from tests.helpers.split import TABLE, Images
 
 
@@ -129,6 +130,27 @@ def test_exact_batch_stats_are_the_means_over_batches(model, variables):
         np.testing.assert_allclose(stats["conv1_bn"]["mean"], np.mean(means, axis=0), rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(stats["conv1_bn"]["var"], np.mean(squares, axis=0), rtol=1e-3)
     assert jax.tree.structure(stats) == jax.tree.structure(variables["batch_stats"])
+
+
+def test_exact_batch_stats_are_computed_without_dropout(model, variables):
+    images = np.random.default_rng(1).integers(0, 256, (2, 3, 18, 20, 3), np.uint8)
+    layers, means, variances = NumpyLayers(variables), [], []
+    for batch in images:
+        maps = list(np.asarray(preprocessing.imagenet(batch), np.float64))
+        for name in ("conv1", "conv2", "conv3", "conv4"):
+            maps = [layers.conv(x, name) for x in maps]
+            mean, variance = np.mean(maps, axis=(0, 1, 2)), np.var(maps, axis=(0, 1, 2))
+            scale, shift = (layers.array(f"{name}_bn", key) for key in ("scale", "bias"))
+            maps = [pool(np.maximum((x - mean) / np.sqrt(variance + 1e-5) * scale + shift, 0))[0] for x in maps]
+        # conv4 lies behind the dropout after the third pooling.
+        means.append(mean)
+        variances.append(variance)
+    devices = jax.devices()[:1]
+    batches = to_devices(iter({"image": batch} for batch in images), devices)
+    network = model.clone(dropout_rate=0.5)
+    stats = exact_batch_stats(network, preprocessing.imagenet, variables, batches, devices)["conv4_bn"]
+    np.testing.assert_allclose(stats["mean"], np.mean(means, axis=0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(stats["var"], np.mean(variances, axis=0), rtol=1e-3)
 
 
 @pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 2), (4, 3)])
