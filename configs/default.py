@@ -139,6 +139,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.batch_norm = "running"  # running averages, or exact: a pass over the training set (the paper)
     config.eval.checkpoint = "best"  # of the modes that are not train: best, latest or a step
     config.eval.pictures = 6  # images of the sheet
+    config.eval.per_image = False  # whether the report holds the scores of each image
     # Passes with dropout on, whose mean is the prediction and whose variance its uncertainty (Bayesian SegNet); 0: one
     # pass without dropout. Training evaluates so too.
     config.eval.samples = 0

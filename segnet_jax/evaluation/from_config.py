@@ -64,6 +64,7 @@ def build_evaluator(
         samples=config.eval.samples,
         seed=config.seed,
         crf=build_crf(config),
+        per_image=config.eval.per_image,
         **_reading(config),
     )
 

@@ -105,6 +105,47 @@ def test_evaluator_draws_pictures_in_their_own_sizes_with_their_predictions(mode
     assert evaluation_of(model, variables, data).pictures == []
 
 
+class Groups(Images):
+    """Images of two groups."""
+
+    def group(self, index):
+        return "dusk" if index in (1, 2, 6) else "day"
+
+
+@pytest.mark.parametrize("options", [{}, {"crf": DenseCRF(iterations=1, bilateral_weight=0.0)}])
+def test_evaluator_scores_groups_and_images_apart(model, variables, options):
+    data = Groups()
+    evaluator = evaluator_of(model, 2, 3, per_image=True, **options)
+    evaluation = evaluator(variables, data, boundary_f1=True, num_pictures=7)
+    counts = [
+        np.asarray(metrics.confusion_matrix(picture.label, picture.prediction, 3)) for picture in evaluation.pictures
+    ]
+    assert evaluation.report["confusion"] == sum(counts).tolist()
+    dusk, day = sum(counts[i] for i in (1, 2, 6)), sum(counts[i] for i in (0, 3, 4, 5))
+    assert evaluation.report["groups"] == {
+        "day": {"images": 4, **metrics.main_scores(day, "abc")},
+        "dusk": {"images": 3, **metrics.main_scores(dusk, "abc")},
+    }
+    assert evaluation.report["groups"]["dusk"]["global_accuracy"] == np.trace(dusk) / dusk.sum()
+    assert "dusk (3 images): G" in evaluation.table()
+    entries = evaluation.report["per_image"]
+    assert [(entry["index"], entry["name"]) for entry in entries] == [(i, str(i)) for i in range(7)]
+    for entry, count, picture in zip(entries, counts, evaluation.pictures, strict=True):
+        assert entry["global_accuracy"] == np.trace(count) / count.sum()
+        assert entry["boundary_f1"] == metrics.boundary_f1(picture.label, picture.prediction, 3)
+        assert entry["regions"] == metrics.smoothness(picture.label, picture.prediction, 3)["regions"]
+    for key, value in evaluation.report["smoothness"].items():
+        assert value == pytest.approx(np.mean([entry[key] for entry in entries]))
+
+
+def test_evaluator_has_no_scores_of_groups_or_images_unasked(model, variables):
+    data = Groups()
+    data.group = lambda index: "day"
+    report = evaluation_of(model, variables, data).report
+    assert (report["groups"], report["smoothness"]) == ({}, None)
+    assert "per_image" not in report
+
+
 def test_evaluator_can_be_stopped(model, variables):
     asked = []
     with pytest.raises(Stopped):
