@@ -158,7 +158,8 @@ def boundary_f1(label: np.ndarray, prediction: np.ndarray, num_classes: int, tol
 def smoothness(label: np.ndarray, prediction: np.ndarray, num_classes: int) -> dict[str, float | None]:
     """Measures how smooth a prediction is, beside its ground truth.
 
-    It tells whether "the predictions get smoother as depth is increased" (arXiv 1505.07293, section 3.2). Unlabelled pixels are left out of both, so that the two compare.
+    It tells whether "the predictions get smoother as depth is increased" (arXiv 1505.07293, section 3.2). Unlabelled
+    pixels are left out of both, so that the two compare.
 
     Args:
       label: integers [H, W], ground truth; pixels outside 0..K-1, VOID among them, are unlabelled.

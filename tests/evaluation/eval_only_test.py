@@ -10,6 +10,7 @@ from segnet_jax.errors import InputError
 from segnet_jax.evaluation.eval_only import evaluate_checkpoint
 from segnet_jax.report.runs import read_runs
 from segnet_jax.training.loop import train_and_evaluate
+from tests.helpers.folder_files import save, write
 from tests.helpers.tiny_config import make_tiny_config
 
 
@@ -92,6 +93,22 @@ def test_evaluate_checkpoint_writes_the_scores_of_each_image_on_request(trained_
     assert np.sum(written["confusion"]) == written["pixels"]
 
 
+def test_evaluate_checkpoint_takes_data_of_other_classes_through_a_map(trained_copy, tmp_path):
+    before = (trained_copy / "eval" / "val-6.json").read_bytes()
+    data = write(tmp_path / "data", ["a", "b", "c"], ids=1)
+    save(data / "masks" / "c.png", np.full((4, 6), 2, np.uint8))
+    overrides = {"eval.checkpoint": "latest", "data.name": "folder", "data.root": str(data)}
+    overrides |= {"data.classes": ("nothing", "street", "house"), "data.eval_split": "train", "data.val_fraction": 0.0}
+    with pytest.raises(InputError, match=r"\(nothing, street, house\) are not those .*eval\.class_map"):
+        evaluate_checkpoint(trained_copy, overrides)
+    report = evaluate_checkpoint(trained_copy, {**overrides, "eval.class_map": (("street", "road"),)})
+    assert {entry["name"]: entry["pixels"] for entry in report["classes"] if entry["pixels"]} == {"road": 2 * 4 * 6}
+    assert (report["void_pixels"], report["images"]) == (4 * 6, 3)
+    written = json.loads((trained_copy / "eval" / "train-6-mapped.json").read_text())
+    assert (written["dataset"], written["confusion"]) == ("data", report["confusion"])
+    assert (trained_copy / "eval" / "val-6.json").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -100,6 +117,8 @@ def test_evaluate_checkpoint_writes_the_scores_of_each_image_on_request(trained_
         ({"data.eval_split": "holdout"}, "holdout"),
         ({"eval.samples": 4}, "eval.samples=4 needs a network with dropout"),
         ({"crf.iterations": -1}, "crf.iterations=-1"),
+        ({"eval.class_map": ("sky", "road")}, "eval.class_map=.*must be pairs of names"),
+        ({"eval.class_map": (("sky", "Sky"),)}, "eval.class_map has the pair .*'Sky' is none of sky, building"),
         ({"model.width_multiplier": 0.5}, "model.width_multiplier belongs to the training run"),
     ],
 )
