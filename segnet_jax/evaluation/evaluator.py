@@ -217,7 +217,10 @@ class Evaluator:
         report |= {
             "smoothness": means or None,
             "groups": {
-                name: {"images": len(group), **metrics.main_scores(sum(image_counts[i] for i in group), classes)}
+                name: {
+                    "images": len(group),
+                    **metrics.main_scores(np.sum([image_counts[i] for i in group], axis=0), classes),
+                }
                 for name, group in groups.items()
             },
             "dataset": dataset.name,

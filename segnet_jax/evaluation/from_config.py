@@ -78,6 +78,7 @@ def build_settings(config: ml_collections.ConfigDict, trained: ml_collections.Co
       trained: the training run's configuration; None where it is `config`.
     """
     parts = ["crf"] if config.crf.enabled else []
+    class_map: tuple[tuple[str, str], ...] = ()
     if config.eval.samples:
         parts.append(f"samples{config.eval.samples}")
     if config.data.max_images:
@@ -88,13 +89,14 @@ def build_settings(config: ml_collections.ConfigDict, trained: ml_collections.Co
             parts.append(config.eval.batch_norm)
         if size != tuple(trained.data.image_size):
             parts.append("x".join(map(str, size)) or "native")
-        if config.eval.class_map:
+        if class_map := config.eval.class_map:
             parts.append("mapped")
     return Settings(
         data=config.data.root or config.data.name,
         image_size=size,
         batch_norm=config.eval.batch_norm,
         max_images=config.data.max_images,
+        class_map=class_map,
         kind="".join(f"-{part}" for part in parts),
     )
 

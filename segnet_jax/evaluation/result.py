@@ -31,6 +31,7 @@ class Settings:
       image_size: (height, width) at which images are seen and scored; () is their own.
       batch_norm: "running" or "exact".
       max_images: the number of first images of the split, 0 for all.
+      class_map: pairs of a class of the data and one of the network; () where they are the same.
       kind: what sets the evaluation apart from a plain one in its file's name, such as "-crf-first8", or "".
     """
 
@@ -38,6 +39,7 @@ class Settings:
     image_size: tuple[int, ...]
     batch_norm: str
     max_images: int
+    class_map: tuple[tuple[str, str], ...] = ()
     kind: str = ""
 
 

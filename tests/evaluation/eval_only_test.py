@@ -10,7 +10,6 @@ from segnet_jax.errors import InputError
 from segnet_jax.evaluation.eval_only import evaluate_checkpoint
 from segnet_jax.report.runs import read_runs
 from segnet_jax.training.loop import train_and_evaluate
-from tests.helpers.folder_files import save, write
 from tests.helpers.tiny_config import make_tiny_config
 
 
@@ -91,22 +90,6 @@ def test_evaluate_checkpoint_writes_the_scores_of_each_image_on_request(trained_
     assert written["per_image"] == report["per_image"]
     assert [entry["index"] for entry in written["per_image"]] == list(range(9))
     assert np.sum(written["confusion"]) == written["pixels"]
-
-
-def test_evaluate_checkpoint_takes_data_of_other_classes_through_a_map(trained_copy, tmp_path):
-    before = (trained_copy / "eval" / "val-6.json").read_bytes()
-    data = write(tmp_path / "data", ["a", "b", "c"], ids=1)
-    save(data / "masks" / "c.png", np.full((4, 6), 2, np.uint8))
-    overrides = {"eval.checkpoint": "latest", "data.name": "folder", "data.root": str(data)}
-    overrides |= {"data.classes": ("nothing", "street", "house"), "data.eval_split": "train", "data.val_fraction": 0.0}
-    with pytest.raises(InputError, match=r"\(nothing, street, house\) are not those .*eval\.class_map"):
-        evaluate_checkpoint(trained_copy, overrides)
-    report = evaluate_checkpoint(trained_copy, {**overrides, "eval.class_map": (("street", "road"),)})
-    assert {entry["name"]: entry["pixels"] for entry in report["classes"] if entry["pixels"]} == {"road": 2 * 4 * 6}
-    assert (report["void_pixels"], report["images"]) == (4 * 6, 3)
-    written = json.loads((trained_copy / "eval" / "train-6-mapped.json").read_text())
-    assert (written["dataset"], written["confusion"]) == ("data", report["confusion"])
-    assert (trained_copy / "eval" / "val-6.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

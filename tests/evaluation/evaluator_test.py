@@ -20,7 +20,7 @@ from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime.sharding import to_devices
 from tests.helpers.networks import random_variables
 from tests.helpers.numpy_layers import NumpyLayers, pool
-from tests.helpers.split import TABLE, Images
+from tests.helpers.split import TABLE, GroupedImages, Images, evaluate
 
 
 @pytest.fixture(scope="module")
@@ -105,18 +105,9 @@ def test_evaluator_draws_pictures_in_their_own_sizes_with_their_predictions(mode
     assert evaluation_of(model, variables, data).pictures == []
 
 
-class Groups(Images):
-    """Images of two groups."""
-
-    def group(self, index):
-        return "dusk" if index in (1, 2, 6) else "day"
-
-
 @pytest.mark.parametrize("options", [{}, {"crf": DenseCRF(iterations=1, bilateral_weight=0.0)}])
-def test_evaluator_scores_groups_and_images_apart(model, variables, options):
-    data = Groups()
-    evaluator = evaluator_of(model, 2, 3, per_image=True, **options)
-    evaluation = evaluator(variables, data, boundary_f1=True, num_pictures=7)
+def test_evaluator_scores_groups_and_images_apart(options):
+    evaluation = evaluate(jax.devices()[:2], **options)
     counts = [
         np.asarray(metrics.confusion_matrix(picture.label, picture.prediction, 3)) for picture in evaluation.pictures
     ]
@@ -139,7 +130,7 @@ def test_evaluator_scores_groups_and_images_apart(model, variables, options):
 
 
 def test_evaluator_has_no_scores_of_groups_or_images_unasked(model, variables):
-    data = Groups()
+    data = GroupedImages()
     data.group = lambda index: "day"
     report = evaluation_of(model, variables, data).report
     assert (report["groups"], report["smoothness"]) == ({}, None)
