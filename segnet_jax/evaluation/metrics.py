@@ -67,7 +67,7 @@ def summarize(
         pixels: number of labelled pixels.
         classes: per class {name, iou, accuracy, precision, f1, pixels}; accuracy (recall) is
           correct pixels / pixels, those of the ground truth, precision correct pixels / predicted
-          ones, f1 their harmonic mean, which is defined where the IoU is.
+          ones among the labelled, f1 their harmonic mean, which is defined where the IoU is.
         confusion: the argument, as lists of rows.
     """
     correct = np.diagonal(confusion)
