@@ -139,6 +139,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.batch_norm = "running"  # running averages, or exact: a pass over the training set (the paper)
     config.eval.checkpoint = "best"  # of the modes that are not train: best, latest or a step
     config.eval.pictures = 6  # images of the sheet
+    config.eval.per_image = False  # whether the report holds the scores of each image
+    # Of the modes that are not train, for data of other classes than the network's: pairs of names, a class of the data
+    # and one of the network. Classes of the data that are not named are void; () asks for the same classes.
+    config.eval.class_map = ()
     # Passes with dropout on, whose mean is the prediction and whose variance its uncertainty (Bayesian SegNet); 0: one
     # pass without dropout. Training evaluates so too.
     config.eval.samples = 0

@@ -150,11 +150,9 @@ def check_values(config: ml_collections.ConfigDict) -> None:
         raise InputError(f"eval.missing_pixels={config.eval.missing_pixels!r} must be shares from 0 to 1.")
     if not all(isinstance(count, int) and count >= 0 for count in config.eval.top_features):
         raise InputError(f"eval.top_features={config.eval.top_features!r} must be whole numbers, such as '(1, 5, 10)'.")
-    if not all(len(pair) == 2 for pair in config.transfer.same_classes):
-        raise InputError(
-            f"transfer.same_classes={config.transfer.same_classes!r} must be pairs of names, such as "
-            '\'(("Sidewalk", "Pavement"),)\'.'
-        )
+    for key in ("transfer.same_classes", "eval.class_map"):
+        if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in values[key]):
+            raise InputError(f'{key}={values[key]!r} must be pairs of names, such as \'(("Sidewalk", "Pavement"),)\'.')
 
 
 def to_steps(duration: str, steps_per_epoch: float, key: str = "duration") -> int:

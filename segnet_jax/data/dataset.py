@@ -15,7 +15,8 @@ class Dataset(Protocol):
     """One split of a data set, with random access to its examples; picklable, so that worker processes can have it.
 
     Optional members: `modalities` if images have more channels than RGB, see `modalities_of`; `label(index)`, which
-    reads a label without its image; and, of data sets in files, `fingerprint()`, which changes when a file does.
+    reads a label without its image; `group(index)`, the name of the kind of images that are scored apart from others,
+    such as "dusk"; and, of data sets in files, `fingerprint()`, which changes when a file does.
     """
 
     name: str
@@ -54,6 +55,8 @@ class Subset:
         if hasattr(dataset, "fingerprint"):
             # Of all files, so it changes at least whenever these do.
             self.fingerprint = dataset.fingerprint
+        if hasattr(dataset, "group"):
+            self.group = dataset.group
 
     def __len__(self) -> int:
         return self._length

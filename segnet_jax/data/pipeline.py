@@ -7,6 +7,7 @@ processes. A run that resumes at step s asks for batch s, and needs no saved ite
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Generator, Iterator
 
 import grain
@@ -19,6 +20,11 @@ from segnet_jax.data.dataset import Dataset, modalities_of
 from segnet_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
+
+_log = logging.getLogger("segnet_jax")
+
+# A network is compiled for each size of images; above so many the user is told.
+_FEW_SIZES = 8
 
 
 def train_batches(
@@ -83,11 +89,11 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """Yields the whole split once, in order, in batches of one fixed shape.
+    """Yields the whole split once, in batches of images of one size.
 
-    Images of different sizes are padded at the bottom and the right to the greatest height and width by repeating
-    their border; the labels of padding are void. The last batch is filled up with empty examples, so that every
-    process gets the same number of batches.
+    Nothing is padded, so what a network makes of an image is a function of that image alone. The sizes come in the
+    order of their first images, the images of a size in theirs. The last batch of each size is filled up with empty
+    examples, so that every process gets the same sizes in the same order.
 
     Args:
       dataset: the split.
@@ -99,21 +105,32 @@ def eval_batches(
       process_count: the number of processes.
 
     Yields:
-      `image` uint8 [b, h, w, channels], `label` uint8 [b, h, w], `size` int32 [b, 2] (height and width of the example
-      before padding; 0, 0 for an empty example) and `index` int32 [b] (-1 for an empty example), b being
-      batch_size / process_count.
+      `image` uint8 [b, h, w, channels], `label` uint8 [b, h, w] (void in an empty example) and `index` int32 [b] (-1
+      for an empty example), b being batch_size / process_count.
     """
-    shape = tuple(image_size) or _greatest_shape(dataset)
-    padded_length = num_eval_batches(dataset, batch_size) * batch_size
-    load = functools.partial(_load_padded, dataset=dataset, image_size=image_size, shape=shape)
-    examples = grain.MapDataset.source(range(padded_length)).map(load)
+    load = functools.partial(_load, dataset=dataset, image_size=image_size)
+    examples = grain.MapDataset.source(_by_size(dataset, batch_size, image_size)).map(load)
     parts = examples.batch(batch_size // process_count, drop_remainder=True)
     yield from _iterate(parts[process_index::process_count], num_workers, num_threads)
 
 
-def num_eval_batches(dataset: Dataset, batch_size: int) -> int:
-    """Returns the number of batches that `eval_batches` yields in every process."""
-    return -(-len(dataset) // batch_size)
+def _by_size(dataset: Dataset, batch_size: int, image_size: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]]:
+    """Returns index (-1: empty) and size of each example, whole batches of each size."""
+    indices_of: dict[tuple[int, ...], list[int]] = {}
+    for index in range(len(dataset)):
+        indices_of.setdefault(tuple(image_size or dataset.shape(index)), []).append(index)
+    if len(indices_of) > _FEW_SIZES:
+        _log.warning(
+            "The %s images of %s have %d sizes, and the network is compiled for each; data.image_size, to which all "
+            "are resized, saves that time.",
+            dataset.split,
+            dataset.name,
+            len(indices_of),
+        )
+    examples = []
+    for size, indices in indices_of.items():
+        examples += [(index, size) for index in indices + [-1] * (-len(indices) % batch_size)]
+    return examples
 
 
 def _iterate(batches: grain.MapDataset, num_workers: int, num_threads: int) -> Iterator[Batch]:
@@ -165,23 +182,13 @@ def _draw(number: int, rng: np.random.Generator, *, dataset: Dataset) -> Example
     return dataset[int(rng.integers(len(dataset)))]
 
 
-def _load_padded(index: int, *, dataset: Dataset, image_size: tuple[int, ...], shape: tuple[int, ...]) -> Batch:
-    if index >= len(dataset):
-        return {
-            "image": np.zeros((*shape, sum(modalities_of(dataset))), np.uint8),
-            "label": np.full(shape, VOID, np.uint8),
-            "size": np.zeros(2, np.int32),
-            "index": np.asarray(-1, np.int32),
-        }
-    example = resize(dataset[index], image_size)
-    height, width = example["label"].shape
-    padding = ((0, shape[0] - height), (0, shape[1] - width))
-    return {
-        "image": np.pad(example["image"], (*padding, (0, 0)), mode="edge"),
-        "label": np.pad(example["label"], padding, constant_values=VOID),
-        "size": np.asarray((height, width), np.int32),
-        "index": np.asarray(index, np.int32),
-    }
+def _load(place: tuple[int, tuple[int, ...]], *, dataset: Dataset, image_size: tuple[int, ...]) -> Batch:
+    index, size = place
+    if index < 0:
+        image, label = np.zeros((*size, sum(modalities_of(dataset))), np.uint8), np.full(size, VOID, np.uint8)
+    else:
+        image, label = _arrays(resize(dataset[index], image_size)).values()
+    return {"image": image, "label": label, "index": np.asarray(index, np.int32)}
 
 
 def _require_one_size(dataset: Dataset) -> None:
@@ -192,8 +199,3 @@ def _require_one_size(dataset: Dataset) -> None:
                 f"The {dataset.split} images of {dataset.name} differ in size ({first} and {dataset.shape(i)}, height "
                 "and width, among them); set data.image_size or augment.crop_size to train on one size."
             )
-
-
-def _greatest_shape(dataset: Dataset) -> tuple[int, int]:
-    shapes = [dataset.shape(i) for i in range(len(dataset))]
-    return max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)

@@ -22,8 +22,8 @@ def exact_batch_stats(
 ) -> Any:
     """Averages BatchNorm's statistics over `batches`: the paper's pass over the training set before each evaluation.
 
-    As in the authors' compute_bn_statistics.py, each batch is normalised by its own statistics on the way, and means
-    and variances are averaged over batches.
+    As in the authors' compute_bn_statistics.py, dropout is off, each batch is normalised by its own statistics on the
+    way, and means and variances are averaged over batches.
 
     Args:
       model: the network; the axis that it shares statistics over must be `AXIS` or None.
@@ -38,7 +38,7 @@ def exact_batch_stats(
     if not variables["batch_stats"]:
         return {}
     # With a momentum of zero, the running averages are the last batch's statistics.
-    model = model.clone(batch_norm_momentum=0.0)
+    model = model.clone(batch_norm_momentum=0.0, dropout_rate=0.0)
 
     def statistics(variables: Any, images: jax.Array) -> Any:
         _, updates = model.apply(
@@ -46,7 +46,6 @@ def exact_batch_stats(
             normalize(images),
             train=True,
             mutable=["batch_stats"],
-            rngs={"dropout": jax.random.key(0)},
         )
         return jax.lax.pmean(updates.get("batch_stats", {}), AXIS)
 

@@ -26,7 +26,8 @@ def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = Non
       The report, see `metrics.summarize`.
 
     Raises:
-      InputError: if the checkpoint or the data cannot be read, or do not fit each other.
+      InputError: if the checkpoint or the data cannot be read, or do not fit each other, or the report cannot be
+        written.
     """
     opened = CheckpointEvaluation(workdir, overrides)
     dataset, step = opened.dataset, opened.trained.step
@@ -35,8 +36,9 @@ def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = Non
     evaluation = evaluator(variables, dataset, boundary_f1=True, num_pictures=opened.pictures)
     if not is_first():
         return evaluation.report
-    path = evaluation.write(workdir, dataset.split, step, dataset.class_table, opened.settings)
+    # First: the scores are not lost if they cannot be written.
     _log.info("Step %d on %s (%s):", step, dataset.name, dataset.split)
     _log.info("%s", evaluation.table())
+    path = evaluation.write(workdir, dataset.split, step, dataset.class_table, opened.settings)
     _log.info("Written: %s and the sheet beside it.", path)
     return evaluation.report

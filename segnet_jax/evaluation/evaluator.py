@@ -1,4 +1,4 @@
-"""Evaluates a whole split: one confusion matrix, predictions, boundary scores."""
+"""Evaluates a whole split: one confusion matrix, predictions, scores of boundaries, of groups and of images."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def eval_step(
 
     Args:
       variables: `params` and `batch_stats`.
-      batch: `image` uint8 [b, H, W, channels], `label` uint8 [b, H, W] (void where padded), `index` int32 [b] of the
-        image in its split.
+      batch: `image` uint8 [b, H, W, channels], `label` uint8 [b, H, W], `index` int32 [b] of the image in its
+        split, see `pipeline.eval_batches`.
       model: the network.
       normalize: from uint8 images to the network's input.
       samples: number of stochastic passes, see `bayesian.sample_posterior`; 0 makes one pass without dropout.
@@ -74,6 +74,9 @@ def eval_step(
 class Evaluator:
     """Evaluates whole splits with one network; every labelled pixel counts exactly once.
 
+    Each image is seen at its own size, or at `image_size`, without padding: its prediction does not depend on the
+    other images. The network is compiled for each size.
+
     Args:
       model: the network.
       normalize: from uint8 images to the network's input.
@@ -85,6 +88,7 @@ class Evaluator:
       samples: number of stochastic passes per image, see `eval_step`.
       seed: of the stochastic passes.
       crf: what refines the predictions before they are scored; None leaves them.
+      per_image: whether the report has the scores of each image.
 
     Attributes:
       result: the class of what it gives.
@@ -105,6 +109,7 @@ class Evaluator:
         samples: int = 0,
         seed: int = 0,
         crf: DenseCRF | None = None,
+        per_image: bool = False,
     ) -> None:
         """Compiles nothing yet."""
         step = functools.partial(
@@ -121,6 +126,7 @@ class Evaluator:
         self._size = model.size
         self._samples = samples
         self._crf = crf
+        self._per_image = per_image
         self._devices = devices
         share = share_of(devices)
         self._read = functools.partial(
@@ -144,10 +150,18 @@ class Evaluator:
     ) -> Evaluation:
         """Evaluates a split; with several processes, each reads its part and all have the result.
 
+        The report is that of `metrics.summarize`, and `dataset`, `samples`, `crf`, the network's size and
+
+        - `smoothness`: with BF, the means over images of what `metrics.smoothness` returns, else None;
+        - `groups`: if the split's images are of several groups (`Dataset`), for each by its name `images`,
+          `global_accuracy`, `class_accuracy` and `mean_iou`;
+        - `per_image`: if it was asked for, for each image `index`, `name`, `global_accuracy`, `mean_iou` over the
+          classes that it holds or is given, and with BF `boundary_f1` and its smoothness.
+
         Args:
           variables: `params` and `batch_stats`.
           dataset: the split.
-          boundary_f1: whether to compute BF, which takes the host some 40 ms per 360x480 image.
+          boundary_f1: whether to compute BF and smoothness, which takes the host some 50 ms per 360x480 image.
           num_pictures: so many images, spread over the split, are returned with their predictions.
           should_stop: asked before every batch; says the same in all processes.
 
@@ -157,7 +171,8 @@ class Evaluator:
         confusion = np.zeros((self._num_classes, self._num_classes), np.int64)
         shown = set(np.linspace(0, len(dataset) - 1, num_pictures).round().astype(int).tolist())
         pictures: dict[int, Picture] = {}
-        scores = {}
+        scores, image_counts, names = {}, {}, {}
+        groups = _groups_of(dataset)
         void_pixels = 0
         with concurrent.futures.ThreadPoolExecutor() as pool:
             for batch, (counts, device_maps) in self._one_behind(variables, self._read(dataset)):
@@ -172,34 +187,53 @@ class Evaluator:
                 for i, index in enumerate(batch["index"].tolist()):
                     if index < 0:
                         continue
-                    height, width = batch["size"][i]
-                    found = {name: x[i, :height, :width] for name, x in maps.items()}
-                    label, prediction = batch["label"][i, :height, :width], found["prediction"]
+                    found = {name: x[i] for name, x in maps.items()}
+                    label, prediction = batch["label"][i], found["prediction"]
                     void_pixels += int(np.sum(label == VOID))
                     if boundary_f1:
-                        scores[index] = pool.submit(metrics.boundary_f1, label, prediction, self._num_classes)
+                        scores[index] = pool.submit(_boundary_scores, label, prediction, self._num_classes)
+                    if self._per_image:
+                        names[index] = dataset[index]["name"]
+                    if self._per_image or groups:
+                        of_image = metrics.confusion_matrix(label, prediction, self._num_classes)
+                        image_counts[index] = np.asarray(of_image, np.int64)
                     if index in shown:
-                        pictures[index] = Picture(batch["image"][i, :height, :width, :3], label, **found)
+                        pictures[index] = Picture(batch["image"][i, ..., :3], label, **found)
         found_scores = {index: future.result() for index, future in scores.items()}
-        parts = collectives.gather((confusion, void_pixels, found_scores, pictures))
-        confusions, void_counts, part_scores, part_pictures = zip(*parts, strict=True)
+        parts = collectives.gather((confusion, void_pixels, found_scores, pictures, image_counts, names))
+        confusions, void_counts, *by_index = zip(*parts, strict=True)
+        found_scores, pictures, image_counts, names = map(union, by_index)
         if self._crf is not None:
             confusion = np.sum(confusions, axis=0)
-        defined = [score for score in union(part_scores).values() if score is not None]
+        means = _means(list(found_scores.values()))
+        classes = dataset.class_table.names
         report = metrics.summarize(
             confusion,
-            dataset.class_table.names,
-            boundary_f1=float(np.mean(defined)) if defined else None,
+            classes,
+            boundary_f1=means.pop("boundary_f1", None),
             void_pixels=sum(void_counts),
             images=len(dataset),
         )
         report |= {
+            "smoothness": means or None,
+            "groups": {
+                name: {
+                    "images": len(group),
+                    **metrics.main_scores(np.sum([image_counts[i] for i in group], axis=0), classes),
+                }
+                for name, group in groups.items()
+            },
             "dataset": dataset.name,
             "samples": self._samples,
             "crf": self._crf and dataclasses.asdict(self._crf),
             **self._size,
         }
-        return Evaluation(report, list(union(part_pictures).values()))
+        if self._per_image:
+            report["per_image"] = [
+                {"index": i, "name": name, **metrics.main_scores(image_counts[i], classes), **found_scores.get(i, {})}
+                for i, name in names.items()
+            ]
+        return Evaluation(report, list(pictures.values()))
 
     def _one_behind(
         self, variables: Any, batches: Iterator[pipeline.Batch]
@@ -223,17 +257,37 @@ def union(parts: Sequence[dict[int, Any]]) -> dict[int, Any]:
     return dict(sorted(union.items()))
 
 
+def _groups_of(dataset: Dataset) -> dict[str, list[int]]:
+    """Returns the indices of the images of each group, if there are several groups, else nothing."""
+    groups: dict[str, list[int]] = {}
+    if hasattr(dataset, "group"):
+        for index in range(len(dataset)):
+            groups.setdefault(dataset.group(index), []).append(index)
+    return dict(sorted(groups.items())) if len(groups) > 1 else {}
+
+
+def _boundary_scores(label: np.ndarray, prediction: np.ndarray, num_classes: int) -> dict[str, float | None]:
+    found = metrics.boundary_f1(label, prediction, num_classes)
+    return {"boundary_f1": found, **metrics.smoothness(label, prediction, num_classes)}
+
+
+def _means(scores: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    """Returns the mean of each score over the images where it is defined."""
+    means = {}
+    for key in scores[0] if scores else ():
+        defined = [score for found in scores if (score := found[key]) is not None]
+        means[key] = float(np.mean(defined)) if defined else None
+    return means
+
+
 def _refine(
     crf: DenseCRF, batch: pipeline.Batch, probabilities: np.ndarray, pool: concurrent.futures.Executor
 ) -> np.ndarray:
-    """Returns the predictions after the CRF, uint8 [b, H, W]; padding, which it does not see, is 0."""
+    """Returns the predictions after the CRF, uint8 [b, H, W]; those of empty examples are 0."""
     predictions = np.zeros(batch["label"].shape, np.uint8)
 
     def refine(i: int) -> None:
-        height, width = batch["size"][i]
-        if height:
-            refined = crf(batch["image"][i, :height, :width, :3], probabilities[i, :height, :width])
-            predictions[i, :height, :width] = np.argmax(refined, axis=-1)
+        predictions[i] = np.argmax(crf(batch["image"][i, ..., :3], probabilities[i]), axis=-1)
 
-    list(pool.map(refine, range(len(predictions))))
+    list(pool.map(refine, np.flatnonzero(batch["index"] >= 0)))
     return predictions

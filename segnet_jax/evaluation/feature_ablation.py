@@ -9,6 +9,7 @@ the whole.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ from segnet_jax.runtime.sharding import from_devices, map_over_devices, to_devic
 _log = logging.getLogger("segnet_jax")
 
 
-def feature_rms(model: SegNetFlat, variables: Any, inputs: jax.Array, sizes: jax.Array) -> tuple[jax.Array, ...]:
+def feature_rms(model: SegNetFlat, variables: Any, inputs: jax.Array) -> tuple[jax.Array, ...]:
     """Computes the root mean square of each feature map of each image, at each depth.
 
     The features of depth n are those that encoder n gives its decoder: after ReLU and pooling.
@@ -46,21 +47,12 @@ def feature_rms(model: SegNetFlat, variables: Any, inputs: jax.Array, sizes: jax
       model: the network.
       variables: its `params`.
       inputs: normalised images, float32 [N, H, W, channels].
-      sizes: int32 [N, 2], (height, width) of each image without padding; where it is (0, 0), the result is 0.
 
     Returns:
       For each depth float32 [N, features].
     """
     pooled, _ = model.apply(variables, inputs, method="encode")
-    result = []
-    for x in pooled:
-        sizes = (sizes + 1) // 2
-        inside = (jnp.arange(x.shape[1])[:, None] < sizes[:, 0, None, None]) & (
-            jnp.arange(x.shape[2]) < sizes[:, 1, None, None]
-        )
-        squares = jnp.sum(jnp.where(inside[..., None], jnp.square(x.astype(jnp.float32)), 0.0), axis=(1, 2))
-        result.append(jnp.sqrt(squares / jnp.maximum(jnp.sum(inside, axis=(1, 2)), 1)[:, None]))
-    return tuple(result)
+    return tuple(jnp.sqrt(jnp.mean(jnp.square(x.astype(jnp.float32)), axis=(1, 2))) for x in pooled)
 
 
 def top_histogram(rms: np.ndarray, top: int) -> np.ndarray:
@@ -100,25 +92,29 @@ def training_rms(
     """
 
     def rms_of(variables: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, ...]:
-        return feature_rms(model, variables, normalize(batch["image"]), batch["size"])
+        return feature_rms(model, variables, normalize(batch["image"]))
 
     mapped = map_over_devices(rms_of, devices, out_axes=0)
     batch_size = -(-batch_size // len(devices)) * len(devices)
     parts: list[list[np.ndarray]] = [[] for _ in range(model.pairs)]
+    indices = []
     share = share_of(devices)
     batches = pipeline.eval_batches(
         dataset, batch_size=batch_size, process_index=share.index, process_count=share.count, **options
     )
-    sent = ({key: batch[key] for key in ("image", "size")} for batch in batches)
-    for batch in to_devices(sent, devices):
+    hosts, sent = itertools.tee(batches)
+    for host, batch in zip(hosts, to_devices(({"image": batch["image"]} for batch in sent), devices), strict=True):
+        indices.append(host["index"])
         for depth, rms in enumerate(mapped(variables, batch)):
             parts[depth].append(from_devices(rms))
-    result = []
-    for part in parts:
-        # By batch, process and place; examples that fill the last batch come last.
-        whole = np.stack(collectives.gather(np.stack(part)), axis=1)
-        result.append(whole.reshape(-1, whole.shape[-1])[: len(dataset)])
-    return result
+    # In the order of the split; empty examples, whose index is -1, come first.
+    order = np.argsort(_of_all(indices))[-len(dataset) :]
+    return [_of_all(part)[order] for part in parts]
+
+
+def _of_all(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Joins the parts of all processes."""
+    return np.concatenate(collectives.gather(np.concatenate(parts)))
 
 
 def study_features(workdir: Path, overrides: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import jax
 import ml_collections
 
 from segnet_jax.config import reconstructs, shared_keys
+from segnet_jax.data.class_map import Mapped
 from segnet_jax.data.dataset import Dataset, modalities_of
 from segnet_jax.data.from_config import build_dataset, build_normalization, build_train_batches
 from segnet_jax.data.preprocessing import RGB, Normalize
@@ -64,6 +65,7 @@ def build_evaluator(
         samples=config.eval.samples,
         seed=config.seed,
         crf=build_crf(config),
+        per_image=config.eval.per_image,
         **_reading(config),
     )
 
@@ -76,6 +78,7 @@ def build_settings(config: ml_collections.ConfigDict, trained: ml_collections.Co
       trained: the training run's configuration; None where it is `config`.
     """
     parts = ["crf"] if config.crf.enabled else []
+    class_map: tuple[tuple[str, str], ...] = ()
     if config.eval.samples:
         parts.append(f"samples{config.eval.samples}")
     if config.data.max_images:
@@ -86,11 +89,14 @@ def build_settings(config: ml_collections.ConfigDict, trained: ml_collections.Co
             parts.append(config.eval.batch_norm)
         if size != tuple(trained.data.image_size):
             parts.append("x".join(map(str, size)) or "native")
+        if class_map := config.eval.class_map:
+            parts.append("mapped")
     return Settings(
         data=config.data.root or config.data.name,
         image_size=size,
         batch_norm=config.eval.batch_norm,
         max_images=config.data.max_images,
+        class_map=class_map,
         kind="".join(f"-{part}" for part in parts),
     )
 
@@ -120,7 +126,7 @@ class CheckpointEvaluation:
 
     Attributes:
       trained: the network.
-      dataset: the split.
+      dataset: the split, in the classes of the network.
       devices: of all processes, to map over.
       normalize: from uint8 images to the network's input.
       settings: that the report states.
@@ -131,8 +137,9 @@ class CheckpointEvaluation:
       reading: keyword arguments of `pipeline.eval_batches`.
 
     Raises:
-      InputError: if checkpoint or data cannot be read, the classes or modalities of the data are not those that the
-        network was trained on, the network knows no classes, or processes differ in what they have.
+      InputError: if checkpoint or data cannot be read, the classes (without `eval.class_map`) or modalities of the data
+        are not those that the network was trained on, the network knows no classes, or processes differ in what they
+        have.
     """
 
     def __init__(self, workdir: Path, overrides: Mapping[str, Any] | None = None) -> None:
@@ -143,12 +150,15 @@ class CheckpointEvaluation:
                 f"{workdir} holds a network that reconstructs its input and knows no classes; train one from it, with "
                 "--config.transfer.source."
             )
-        self.dataset = dataset = build_dataset(config, config.data.eval_split)
+        dataset = build_dataset(config, config.data.eval_split)
+        if config.eval.class_map:
+            dataset = Mapped(dataset, trained.class_table, config.eval.class_map)
+        self.dataset = dataset
         if dataset.class_table != trained.class_table:
             raise InputError(
                 f"The classes of {dataset.name} ({', '.join(dataset.class_table.names)}) are not those that {workdir} "
                 f"was trained on ({', '.join(trained.class_table.names)}); choose the data set and the class table of "
-                "the run."
+                "the run, or map the classes of the data by eval.class_map."
             )
         if modalities_of(dataset) != trained.modalities:
             raise InputError(

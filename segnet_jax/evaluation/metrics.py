@@ -1,4 +1,4 @@
-"""Scores of a segmentation: confusion matrix, G, C, mean IoU and boundary F1 (section 3.3)."""
+"""Scores of a segmentation: confusion matrix, G, C, mean IoU and boundary F1 (section 3.3), and its smoothness."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -45,8 +45,9 @@ def summarize(
     """Turns the confusion matrix of a whole split into the paper's scores.
 
     A class that occurs neither in the ground truth nor in the predictions has no IoU and is left
-    out of the mean; one that is only predicted has IoU 0 and counts. (The authors' script counts
-    the former as 0 too, and so reads lower on a split that lacks a class.)
+    out of the mean; one that is only predicted has IoU 0 and counts. The authors' script
+    (compute_test_results.m) divides C and mean IoU by K, so that a class without ground truth
+    counts 0 in both, and reads lower on a split that lacks one; both readings are given.
 
     Args:
       confusion: int64 [K, K], rows ground truth, columns prediction.
@@ -60,29 +61,52 @@ def summarize(
         global_accuracy: correct share of the labelled pixels (G).
         class_accuracy: mean accuracy over the classes in the ground truth (C).
         mean_iou: mean IoU over the classes in the ground truth or the predictions.
+        frequency_weighted_iou: mean IoU weighted by the classes' labelled pixels.
+        authors_script: {class_accuracy, mean_iou} by the authors' script.
         boundary_f1, void_pixels, images: the arguments.
         pixels: number of labelled pixels.
-        classes: per class {name, iou, accuracy, pixels}; accuracy is correct pixels / pixels,
-          pixels those of the ground truth.
+        classes: per class {name, iou, accuracy, precision, f1, pixels}; accuracy (recall) is
+          correct pixels / pixels, those of the ground truth, precision correct pixels / predicted
+          ones among the labelled, f1 their harmonic mean, which is defined where the IoU is.
+        confusion: the argument, as lists of rows.
     """
     correct = np.diagonal(confusion)
     truth = confusion.sum(axis=1)
-    union = truth + confusion.sum(axis=0) - correct
-    ious = [_ratio(*counts) for counts in zip(correct, union, strict=True)]
-    accuracies = [_ratio(*counts) for counts in zip(correct, truth, strict=True)]
+    predicted = confusion.sum(axis=0)
+    ious = _ratios(correct, truth + predicted - correct)
+    accuracies = _ratios(correct, truth)
+    columns = {
+        "name": names,
+        "iou": ious,
+        "accuracy": accuracies,
+        "precision": _ratios(correct, predicted),
+        "f1": _ratios(2 * correct, truth + predicted),
+        "pixels": truth.tolist(),
+    }
+    labelled = int(truth.sum())
+    weighted = math.fsum(iou * int(pixels) for iou, pixels in zip(ious, truth, strict=True) if iou)
     return {
-        "global_accuracy": _ratio(correct.sum(), truth.sum()),
+        "global_accuracy": _ratio(correct.sum(), labelled),
         "class_accuracy": _mean(accuracies),
         "mean_iou": _mean(ious),
+        "frequency_weighted_iou": weighted / labelled if labelled else None,
+        "authors_script": {
+            key: math.fsum(value or 0 for value in values) / len(names) if labelled else None
+            for key, values in (("class_accuracy", accuracies), ("mean_iou", ious))
+        },
         "boundary_f1": boundary_f1,
-        "classes": [
-            {"name": name, "iou": iou, "accuracy": accuracy, "pixels": int(pixels)}
-            for name, iou, accuracy, pixels in zip(names, ious, accuracies, truth, strict=True)
-        ],
-        "pixels": int(truth.sum()),
+        "classes": [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)],
+        "pixels": labelled,
         "void_pixels": void_pixels,
         "images": images,
+        "confusion": confusion.tolist(),
     }
+
+
+def main_scores(confusion: np.ndarray, names: Sequence[str]) -> dict[str, float | None]:
+    """Returns G, C and mean IoU alone, by their names in the report of `summarize`."""
+    report = summarize(confusion, names, boundary_f1=None, void_pixels=0, images=0)
+    return {key: report[key] for key in ("global_accuracy", "class_accuracy", "mean_iou")}
 
 
 def boundary_f1(label: np.ndarray, prediction: np.ndarray, num_classes: int, tolerance: float = 0.0075) -> float | None:
@@ -131,36 +155,87 @@ def boundary_f1(label: np.ndarray, prediction: np.ndarray, num_classes: int, tol
     return _mean(scores)
 
 
-def format_table(report: Mapping[str, Any]) -> str:
-    """Lays out a report of `summarize` as plain text: a line per class, then G, C, mIoU and BF.
+def smoothness(label: np.ndarray, prediction: np.ndarray, num_classes: int) -> dict[str, float | None]:
+    """Measures how smooth a prediction is, beside its ground truth.
+
+    It tells whether "the predictions get smoother as depth is increased" (arXiv 1505.07293, section 3.2). Unlabelled
+    pixels are left out of both, so that the two compare.
 
     Args:
-      report: what `summarize` returns, or the same read back from JSON.
+      label: integers [H, W], ground truth; pixels outside 0..K-1, VOID among them, are unlabelled.
+      prediction: integers [H, W].
+      num_classes: K.
+
+    Returns:
+      boundary_share and label_boundary_share: the share of the pixels whose 2x2 block, as of `boundary_f1`, holds
+        more than one class, of those whose block is labelled; None if there are none.
+      regions and label_regions: the number of regions of one class, connected over the edges of pixels.
+    """
+    labelled = (label >= 0) & (label < num_classes)
+    known = ~_block_any(~labelled)
+    result: dict[str, float | None] = {}
+    for prefix, classes in (("", prediction), ("label_", label)):
+        padded = np.pad(classes, ((0, 1), (0, 1)), mode="edge")
+        mixed = np.zeros(classes.shape, bool)
+        for other in (padded[1:, :-1], padded[:-1, 1:], padded[1:, 1:]):
+            mixed |= classes != other
+        result[f"{prefix}boundary_share"] = _ratio(np.count_nonzero(mixed & known), np.count_nonzero(known))
+        regions = (ndimage.label(labelled & (classes == k))[1] for k in np.unique(classes[labelled]))
+        result[f"{prefix}regions"] = float(sum(regions))
+    return result
+
+
+def format_table(report: Mapping[str, Any]) -> str:
+    """Lays out a report of `summarize` as plain text: a line per class, then G, C, mIoU, BF and the rest.
+
+    Args:
+      report: what `summarize` returns, with what `Evaluator` adds.
 
     Returns:
       Several lines without a trailing newline; scores in %, "-" where undefined. The pixels column
       is the class's share of the labelled pixels.
     """
     width = max(len("class"), *(len(entry["name"]) for entry in report["classes"]))
-    lines = [f"{'class':<{width}}  {'IoU %':>7}  {'acc. %':>7}  {'pixels %':>8}"]
+    headings = ("IoU %", "acc. %", "prec. %", "F1 %", "pixels %")
+    lines = [f"{'class':<{width}}" + "".join(f"  {heading:>8}" for heading in headings)]
     for entry in report["classes"]:
-        share = _ratio(entry["pixels"], report["pixels"])
-        lines.append(
-            f"{entry['name']:<{width}}  {_percent(entry['iou']):>7}  "
-            f"{_percent(entry['accuracy']):>7}  {_percent(share):>8}"
-        )
-    summary = (
-        f"G {_percent(report['global_accuracy'])}  C {_percent(report['class_accuracy'])}  "
-        f"mIoU {_percent(report['mean_iou'])}  BF {_percent(report['boundary_f1'])}"
-    )
+        scores = [*(entry[key] for key in ("iou", "accuracy", "precision", "f1"))]
+        scores.append(_ratio(entry["pixels"], report["pixels"]))
+        lines.append(f"{entry['name']:<{width}}" + "".join(f"  {_percent(score):>8}" for score in scores))
+    summary = f"{_main_scores(report)}  BF {_percent(report['boundary_f1'])}"
     if report["boundary_f1"] is not None:
         summary += " (by the paper's text, matching many to one; not the authors' script)"
+    lines.append(summary)
+    lines += [
+        f"{name} ({group['images']} images): {_main_scores(group)}" for name, group in report.get("groups", {}).items()
+    ]
+    others = f"frequency-weighted IoU {_percent(report['frequency_weighted_iou'])}"
+    authors = report["authors_script"]
+    if any(authors[key] != report[key] for key in authors):
+        c, iou = _percent(authors["class_accuracy"]), _percent(authors["mean_iou"])
+        others += f"; with 0 for classes without ground truth, as in the authors' script, C {c}  mIoU {iou}"
+    lines.append(others)
+    if smooth := report.get("smoothness"):
+        boundary, of_labels = _percent(smooth["boundary_share"]), _percent(smooth["label_boundary_share"])
+        lines.append(
+            f"boundary pixels {boundary} % (labels {of_labels} %), "
+            f"regions an image {smooth['regions']:.1f} (labels {smooth['label_regions']:.1f})"
+        )
     counts = f"{report['images']:,} images, {report['pixels']:,} labelled pixels, {report['void_pixels']:,} void"
     if report.get("samples"):
         counts += f", means of {report['samples']} stochastic passes"
     if report.get("crf"):
         counts += ", after a dense CRF"
-    return "\n".join([*lines, summary, counts])
+    return "\n".join([*lines, counts])
+
+
+def _main_scores(report: Mapping[str, Any]) -> str:
+    names = {"G": "global_accuracy", "C": "class_accuracy", "mIoU": "mean_iou"}
+    return "  ".join(f"{name} {_percent(report[key])}" for name, key in names.items())
+
+
+def _ratios(parts: np.ndarray, wholes: np.ndarray) -> list[float | None]:
+    return [_ratio(*counts) for counts in zip(parts, wholes, strict=True)]
 
 
 def _ratio(part: int | np.integer[Any], whole: int | np.integer[Any]) -> float | None:

@@ -21,6 +21,9 @@ from segnet_jax.runtime.processes import is_first
 
 _log = logging.getLogger("segnet_jax")
 
+# Scores of an evaluation that take the host time, and are left out here.
+_NOT_COMPUTED = ("boundary_f1", "smoothness")
+
 
 def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """Evaluates a checkpoint at each share of missing pixels, and without each modality if there are several.
@@ -53,7 +56,7 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
         evaluation = opened.build_evaluator(missing)(variables, dataset, num_pictures=opened.pictures)
         rows.append(
             {"missing_pixels": share, "missing_modality": modality}
-            | {key: value for key, value in evaluation.report.items() if key != "boundary_f1"}
+            | {key: value for key, value in evaluation.report.items() if key not in _NOT_COMPUTED}
         )
         columns.append(evaluation.pictures)
         _log.info("%-20s %s", _name(share, modality, modalities), evaluation.line())

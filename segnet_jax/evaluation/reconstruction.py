@@ -66,7 +66,7 @@ def reconstruction_step(
 
     Args:
       variables: `params` and `batch_stats`.
-      batch: `image` uint8 [b, H, W, channels] and `size` int32 [b, 2], see `pipeline.eval_batches`.
+      batch: `image` uint8 [b, H, W, channels] and `index` int32 [b], see `pipeline.eval_batches`.
       model: gives as many channels as it takes.
       normalize: from uint8 images to the network's input.
 
@@ -76,11 +76,9 @@ def reconstruction_step(
     """
     inputs = normalize(batch["image"])
     outputs: jax.Array = model.apply(variables, inputs, train=False)  # type: ignore[assignment]
-    rows, columns = (jnp.arange(length) for length in inputs.shape[1:3])
-    inside = (rows[:, None] < batch["size"][:, 0, None, None]) & (columns < batch["size"][:, 1, None, None])
-    inside = jnp.broadcast_to(inside[..., None], inputs.shape)
+    full = batch["index"][:, None, None, None] >= 0
     terms = (jnp.square(outputs.astype(jnp.float32) - inputs), inputs, jnp.square(inputs), jnp.ones_like(inputs))
-    sums = jnp.stack([jnp.sum(jnp.where(inside, term, 0.0), axis=(0, 1, 2)) for term in terms])
+    sums = jnp.stack([jnp.sum(jnp.where(full, term, 0.0), axis=(0, 1, 2)) for term in terms])
     both = jnp.stack([inputs, outputs.astype(jnp.float32)], axis=3)[..., :3]
     drawn = jnp.clip((both / _DRAWN_RANGE + 1) * 127.5, 0, 255).astype(jnp.uint8)
     return jax.lax.psum(sums, AXIS), drawn
@@ -98,7 +96,7 @@ class ReconstructionEvaluator(Evaluator):
         super().__init__(model, normalize, devices, **options)
         step = functools.partial(reconstruction_step, model=model, normalize=normalize)
         self._step = map_over_devices(step, devices, out_axes=(None, 0))
-        self._sent = ("image", "size")
+        self._sent = ("image", "index")
 
     def __call__(
         self,
@@ -120,9 +118,7 @@ class ReconstructionEvaluator(Evaluator):
             for i, index in enumerate(batch["index"].tolist()):
                 if index in shown:
                     drawn = from_devices(device_drawn)
-                    height, width = batch["size"][i]
-                    image, both = batch["image"][i, :height, :width, :3], drawn[i, :height, :width]
-                    pictures[index] = Picture(image, both[:, :, 0], both[:, :, 1])
+                    pictures[index] = Picture(batch["image"][i, ..., :3], drawn[i, :, :, 0], drawn[i, :, :, 1])
         errors, values, squares, counts = totals
         variance = np.sum(squares - values**2 / counts)
         report = {

@@ -19,7 +19,7 @@ from segnet_jax.evaluation import metrics
 from segnet_jax.runtime.files import write_atomically, write_errors
 
 # The step is the last number before what sets an evaluation apart; a split's own name may hold hyphens and numbers.
-_NAME = re.compile(r"(.+)-(\d+)((?:-(?:crf|samples\d+|first\d+|exact|running|native|\d+x\d+))*)")
+_NAME = re.compile(r"(.+)-(\d+)((?:-(?:crf|samples\d+|first\d+|exact|running|native|\d+x\d+|mapped))*)")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Settings:
       image_size: (height, width) at which images are seen and scored; () is their own.
       batch_norm: "running" or "exact".
       max_images: the number of first images of the split, 0 for all.
+      class_map: pairs of a class of the data and one of the network; () where they are the same.
       kind: what sets the evaluation apart from a plain one in its file's name, such as "-crf-first8", or "".
     """
 
@@ -38,6 +39,7 @@ class Settings:
     image_size: tuple[int, ...]
     batch_norm: str
     max_images: int
+    class_map: tuple[tuple[str, str], ...] = ()
     kind: str = ""
 
 
@@ -118,7 +120,7 @@ def report_path(workdir: Path, split: str, step: int, kind: str = "") -> Path:
       step: of the evaluated parameters.
       kind: what sets it apart from a plain evaluation: `-crf`, `-samples40` (stochastic passes) and `-first8` (of the
         images, by `data.max_images`), and where it is not as in the training run, `-exact` or `-running` (statistics
-        of BatchNorm) and `-180x240` or `-native` (size).
+        of BatchNorm) and `-180x240` or `-native` (size); `-mapped` (classes, by `eval.class_map`).
     """
     return workdir / "eval" / f"{split}-{step}{kind}.json"
 

@@ -26,9 +26,10 @@ class DenseCRF:
     over all pixels, itself among them. So the weights are the greatest influence that a kernel can have, in nats,
     whatever the size of the image.
 
-    The first kernel is computed exactly, the second approximately, on the permutohedral lattice. Of probabilities that
-    are smooth across an image, its sums (0 to 1) are within 0.03 of the exact ones and on average within 0.003; of
-    random ones in small images of random colours, where few pixels weigh in, within 0.13 and on average within 0.015.
+    The first kernel is computed exactly, the second approximately, on the permutohedral lattice. On ten photographs of
+    CamVid at 60x80, its sums (0 to 1) differed from the exact ones by 0.003 on average, and by up to 0.59 at single
+    pixels whose colour is rare; on small images of random colours and values by 0.015 on average and up to 0.12. After
+    ten iterations with the default values, at least 99.7 % of the pixels in each of five of them had the exact label.
 
     Attributes:
       iterations: mean-field updates, at least 1.

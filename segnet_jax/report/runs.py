@@ -22,6 +22,7 @@ _KINDS = {
     r"exact|running": r"\g<0> statistics of BatchNorm",
     r"\d+x\d+": r"at \g<0>",
     r"native": "at the images' own size",
+    r"mapped": "classes mapped",
 }
 
 

@@ -36,3 +36,9 @@ def test_subset_has_the_fingerprint_of_the_whole(scenes):
     assert not hasattr(Subset(scenes, 2), "fingerprint")
     scenes.fingerprint = lambda: "abc"
     assert Subset(scenes, 2).fingerprint() == "abc"
+
+
+def test_subset_has_the_groups_of_the_whole(scenes):
+    assert not hasattr(Subset(scenes, 2), "group")
+    scenes.group = lambda index: f"group {index}"
+    assert Subset(scenes, 2).group(1) == "group 1"

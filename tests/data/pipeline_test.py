@@ -1,6 +1,7 @@
 """Tests for segnet_jax/data/pipeline.py."""
 
 import itertools
+import logging
 import multiprocessing
 
 import numpy as np
@@ -9,7 +10,7 @@ from absl import flags
 
 from segnet_jax.data.augment import Augmentation, resize
 from segnet_jax.data.class_table import VOID, ClassTable
-from segnet_jax.data.pipeline import eval_batches, num_eval_batches, train_batches
+from segnet_jax.data.pipeline import eval_batches, train_batches
 from segnet_jax.errors import InputError
 
 _SIZE = (4, 6)
@@ -133,9 +134,9 @@ def test_train_batches_resize_and_augment_a_fourth_channel_beside_the_colours():
     np.testing.assert_array_equal(deep["label"], plain["label"])
 
 
-def test_eval_batches_pad_and_fill_up_a_fourth_channel():
-    (batch,) = eval_batches(WithDepth((4, 5), (6, 3)), batch_size=3)
-    assert batch["image"].shape == (3, 6, 5, 4)
+def test_eval_batches_fill_up_a_fourth_channel():
+    (batch,) = eval_batches(WithDepth((4, 5), (4, 5)), batch_size=3)
+    assert batch["image"].shape == (3, 4, 5, 4)
     assert (batch["image"][1, ..., 3] == 1).all()
     assert not batch["image"][2].any()
 
@@ -227,50 +228,60 @@ def test_eval_batches_hold_every_example_once(length, process_count):
         list(eval_batches(dataset, batch_size=4, process_index=index, process_count=process_count))
         for index in range(process_count)
     ]
-    assert [len(part) for part in parts] == [num_eval_batches(dataset, 4)] * process_count
+    assert [len(part) for part in parts] == [-(-length // 4)] * process_count
     examples = [example for part in parts for example in examples_of(part)]
     full = {int(example["index"]): example for example in examples if example["index"] >= 0}
     empty = [example for example in examples if example["index"] == -1]
     assert sorted(full) == list(range(length))
-    assert len(full) + len(empty) == len(examples) == 4 * num_eval_batches(dataset, 4)
+    assert len(full) + len(empty) == len(examples) == 4 * -(-length // 4)
     for index, example in full.items():
         np.testing.assert_array_equal(example["image"], dataset[index]["image"])
         np.testing.assert_array_equal(example["label"], dataset[index]["label"])
-        np.testing.assert_array_equal(example["size"], _SIZE)
     for example in empty:
         assert not example["image"].any()
         assert (example["label"] == VOID).all()
-        assert example["size"].tolist() == [0, 0]
 
 
 def test_eval_batches_of_one_process_are_in_order():
     batches = list(eval_batches(numbered(6), batch_size=4))
     assert [batch["index"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, -1, -1]]
-    shapes = {"image": (4, *_SIZE, 3), "label": (4, *_SIZE), "size": (4, 2), "index": (4,)}
+    shapes = {"image": (4, *_SIZE, 3), "label": (4, *_SIZE), "index": (4,)}
     for batch in batches:
         assert {key: array.shape for key, array in batch.items()} == shapes
-        assert [str(batch[key].dtype) for key in shapes] == ["uint8", "uint8", "int32", "int32"]
+        assert [str(batch[key].dtype) for key in shapes] == ["uint8", "uint8", "int32"]
 
 
-def test_eval_batches_pad_to_the_greatest_height_and_width():
-    shapes = (4, 6), (5, 3), (2, 7), (1, 1)
+@pytest.mark.parametrize("process_count", [1, 2])
+def test_eval_batches_hold_images_of_one_size_and_no_padding(process_count):
+    shapes = (4, 6), (5, 3), (4, 6), (1, 1), (5, 3), (4, 6), (6, 4)
     dataset = Numbered(*shapes)
-    (batch,) = eval_batches(dataset, batch_size=4)
-    assert batch["label"].shape == (4, 5, 7)
-    np.testing.assert_array_equal(batch["size"], shapes)
-    rows, columns = np.indices((5, 7))
-    for i, (height, width) in enumerate(shapes):
-        image = dataset[i]["image"]
-        repeated = image[np.minimum(rows, height - 1), np.minimum(columns, width - 1)]
-        np.testing.assert_array_equal(batch["image"][i], repeated)
-        inside = (rows < height) & (columns < width)
-        np.testing.assert_array_equal(batch["label"][i], np.where(inside, i, VOID))
+    parts = [
+        list(eval_batches(dataset, batch_size=2, process_index=index, process_count=process_count))
+        for index in range(process_count)
+    ]
+    indices = [[i for batch in step for i in batch["index"].tolist()] for step in zip(*parts, strict=True)]
+    assert indices == [[0, 2], [5, -1], [1, 4], [3, -1], [6, -1]]
+    for step in zip(*parts, strict=True):
+        assert len({batch["label"].shape for batch in step}) == 1, "processes compute one shape together"
+        for example in examples_of(step):
+            if example["index"] >= 0:
+                source = dataset[int(example["index"])]
+                np.testing.assert_array_equal(example["image"], source["image"])
+                np.testing.assert_array_equal(example["label"], source["label"])
+
+
+@pytest.mark.parametrize(("sizes", "image_size", "warned"), [(8, (), False), (9, (), True), (9, (4, 4), False)])
+def test_eval_batches_warn_of_many_sizes(caplog, sizes, image_size, warned):
+    caplog.set_level(logging.WARNING, logger="segnet_jax")
+    dataset = Numbered(*[(4, 4 + i // 2) for i in range(2 * sizes)])
+    batches = list(eval_batches(dataset, batch_size=2, image_size=image_size))
+    assert len({batch["label"].shape for batch in batches}) == (1 if image_size else sizes)
+    assert ("train images of numbered have 9 sizes" in caplog.text) == warned
 
 
 def test_eval_batches_resize():
     dataset = Numbered((4, 6), (8, 9))
     (batch,) = eval_batches(dataset, batch_size=2, image_size=(2, 3))
-    assert batch["size"].tolist() == [[2, 3]] * 2
     for i in range(2):
         np.testing.assert_array_equal(batch["image"][i], resize(dataset[i], (2, 3))["image"])
         assert (batch["label"][i] == i).all()

@@ -1,7 +1,9 @@
 """Tests for segnet_jax/evaluation/eval_only.py."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 
 from segnet_jax.errors import InputError
@@ -73,6 +75,23 @@ def test_evaluate_checkpoint_names_its_report_as_the_training_run_does(tmp_path,
     assert (path.parent / "val-2-first8.json").is_file()
 
 
+def test_evaluate_checkpoint_prints_its_scores_though_it_cannot_write_them(trained_copy, caplog):
+    caplog.set_level("INFO", logger="segnet_jax")
+    shutil.rmtree(trained_copy / "eval")
+    (trained_copy / "eval").write_text("")
+    with pytest.raises(InputError, match=r"val-6\.json cannot be written"):
+        evaluate_checkpoint(trained_copy, {"eval.checkpoint": "latest"})
+    assert "mIoU" in caplog.text
+
+
+def test_evaluate_checkpoint_writes_the_scores_of_each_image_on_request(trained_copy):
+    report = evaluate_checkpoint(trained_copy, {"eval.checkpoint": "latest", "eval.per_image": True})
+    written = json.loads((trained_copy / "eval" / "val-6.json").read_text())
+    assert written["per_image"] == report["per_image"]
+    assert [entry["index"] for entry in written["per_image"]] == list(range(9))
+    assert np.sum(written["confusion"]) == written["pixels"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -81,6 +100,8 @@ def test_evaluate_checkpoint_names_its_report_as_the_training_run_does(tmp_path,
         ({"data.eval_split": "holdout"}, "holdout"),
         ({"eval.samples": 4}, "eval.samples=4 needs a network with dropout"),
         ({"crf.iterations": -1}, "crf.iterations=-1"),
+        ({"eval.class_map": ("sky", "road")}, "eval.class_map=.*must be pairs of names"),
+        ({"eval.class_map": (("sky", "Sky"),)}, "eval.class_map has the pair .*'Sky' is none of sky, building"),
         ({"model.width_multiplier": 0.5}, "model.width_multiplier belongs to the training run"),
     ],
 )

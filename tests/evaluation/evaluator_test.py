@@ -9,14 +9,18 @@ import pytest
 
 from segnet_jax.data import preprocessing
 from segnet_jax.data.class_table import VOID
+from segnet_jax.data.masking import Missing
 from segnet_jax.evaluation import metrics
 from segnet_jax.evaluation.batch_stats import exact_batch_stats
 from segnet_jax.evaluation.evaluator import Evaluator, Stopped
 from segnet_jax.inference.bayesian import sample_posterior
 from segnet_jax.inference.crf import DenseCRF
 from segnet_jax.models import create_model
+from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime.sharding import to_devices
-from tests.helpers.split import TABLE, Images
+from tests.helpers.networks import random_variables
+from tests.helpers.numpy_layers import NumpyLayers, pool
+from tests.helpers.split import TABLE, GroupedImages, Images, evaluate
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,30 @@ def test_evaluator_does_not_depend_on_batch_size_or_devices(model, variables, nu
     assert found.report["boundary_f1"] is not None
 
 
+@pytest.mark.parametrize("normalize", [preprocessing.lcn, preprocessing.lrn, Missing(preprocessing.lcn, 0.3)])
+def test_evaluator_predicts_each_image_as_if_it_were_alone(normalize):
+    data, model = Images(count=4), SegNetFlat(num_classes=3, width_multiplier=1 / 16, pairs=1)
+    variables = random_variables(model)
+    alone = jax.jit(lambda image: jnp.argmax(model.apply(variables, normalize(image[None]), train=False)[0], -1))
+    expected = [np.asarray(alone(example["image"])) for example in data.examples]
+    for num_devices, batch_size in ((1, 3), (2, 2), (8, 8)):
+        evaluator = Evaluator(model, normalize, jax.devices()[:num_devices], batch_size=batch_size, num_threads=1)
+        pictures = evaluator(variables, data, num_pictures=4).pictures
+        for picture, prediction in zip(pictures, expected, strict=True):
+            np.testing.assert_array_equal(picture.prediction, prediction)
+
+
+def test_evaluator_scores_as_before_with_a_larger_image_that_has_no_labels(model, variables):
+    data, more = Images(), Images()
+    rng = np.random.default_rng(5)
+    image = rng.integers(0, 256, (15, 17, 3), np.uint8)
+    more.examples.append({"image": image, "label": np.full((15, 17), VOID, np.uint8), "name": "void"})
+    before, after = (evaluation_of(model, variables, split, boundary_f1=True).report for split in (data, more))
+    assert after.pop("void_pixels") == before.pop("void_pixels") + 15 * 17
+    assert (before.pop("images"), after.pop("images")) == (7, 8)
+    assert after == before
+
+
 def test_evaluator_draws_pictures_in_their_own_sizes_with_their_predictions(model, variables):
     data = Images()
     pictures = evaluation_of(model, variables, data, batch_size=4, num_pictures=3).pictures
@@ -75,6 +103,38 @@ def test_evaluator_draws_pictures_in_their_own_sizes_with_their_predictions(mode
         np.testing.assert_array_equal(picture.label, data[index]["label"])
         assert picture.prediction.shape == picture.label.shape
     assert evaluation_of(model, variables, data).pictures == []
+
+
+@pytest.mark.parametrize("options", [{}, {"crf": DenseCRF(iterations=1, bilateral_weight=0.0)}])
+def test_evaluator_scores_groups_and_images_apart(options):
+    evaluation = evaluate(jax.devices()[:2], **options)
+    counts = [
+        np.asarray(metrics.confusion_matrix(picture.label, picture.prediction, 3)) for picture in evaluation.pictures
+    ]
+    assert evaluation.report["confusion"] == sum(counts).tolist()
+    dusk, day = sum(counts[i] for i in (1, 2, 6)), sum(counts[i] for i in (0, 3, 4, 5))
+    assert evaluation.report["groups"] == {
+        "day": {"images": 4, **metrics.main_scores(day, "abc")},
+        "dusk": {"images": 3, **metrics.main_scores(dusk, "abc")},
+    }
+    assert evaluation.report["groups"]["dusk"]["global_accuracy"] == np.trace(dusk) / dusk.sum()
+    assert "dusk (3 images): G" in evaluation.table()
+    entries = evaluation.report["per_image"]
+    assert [(entry["index"], entry["name"]) for entry in entries] == [(i, str(i)) for i in range(7)]
+    for entry, count, picture in zip(entries, counts, evaluation.pictures, strict=True):
+        assert entry["global_accuracy"] == np.trace(count) / count.sum()
+        assert entry["boundary_f1"] == metrics.boundary_f1(picture.label, picture.prediction, 3)
+        assert entry["regions"] == metrics.smoothness(picture.label, picture.prediction, 3)["regions"]
+    for key, value in evaluation.report["smoothness"].items():
+        assert value == pytest.approx(np.mean([entry[key] for entry in entries]))
+
+
+def test_evaluator_has_no_scores_of_groups_or_images_unasked(model, variables):
+    data = GroupedImages()
+    data.group = lambda index: "day"
+    report = evaluation_of(model, variables, data).report
+    assert (report["groups"], report["smoothness"]) == ({}, None)
+    assert "per_image" not in report
 
 
 def test_evaluator_can_be_stopped(model, variables):
@@ -104,20 +164,36 @@ def test_exact_batch_stats_are_the_means_over_batches(model, variables):
     assert jax.tree.structure(stats) == jax.tree.structure(variables["batch_stats"])
 
 
+def test_exact_batch_stats_are_computed_without_dropout(model, variables):
+    images = np.random.default_rng(1).integers(0, 256, (2, 3, 18, 20, 3), np.uint8)
+    layers, means, variances = NumpyLayers(variables), [], []
+    for batch in images:
+        maps = list(np.asarray(preprocessing.imagenet(batch), np.float64))
+        for name in ("conv1", "conv2", "conv3", "conv4"):
+            maps = [layers.conv(x, name) for x in maps]
+            mean, variance = np.mean(maps, axis=(0, 1, 2)), np.var(maps, axis=(0, 1, 2))
+            scale, shift = (layers.array(f"{name}_bn", key) for key in ("scale", "bias"))
+            maps = [pool(np.maximum((x - mean) / np.sqrt(variance + 1e-5) * scale + shift, 0))[0] for x in maps]
+        # conv4 lies behind the dropout after the third pooling.
+        means.append(mean)
+        variances.append(variance)
+    devices = jax.devices()[:1]
+    batches = to_devices(iter({"image": batch} for batch in images), devices)
+    network = model.clone(dropout_rate=0.5)
+    stats = exact_batch_stats(network, preprocessing.imagenet, variables, batches, devices)["conv4_bn"]
+    np.testing.assert_allclose(stats["mean"], np.mean(means, axis=0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(stats["var"], np.mean(variances, axis=0), rtol=1e-3)
+
+
 @pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 2), (4, 3)])
 def test_evaluator_draws_stochastic_passes_by_seed_and_image_alone(model, variables, num_devices, batch_size):
     data = Images(count=5)
     network = model.clone(dropout_rate=0.5)
-    # Of images of several sizes, the network sees each at the greatest height and width, its border repeated.
     keys = [jax.random.fold_in(jax.random.key(3), index) for index in range(5)]
     expected = []
     for example, key in zip(data.examples, keys, strict=True):
-        height, width = example["label"].shape
-        padded = np.pad(example["image"], ((0, 12 - height), (0, 14 - width), (0, 0)), mode="edge")
-        posterior = sample_posterior(
-            network, variables, preprocessing.imagenet(padded[None]), jnp.stack([key]), samples=3
-        )
-        expected.append([np.asarray(x[0, :height, :width]) for x in posterior])
+        inputs = preprocessing.imagenet(example["image"][None])
+        expected.append([np.asarray(x[0]) for x in sample_posterior(network, variables, inputs, key[None], samples=3)])
     evaluator = evaluator_of(network, num_devices, batch_size, samples=3, seed=3)
     evaluation = evaluator(variables, data, num_pictures=5)
     assert evaluation.report["samples"] == 3
@@ -135,7 +211,7 @@ def test_evaluator_draws_stochastic_passes_by_seed_and_image_alone(model, variab
 
 
 @pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 5), (2, 2)])
-def test_evaluator_refines_each_image_by_a_crf_without_its_padding(model, variables, num_devices, batch_size):
+def test_evaluator_refines_each_image_by_a_crf(model, variables, num_devices, batch_size):
     data = Images(count=3)
     crf = DenseCRF(iterations=3, bilateral_color_std=80.0, bilateral_position_std=4.0)
     evaluator = evaluator_of(model, num_devices, batch_size, crf=crf)
@@ -143,10 +219,8 @@ def test_evaluator_refines_each_image_by_a_crf_without_its_padding(model, variab
     plain = evaluation_of(model, variables, data, boundary_f1=True, num_pictures=3)
     confusion, scores = np.zeros((3, 3), int), []
     for example, picture in zip(data.examples, evaluation.pictures, strict=True):
-        height, width = example["label"].shape
-        padded = np.pad(example["image"], ((0, 12 - height), (0, 14 - width), (0, 0)), mode="edge")
-        logits = model.apply(variables, preprocessing.imagenet(padded[None]), train=False)
-        refined = crf(example["image"], jax.nn.softmax(logits[0, :height, :width]))
+        logits = model.apply(variables, preprocessing.imagenet(example["image"][None]), train=False)
+        refined = crf(example["image"], jax.nn.softmax(logits[0]))
         expected = np.asarray(refined).argmax(-1)
         np.testing.assert_array_equal(picture.prediction, expected)
         labelled = example["label"] != VOID

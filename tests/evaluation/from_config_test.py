@@ -1,13 +1,16 @@
 """Tests for segnet_jax/evaluation/from_config.py."""
 
 import jax
+import numpy as np
 import pytest
 
+from segnet_jax.data.class_table import VOID
 from segnet_jax.errors import InputError
-from segnet_jax.evaluation.from_config import build_evaluator
+from segnet_jax.evaluation.from_config import CheckpointEvaluation, build_evaluator
 from segnet_jax.inference.crf import DenseCRF
 from segnet_jax.inference.from_config import build_crf
 from segnet_jax.models.from_config import build_model
+from tests.helpers.folder_files import save, write
 from tests.helpers.tiny_config import config_with
 
 
@@ -26,3 +29,18 @@ def test_build_crf_builds_one_only_if_it_is_enabled():
     crf = build_crf(config)
     assert crf == DenseCRF(bilateral_weight=4.0)
     assert build_crf(config_with(crf__enabled=True)) == DenseCRF()
+
+
+def test_checkpoint_evaluation_takes_data_of_other_classes_through_a_map(trained_run, tmp_path):
+    write(tmp_path, ["a", "b"], ids=1)
+    save(tmp_path / "masks" / "b.png", np.full((4, 6), 2, np.uint8))
+    overrides = {"data.name": "folder", "data.root": str(tmp_path), "data.classes": ("nothing", "street", "house")}
+    overrides |= {"data.eval_split": "train", "data.val_fraction": 0.0}
+    with pytest.raises(InputError, match=r"\(nothing, street, house\) are not those .*eval\.class_map"):
+        CheckpointEvaluation(trained_run, overrides)
+    pairs = (("street", "road"),)
+    opened = CheckpointEvaluation(trained_run, {**overrides, "eval.class_map": pairs})
+    assert opened.dataset.class_table == opened.trained.class_table
+    labels = [set(opened.dataset[index]["label"].ravel().tolist()) for index in range(2)]
+    assert labels == [{opened.trained.class_table.names.index("road")}, {VOID}]
+    assert (opened.settings.kind, opened.settings.class_map) == ("-mapped", pairs)

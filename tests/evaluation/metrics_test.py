@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from segnet_jax.data.class_table import VOID
 from segnet_jax.evaluation import metrics
-from segnet_jax.evaluation.metrics import boundary_f1, confusion_matrix, format_table
+from segnet_jax.evaluation.metrics import boundary_f1, confusion_matrix, format_table, smoothness
 
 _NAMES = ["sky", "road", "car"]
 summarize = functools.partial(metrics.summarize, boundary_f1=None, void_pixels=5, images=2)
@@ -61,7 +61,17 @@ def test_summarize_by_hand():
     assert report["global_accuracy"] == pytest.approx(13 / 20)
     assert report["class_accuracy"] == pytest.approx((6 / 8 + 3 / 4 + 4 / 8) / 3)
     assert report["mean_iou"] == pytest.approx((6 / 9 + 3 / 10 + 4 / 8) / 3)
-    assert report["classes"][1] == {"name": "road", "iou": 0.3, "accuracy": 0.75, "pixels": 4}
+    assert report["classes"][1] == {
+        "name": "road",
+        "iou": 0.3,
+        "accuracy": 0.75,
+        "precision": 3 / 9,
+        "f1": 6 / 13,
+        "pixels": 4,
+    }
+    assert report["frequency_weighted_iou"] == pytest.approx((8 * 6 / 9 + 4 * 3 / 10 + 8 * 4 / 8) / 20)
+    assert report["authors_script"] == {key: report[key] for key in ("class_accuracy", "mean_iou")}
+    assert report["confusion"] == [[6, 2, 0], [1, 3, 0], [0, 4, 4]]
     assert (report["pixels"], report["void_pixels"], report["images"]) == (20, 5, 2)
     assert report["boundary_f1"] is None
     assert json.loads(json.dumps(report)) == report
@@ -70,15 +80,21 @@ def test_summarize_by_hand():
 def test_summarize_leaves_out_an_absent_class():
     confusion = np.array([[6, 0, 2], [0, 0, 0], [1, 0, 1]])
     report = summarize(confusion, _NAMES)
-    assert report["classes"][1] == {"name": "road", "iou": None, "accuracy": None, "pixels": 0}
+    undefined = dict.fromkeys(("iou", "accuracy", "precision", "f1"))
+    assert report["classes"][1] == {"name": "road", **undefined, "pixels": 0}
     assert report["mean_iou"] == pytest.approx((6 / 9 + 1 / 4) / 2)
     assert report["class_accuracy"] == pytest.approx((6 / 8 + 1 / 2) / 2)
+    # The authors' script counts it as 0, and divides by all classes.
+    assert report["authors_script"]["mean_iou"] == pytest.approx((6 / 9 + 1 / 4) / 3)
+    assert report["authors_script"]["class_accuracy"] == pytest.approx((6 / 8 + 1 / 2) / 3)
+    assert report["frequency_weighted_iou"] == pytest.approx((8 * 6 / 9 + 2 * 1 / 4) / 10)
 
 
 def test_summarize_counts_a_class_that_is_only_predicted():
     confusion = np.array([[6, 2, 0], [0, 0, 0], [0, 0, 2]])
     report = summarize(confusion, _NAMES)
-    assert report["classes"][1] == {"name": "road", "iou": 0.0, "accuracy": None, "pixels": 0}
+    scores = {"iou": 0.0, "accuracy": None, "precision": 0.0, "f1": 0.0}
+    assert report["classes"][1] == {"name": "road", **scores, "pixels": 0}
     assert report["mean_iou"] == pytest.approx((6 / 8 + 0 + 1) / 3)
     assert report["class_accuracy"] == pytest.approx((6 / 8 + 1) / 2)
 
@@ -104,7 +120,9 @@ def test_summarize_equals_sets_of_pixels(labels, predictions):
         accuracies += [len(truth & predicted) / len(truth)] if truth else []
         correct, total = correct + len(truth & predicted), total + len(truth)
     if not total:
-        assert report["mean_iou"] is None
+        keys = ("mean_iou", "frequency_weighted_iou")
+        assert [report[key] for key in keys] == [None, None]
+        assert report["authors_script"] == {"class_accuracy": None, "mean_iou": None}
         return
     assert report["global_accuracy"] == pytest.approx(correct / total)
     assert report["class_accuracy"] == pytest.approx(sum(accuracies) / len(accuracies))
@@ -206,17 +224,70 @@ def test_boundary_f1_equals_all_distances(label, prediction, distance):
     assert score is expected is None or score == pytest.approx(expected)
 
 
+def _regions_by_search(classes, counted):
+    """Counts the regions of one class by walking through each."""
+    left = {place for place in np.ndindex(classes.shape) if counted[place]}
+    regions = 0
+    while left:
+        regions += 1
+        reached = [left.pop()]
+        while reached:
+            row, column = reached.pop()
+            for place in ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)):
+                if place in left and classes[place] == classes[row, column]:
+                    left.remove(place)
+                    reached.append(place)
+    return regions
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    label=hnp.arrays(np.uint8, (6, 8), elements=st.sampled_from([0, 0, 1, 2, VOID])),
+    prediction=hnp.arrays(np.uint8, (6, 8), elements=st.sampled_from([0, 0, 1, 2])),
+)
+def test_smoothness_equals_a_search(label, prediction):
+    found = smoothness(label, prediction, 3)
+    counted = label != VOID
+    for prefix, classes in (("", prediction), ("label_", label)):
+        assert found[f"{prefix}regions"] == _regions_by_search(classes, counted)
+        # A pixel is of some class's boundary, and its block labelled.
+        boundary = {place for k in range(3) for place in _boundary_by_loop(classes, k, ~counted)}
+        clipped = np.pad(counted, ((0, 1), (0, 1)), mode="edge")
+        known = [clipped[row : row + 2, column : column + 2].all() for row, column in np.ndindex(label.shape)]
+        assert found[f"{prefix}boundary_share"] == (len(boundary) / sum(known) if any(known) else None)
+
+
+def test_smoothness_by_hand():
+    label = _halves(4, 6, 3).astype(np.uint8)
+    prediction = label.copy()
+    prediction[1, 1] = 1  # a region of its own, whose boundary is the four blocks around it
+    found = smoothness(label, prediction, 2)
+    assert found == {
+        "boundary_share": 8 / 24,
+        "regions": 3.0,
+        "label_boundary_share": 4 / 24,
+        "label_regions": 2.0,
+    }
+
+
 def test_format_table():
     confusion = np.array([[600, 200, 0], [0, 0, 0], [100, 0, 100]])
     report = summarize(confusion, ["sky", "road_marking", "car"], void_pixels=1234, images=3)
     lines = format_table(report).splitlines()
     assert lines == [
-        "class           IoU %   acc. %  pixels %",
-        "sky             66.67    75.00     80.00",
-        "road_marking     0.00        -      0.00",
-        "car             50.00    50.00     20.00",
+        "class            IoU %    acc. %   prec. %      F1 %  pixels %",
+        "sky              66.67     75.00     85.71     80.00     80.00",
+        "road_marking      0.00         -      0.00      0.00      0.00",
+        "car              50.00     50.00    100.00     66.67     20.00",
         "G 70.00  C 62.50  mIoU 38.89  BF -",
+        "frequency-weighted IoU 63.33; with 0 for classes without ground truth, as in the authors' script, "
+        "C 41.67  mIoU 38.89",
         "3 images, 1,000 labelled pixels, 1,234 void",
     ]
-    (*_, scores, _) = format_table({**report, "boundary_f1": 0.3578}).splitlines()
+    smooth = {"boundary_share": 0.051, "label_boundary_share": 0.04, "regions": 31.5, "label_regions": 20.0}
+    dusk = {"images": 2, "global_accuracy": 0.5, "class_accuracy": 0.25, "mean_iou": None}
+    more = {**report, "boundary_f1": 0.3578, "smoothness": smooth, "groups": {"dusk": dusk}}
+    scores, group, _, smoothness_line, _ = format_table(more).splitlines()[4:]
     assert scores.startswith("G 70.00  C 62.50  mIoU 38.89  BF 35.78 (by the paper's text")
+    assert group == "dusk (2 images): G 50.00  C 25.00  mIoU -"
+    assert smoothness_line == "boundary pixels 5.10 % (labels 4.00 %), regions an image 31.5 (labels 20.0)"

@@ -20,6 +20,8 @@ SMALL_EXACT = {"eval__batch_norm": "exact", "data__image_size": (180, 240)}
         (SMALL_EXACT, SMALL_EXACT, ""),
         (SMALL_EXACT, None, ""),
         ({}, SMALL_EXACT, "-running-native"),
+        ({"eval__class_map": (("a", "b"),)}, {}, "-mapped"),
+        ({"eval__class_map": (("a", "b"),)}, None, ""),
     ],
 )
 def test_report_path_names_what_sets_a_report_apart_and_find_reports_finds_it(tmp_path, values, trained, kind):

@@ -28,7 +28,10 @@ def say(**values):
 
 
 def agree():
-    """Calls every function of `collectives`, and sends a batch to the devices and back."""
+    """Calls every function of `collectives`, sends a batch to the devices and back, and evaluates a network."""
+    # Not at the top: the other programs start faster without networks.
+    from tests.helpers.split import evaluate
+
     index, devices = jax.process_index(), all_devices()
     share = share_of(devices)
     said = {
@@ -59,6 +62,7 @@ def agree():
     said["global_back"] = np.array_equal(from_devices(sent["x"]), part)
     copies = replicate({"a": np.arange(4)}, devices)
     said["replicated"] = jax.device_get(copies)["a"].tolist()
+    said["evaluated"] = evaluate(devices).report
     say(**said)
 
 

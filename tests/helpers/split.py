@@ -1,8 +1,12 @@
-"""A data set in memory."""
+"""A data set in memory, and its evaluation with a random network."""
 
 import numpy as np
 
 from segnet_jax.data.class_table import VOID, ClassTable
+from segnet_jax.data.preprocessing import lcn
+from segnet_jax.evaluation.evaluator import Evaluator
+from segnet_jax.models.segnet_flat import SegNetFlat
+from tests.helpers.networks import random_variables
 
 TABLE = ClassTable.from_entries("three", ["a", "b", "c"])
 
@@ -30,3 +34,17 @@ class Images:
 
     def shape(self, index):
         return self.examples[index]["label"].shape
+
+
+class GroupedImages(Images):
+    """Images of two groups."""
+
+    def group(self, index):
+        return "dusk" if index in (1, 2, 6) else "day"
+
+
+def evaluate(devices, batch_size=3, **options):
+    """Evaluates a random network on `GroupedImages`, with the scores and pictures of all."""
+    model = SegNetFlat(num_classes=3, width_multiplier=1 / 16, pairs=1)
+    evaluator = Evaluator(model, lcn, devices, batch_size=batch_size, num_threads=1, per_image=True, **options)
+    return evaluator(random_variables(model), GroupedImages(), boundary_f1=True, num_pictures=7)

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from segnet_jax.data.augment import resize
+from segnet_jax.data.datasets.camvid import Camvid
 from segnet_jax.errors import InputError
 from segnet_jax.inference.permutohedral import _enclosing_simplex, build_lattice, filter_points
 
@@ -101,6 +103,14 @@ def test_filter_points_gives_bilateral_sums_near_the_exact_ones(
     assert error.mean() < mean
     # The filter does much more than the error: the values themselves are far from its result.
     assert np.abs(values - expected).mean() > 3 * error.mean()
+
+
+def test_filter_points_of_a_photograph_is_near_the_exact_one_on_average(camvid_root):
+    example = resize(Camvid(camvid_root, "train")[0], (30, 40))
+    places = np.indices((30, 40)).reshape(2, -1).T
+    features = np.concatenate([places / 50, example["image"].reshape(-1, 3) / 10.0], axis=1)
+    values = np.eye(12)[np.minimum(example["label"], 11).ravel()]
+    assert np.abs(approximate(features, values) - exact(features, values)).mean() < 0.005
 
 
 def test_filter_points_is_linear_and_keeps_constants():

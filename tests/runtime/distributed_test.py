@@ -14,6 +14,7 @@ from segnet_jax.runtime import collectives, distributed
 from segnet_jax.runtime.processes import all_devices, is_first, several
 from tests.helpers.launching import assert_lost, environment, errors, flags, free_port, started, wait, wait_for
 from tests.helpers.paths import ROOT
+from tests.helpers.split import evaluate
 
 WORKER = str(ROOT / "tests" / "helpers" / "process_worker.py")
 SLURM = {
@@ -53,6 +54,8 @@ def test_collectives_and_sharding_give_two_processes_the_same_values(tmp_path):
     assert (first["share"], second["share"]) == ([0, 2], [1, 2])
     alike = {key: value for key, value in first.items() if key != "share"}
     assert alike == {key: value for key, value in second.items() if key != "share"}
+    # Images of several sizes, groups and scores of images: all as in one process.
+    assert alike.pop("evaluated") == json.loads(json.dumps(evaluate(jax.devices()[:1]).report))
     assert alike == {
         "processes": 2,
         "order": [0, 0, 1, 1],

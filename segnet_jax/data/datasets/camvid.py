@@ -85,6 +85,8 @@ _STANDARD_SPLIT = (
     ("0016E5", 8190, 8640, "train"),
     ("Seq05VD", 0, 5100, "test"),
 )
+# The one sequence that was filmed at dusk.
+_DUSK = "0001TP"
 _STANDARD_SIZE = {"train": 367, "val": 101, "test": 233}
 
 _PALETTE = np.array(list(CAMVID_NATIVE_COLORS), np.uint8)
@@ -164,6 +166,10 @@ class Camvid:
     def shape(self, index: int) -> tuple[int, int]:
         """Returns the (height, width) of an image, which the constructor has read."""
         return self._shapes[index]
+
+    def group(self, index: int) -> str:
+        """Returns "dusk" or "day", when the image's sequence was filmed (Brostow et al. 2009)."""
+        return "dusk" if self.names[index].startswith(_DUSK) else "day"
 
     def fingerprint(self) -> str:
         """Returns a digest that changes when a file of the split does."""

@@ -138,6 +138,12 @@ def test_camvid_native_layout(tmp_path):
         assert example["label"].tolist() == [[0, 3], [1, VOID]]
 
 
+def test_camvid_groups_are_dusk_and_day(tmp_path):
+    dataset = Camvid(write_native(tmp_path), "test")
+    found = {name: dataset.group(index) for index, name in enumerate(dataset.names)}
+    assert found == {"0001TP_008550": "dusk", "Seq05VD_f00000": "day", "Seq05VD_f05100": "day"}
+
+
 def test_camvid_native_layout_with_lists_of_its_own(tmp_path):
     root = write_native(tmp_path)
     (root / "train.txt").write_text(
