@@ -181,8 +181,8 @@ class Evaluator:
                     if index in shown:
                         pictures[index] = Picture(batch["image"][i, :height, :width, :3], label, **found)
         found_scores = {index: future.result() for index, future in scores.items()}
-        parts = collectives.gather((confusion, void_pixels, found_scores, pictures))
-        confusions, void_counts, part_scores, part_pictures = zip(*parts, strict=True)
+        parts = collectives.gather((confusion, void_pixels, found_scores))
+        confusions, void_counts, part_scores = zip(*parts, strict=True)
         if self._crf is not None:
             confusion = np.sum(confusions, axis=0)
         defined = [score for score in union(part_scores).values() if score is not None]
@@ -199,7 +199,7 @@ class Evaluator:
             "crf": self._crf and dataclasses.asdict(self._crf),
             **self._size,
         }
-        return Evaluation(report, list(union(part_pictures).values()))
+        return Evaluation(report, gather_pictures(pictures))
 
     def _one_behind(
         self, variables: Any, batches: Iterator[pipeline.Batch]
@@ -221,6 +221,12 @@ def union(parts: Sequence[dict[int, Any]]) -> dict[int, Any]:
     """Joins what the processes have of images, by the images' numbers, ascending."""
     union = {index: value for part in parts for index, value in part.items()}
     return dict(sorted(union.items()))
+
+
+def gather_pictures(pictures: dict[int, Picture]) -> list[Picture]:
+    """Returns the pictures of all processes, in the order of the images' numbers; each process has those of its own."""
+    parts = collectives.gather({index: vars(picture) for index, picture in pictures.items()})
+    return [Picture(**fields) for fields in union(parts).values()]
 
 
 def _refine(
