@@ -36,6 +36,7 @@ _RANGES = {
     "optimizer.learning_rate": (0, math.inf),
     "optimizer.momentum": (0, 1),
     "optimizer.weight_decay": (0, math.inf),
+    "optimizer.bias_rate": (0, math.inf),
     "optimizer.clip_norm": (0, math.inf),
     "train.batch_size": (1, math.inf),
     "layerwise.iterations": (1, math.inf),
@@ -60,7 +61,7 @@ _CHOICES = {
     "loss.normalization": ("pixels", "weights"),
     "eval.batch_norm": ("running", "exact"),
     "train.procedure": ("end_to_end", "layerwise"),
-    "layerwise.classifier": ("joint", "first", "every", "last", "never"),
+    "layerwise.classifier": ("first", "never", "joint", "every", "last"),
     "layerwise.target": ("labels", "input"),
 }
 
@@ -114,10 +115,13 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: dict[str, Any]
 def differences(stored: dict[str, Any], config: ml_collections.ConfigDict) -> list[str]:
     """Lists the keys that differ and that a run cannot change when it resumes, each as "key: stored -> new"."""
     before, now = flatten(from_dict(stored)), flatten(config)
+    free = _FREE_TO_CHANGE
+    if before["train.procedure"] == now["train.procedure"] == "end_to_end":
+        free += ("layerwise.",)
     return [
         f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
-        if not key.startswith(_FREE_TO_CHANGE) and before.get(key) != now.get(key)
+        if not key.startswith(free) and before.get(key) != now.get(key)
     ]
 
 

@@ -191,6 +191,28 @@ def test_differences_name_key_and_both_values():
     ]
 
 
+def test_differences_ignore_what_the_procedure_does_not_read():
+    config = configs.default_config()
+    stored = json.loads(configs.to_json(config))
+    stored["layerwise"]["classifier"] = "joint"  # the default of older versions
+    assert configs.differences(stored, config) == []
+    stored["train"]["procedure"] = config.train.procedure = "layerwise"
+    assert configs.differences(stored, config) == ["layerwise.classifier: 'joint' -> 'first'"]
+
+
+def test_config_files_with_the_authors_solver_have_its_decay_and_rates():
+    # Caffe's defaults let everything decay at one rate; their files spare biases, and full SegNet's the shifts.
+    for name, decay_shift in {
+        "camvid_bayesian_segnet": False,
+        "camvid_bayesian_segnet_basic": True,
+        "camvid_segnet_basic": True,
+        "benchmark": False,
+    }.items():
+        optimizer = load(ROOT / "configs" / f"{name}.py").optimizer
+        found = (optimizer.weight_decay, optimizer.decay_scale, optimizer.decay_shift, optimizer.bias_rate)
+        assert found == (5e-4, True, decay_shift, 2.0), name
+
+
 def test_differences_ignore_where_data_lies_and_how_it_is_read():
     config = configs.default_config()
     stored = json.loads(configs.to_json(config))

@@ -34,7 +34,10 @@ def gather(value: Any) -> list[Any]:
     # A few sizes only, because each of them is compiled.
     size = 1 << max(10, int(lengths.max() - 1).bit_length())
     parts = _all_rows(np.pad(data, (0, size - len(data))))
-    return [_decoded(part[:length].tobytes(), index) for index, (part, length) in enumerate(zip(parts, lengths, strict=True))]
+    return [
+        _decoded(part[:length].tobytes(), index)
+        for index, (part, length) in enumerate(zip(parts, lengths, strict=True))
+    ]
 
 
 def _decoded(data: bytes, index: int) -> Any:

@@ -228,6 +228,9 @@ def build_optimizer(config: ml_collections.ConfigDict, schedule: optax.Schedule)
         momentum=fields.momentum,
         nesterov=fields.nesterov,
         weight_decay=fields.weight_decay,
+        decay_scale=fields.decay_scale,
+        decay_shift=fields.decay_shift,
+        bias_rate=fields.bias_rate,
         clip_norm=fields.clip_norm,
     )
     if build_is_trained(config) is None:

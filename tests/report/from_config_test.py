@@ -98,7 +98,7 @@ def test_read_conditions_has_the_network_as_the_paper_unless_the_run_says_otherw
 
 def test_read_conditions_leaves_out_the_settings_of_the_other_procedure():
     end_to_end = {"learning_rate", "schedule", "trained", "frozen"}
-    layerwise = {"lbfgs_iterations": 5, "pair_duration": "10 epochs", "first_pair": 1, "classifier": "joint"}
+    layerwise = {"lbfgs_iterations": 5, "pair_duration": "10 epochs", "first_pair": 1, "classifier": "first"}
     conditions = conditions_of(train__procedure="layerwise", layerwise__iterations=5)
     assert layerwise.items() <= conditions.items()
     assert not end_to_end & conditions.keys()

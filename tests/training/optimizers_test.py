@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from segnet_jax.errors import InputError
 from segnet_jax.models import MODELS, create_model
-from segnet_jax.training.optimizers import SCHEDULES, create_optimizer, create_schedule, decayed
+from segnet_jax.training.optimizers import SCHEDULES, create_optimizer, create_schedule, is_one_of
 
 _PARAMS = {
     "conv": {"kernel": jnp.array([[1.0, -2.0], [0.5, 4.0]]), "bias": jnp.array([3.0, -1.0])},
@@ -112,8 +112,20 @@ def train(optimizer, steps=4):
     return params
 
 
-def train_by_hand(schedule, steps=4, *, momentum=0.0, nesterov=False, weight_decay=0.0, clip_norm=0.0):
+def train_by_hand(
+    schedule,
+    steps=4,
+    *,
+    momentum=0.0,
+    nesterov=False,
+    weight_decay=0.0,
+    clip_norm=0.0,
+    decay_scale=False,
+    decay_shift=False,
+    bias_rate=1.0,
+):
     """Clips, decays, adds momentum and steps, in this order and in float64."""
+    decayed = {("conv", "kernel"): True, ("conv_bn", "scale"): decay_scale, ("conv_bn", "bias"): decay_shift}
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), _PARAMS)
     velocity = jax.tree.map(np.zeros_like, params)
     for step in range(steps):
@@ -124,11 +136,12 @@ def train_by_hand(schedule, steps=4, *, momentum=0.0, nesterov=False, weight_dec
                 slope = slopes[layer][name]
                 if clip_norm and norm > clip_norm:
                     slope = slope * clip_norm / norm
-                if name == "kernel":
+                if decayed.get((layer, name)):
                     slope = slope + weight_decay * leaves[name]
                 velocity[layer][name] = momentum * velocity[layer][name] + slope
                 direction = slope + momentum * velocity[layer][name] if nesterov else velocity[layer][name]
-                leaves[name] = leaves[name] - schedule[step] * direction
+                rate = schedule[step] * (bias_rate if (layer, name) == ("conv", "bias") else 1)
+                leaves[name] = leaves[name] - rate * direction
     return params
 
 
@@ -143,6 +156,10 @@ def train_by_hand(schedule, steps=4, *, momentum=0.0, nesterov=False, weight_dec
         {"momentum": 0.5, "clip_norm": 0.7},
         {"momentum": 0.5, "clip_norm": 1e3},
         {"momentum": 0.9, "nesterov": True, "weight_decay": 0.3, "clip_norm": 0.7},
+        {"momentum": 0.9, "weight_decay": 0.3, "decay_scale": True},
+        {"momentum": 0.9, "weight_decay": 0.3, "decay_shift": True},
+        # The authors' SegNet-Basic.
+        {"momentum": 0.9, "weight_decay": 0.3, "decay_scale": True, "decay_shift": True, "bias_rate": 2.0},
     ],
 )
 def test_create_optimizer_equals_a_recursion_by_hand(options):
@@ -166,12 +183,17 @@ def test_create_optimizer_keeps_no_copy_of_the_parameters_without_momentum():
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_decayed_spares_biases_and_batch_norm(name):
+def test_is_one_of_finds_kernels_biases_scales_and_shifts(name):
     model = create_model(name, 2)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
-    decays = {(path[0].key, path[1].key): decay for path, decay in jax.tree_util.tree_leaves_with_path(decayed(params))}
-    # Convolution kernels have four axes, all else has one.
-    ranks = {(path[0].key, path[1].key): leaf.ndim for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    assert decays == {leaf: rank == 4 for leaf, rank in ranks.items()}
+    for layer, leaves in params.items():
+        # Convolution kernels have four axes, all else has one, and BatchNorm alone has a scale.
+        is_batch_norm = "scale" in leaves
+        expected = {"scale": "scale", "bias": "shift" if is_batch_norm else "bias", "kernel": "kernel"}
+        for kind in ("kernel", "bias", "scale", "shift"):
+            found = is_one_of({layer: leaves}, {kind})[layer]
+            assert found == {name: expected[name] == kind for name in leaves}, layer
+        assert all((leaf.ndim == 4) == (name == "kernel") for name, leaf in leaves.items())
+    both = is_one_of(params, {"kernel", "scale"})
     if name in ("segnet", "segnet_basic"):
-        assert sum(decays.values()) == (26 if name == "segnet" else 9)
+        assert sum(jax.tree.leaves(both)) == (26 + 25 if name == "segnet" else 9 + 8)
