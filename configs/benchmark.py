@@ -15,10 +15,10 @@ has. It trained Table 3 on 3433 road scenes of several data sets, which were nev
 CamVid's 367.
 
 The paper names neither weight decay nor augmentation nor the normalisation of images: they are the 0.0005 of the
-authors' files, for kernels and BatchNorm's scales, and twice the rate for biases; none; and the ImageNet weights' own. Nor does it say FCN's stride (--config.model.name=fcn16s is another), which
-layers dropout follows (see docs/models.md), or the CRF's values (DeepLab's here). DeepLab is trained on whole images,
-where the paper shrank the labels to 45x60. An evaluation every 5000 steps meets all columns of the tables;
-metrics.jsonl has their G, C and mIoU.
+authors' files, for kernels and BatchNorm's scales, and twice the rate for biases; none; and the ImageNet weights' own.
+Nor does it say FCN's stride (--config.model.name=fcn16s is another), which layers dropout follows (see docs/models.md),
+or the CRF's values (DeepLab's here). DeepLab is trained on whole images, where the paper shrank the labels to 45x60. An
+evaluation every 5000 steps meets all columns of the tables; metrics.jsonl has their G, C and mIoU.
 
 SUN RGB-D is a `folder` (docs/data.md) with train.txt and test.txt or with train/ and test/; its masks have the numbers
 1 to 37 of Table 5, and 0 where nothing is labelled. It has no validation images, so those of the test are evaluated.

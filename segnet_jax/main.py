@@ -32,6 +32,11 @@ _CONFIG = config_flags.DEFINE_config_file(
     lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and results lie.", required=True)
+flags.register_validator(
+    "workdir",
+    lambda path: path is None or bool(path.strip()),
+    "it is empty, as a variable is that is not set; name a folder, such as --workdir=runs/first.",
+)
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
