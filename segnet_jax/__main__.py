@@ -1,4 +1,6 @@
-"""SegNet and its competitors for semantic segmentation, in JAX. What there is to run:
+"""Says what there is to run.
+
+SegNet and its competitors for semantic segmentation, in JAX:
 
     python -m segnet_jax.main --config=configs/synthetic.py --workdir=runs/first    trains; --help has all keys
     python -m segnet_jax.main --mode=eval --workdir=runs/first                      evaluates; also missing, ablation

@@ -65,6 +65,11 @@ _CHOICES = {
     "layerwise.target": ("labels", "input"),
 }
 
+_DURATIONS = (
+    *("train.duration", "train.log_every", "train.eval_every", "train.checkpoint_every", "layerwise.duration"),
+    *("optimizer.warmup", "optimizer.step_every"),
+)
+
 _SIZES = ("data.image_size", "data.scene_size", "augment.crop_size")
 
 
@@ -146,6 +151,8 @@ def check_values(config: ml_collections.ConfigDict) -> None:
             len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)
         ):
             raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
+    for key in _DURATIONS:
+        to_steps(values[key], 1.0, key)
     for key in ("eval.checkpoint", "transfer.checkpoint"):
         wanted = values[key]
         if wanted not in ("best", "latest") and not wanted.isdecimal():

@@ -275,6 +275,8 @@ def test_to_steps_refuses_a_duration_of_another_form_by_its_key(duration):
         ("loss.class_weight_power", float("inf"), "loss.class_weight_power=inf must be at least 0"),
         ("augment.crop_size", (5, -1), "augment.crop_size=.* must be .height, width."),
         ("pretrained.weights", "resnet", "pretrained.weights='resnet'"),
+        ("train.eval_every", "often", "train.eval_every='often' is no duration"),
+        ("optimizer.warmup", "3 weeks", "optimizer.warmup='3 weeks' is no duration"),
     ],
 )
 def test_check_values_refuses_a_value_that_makes_no_sense_by_its_key(key, value, message):

@@ -140,7 +140,7 @@ def test_main_help_describes_every_flag_of_its_own_and_every_key(environment, tm
     result = run("--help", env=environment, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert set(re.findall(r"^  --(?:\[no\])?(\w+):", result.stdout, re.MULTILINE)) == {
-        *("config", "workdir", "mode"),
+        *("config", "workdir", "mode", "parameters"),
         *("coordinator", "num_processes", "process_id", "heartbeat_timeout", "initialization_timeout"),
     }
     keys = re.findall(r"^  --config\.([\w.]+)=", result.stdout, re.MULTILINE)
@@ -156,13 +156,21 @@ def test_main_help_describes_every_flag_of_its_own_and_every_key(environment, tm
         (["--mode=missing"], "x holds no checkpoint; give the --workdir of a training run."),
         (
             ["--config.data.name=camvid", "--config.data.root=nowhere"],
-            "nowhere is not a folder; set the root of the data to CamVid's folder.",
+            "data.root=nowhere is not a folder.",
         ),
     ],
 )
 def test_main_prints_an_error_of_the_input_in_one_line_and_leaves_nothing(environment, tmp_path, arguments, message):
     result = run(*arguments, "--workdir=x", env=environment, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (1, f"error: {message}\n")
+    assert not (tmp_path / "x").exists()
+
+
+def test_main_names_a_platform_without_devices(environment, tmp_path):
+    result = run("--workdir=x", env={**environment, "JAX_PLATFORMS": "tpu"}, cwd=tmp_path)
+    (line,) = [line for line in result.stderr.splitlines() if not line.startswith("WARNING")]
+    assert (result.returncode, line[:46]) == (1, "error: JAX_PLATFORMS=tpu gives no devices (Una")
+    assert line.endswith("); unset it, or name what there is, such as JAX_PLATFORMS=cpu.")
     assert not (tmp_path / "x").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Collection
 from typing import Any
 
@@ -10,6 +11,8 @@ import jax
 import optax
 
 from segnet_jax.errors import InputError
+
+_log = logging.getLogger("segnet_jax")
 
 SCHEDULES = ("constant", "poly", "cosine", "step")
 
@@ -32,7 +35,8 @@ def create_schedule(
         `step_factor` after every `step_every` steps. t goes from 0 to 1 after the warm-up.
       learning_rate: the one that the schedule starts from.
       total_steps: of the run.
-      warmup_steps: the first steps, over which the rate rises linearly from `learning_rate / warmup_steps`.
+      warmup_steps: the first steps, over which the rate rises linearly from `learning_rate / warmup_steps`. Where the
+        run, or a cycle, is not longer, a tenth of it takes their place, and the log says so.
       poly_power: of "poly".
       step_every: of "step", in steps.
       step_factor: of "step".
@@ -47,11 +51,11 @@ def create_schedule(
     if not 1 <= cycles <= max(1, total_steps):
         raise InputError(f"optimizer.cycles={cycles} must be at least 1 and at most the run's {total_steps} steps.")
     cycle_steps = -(-total_steps // cycles)
-    if warmup_steps and warmup_steps >= cycle_steps:
+    if warmup_steps >= cycle_steps:
         holder = "the run" if cycles == 1 else f"each of the {cycles} cycles"
-        raise InputError(
-            f"optimizer.warmup is {warmup_steps} steps, but {holder} has only {cycle_steps}; make it shorter."
-        )
+        shorter = cycle_steps // 10
+        _log.info("optimizer.warmup is %d steps in place of %d: %s has %d.", shorter, warmup_steps, holder, cycle_steps)
+        warmup_steps = shorter
     after_warmup = max(1, cycle_steps - warmup_steps)
     schedule: optax.Schedule
     if name == "constant":
