@@ -61,7 +61,8 @@ def test_to_markdown_shows_the_tables_around_a_row_with_the_classical_methods(tm
 
 def test_to_markdown_leaves_other_classes_out_of_a_table_of_classes(tmp_path):
     classes = [{"name": "road", "iou": 0.5, "accuracy": 0.5, "pixels": 9}]
-    path = write_run(tmp_path / "run", data__name="synthetic", report={"classes": classes})
+    report = {"classes": classes, "class_accuracy": 0.5, "mean_iou": 0.5}
+    path = write_run(tmp_path / "run", data__name="synthetic", report=report)
     markdown = to_markdown(*compare([str(path)]))
     assert "**run**" not in [row[0] for row in rows_of(markdown, "## Table 2:")]
 
