@@ -120,7 +120,7 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: dict[str, Any]
 def differences(stored: dict[str, Any], config: ml_collections.ConfigDict) -> list[str]:
     """Lists the keys that differ and that a run cannot change when it resumes, each as "key: stored -> new"."""
     before, now = flatten(from_dict(stored)), flatten(config)
-    free = _FREE_TO_CHANGE
+    free: tuple[str, ...] = _FREE_TO_CHANGE
     if before["train.procedure"] == now["train.procedure"] == "end_to_end":
         free += ("layerwise.",)
     return [
