@@ -14,11 +14,11 @@ BatchNorm's statistics from a pass over the training set before each evaluation;
 has. It trained Table 3 on 3433 road scenes of several data sets, which were never released as one; here they are
 CamVid's 367.
 
-The paper names neither weight decay nor augmentation nor the normalisation of images: they are the authors' solver's
-0.0005, none, and the ImageNet weights' own. Nor does it say FCN's stride (--config.model.name=fcn16s is another), which
-layers dropout follows (see docs/models.md), or the CRF's values (DeepLab's here). DeepLab is trained on whole images,
-where the paper shrank the labels to 45x60. An evaluation every 5000 steps meets all columns of the tables;
-metrics.jsonl has their G, C and mIoU.
+The paper names neither weight decay nor augmentation nor the normalisation of images: they are the 0.0005 of the
+authors' files, for kernels and BatchNorm's scales, and twice the rate for biases; none; and the ImageNet weights' own.
+Nor does it say FCN's stride (--config.model.name=fcn16s is another), which layers dropout follows (see docs/models.md),
+or the CRF's values (DeepLab's here). DeepLab is trained on whole images, where the paper shrank the labels to 45x60. An
+evaluation every 5000 steps meets all columns of the tables; metrics.jsonl has their G, C and mIoU.
 
 SUN RGB-D is a `folder` (docs/data.md) with train.txt and test.txt or with train/ and test/; its masks have the numbers
 1 to 37 of Table 5, and 0 where nothing is labelled. It has no validation images, so those of the test are evaluated.
@@ -79,6 +79,8 @@ def get_config(name: str = "segnet") -> ml_collections.ConfigDict:
     config.optimizer.schedule = "constant"
     config.optimizer.momentum = 0.9
     config.optimizer.weight_decay = 5e-4
+    config.optimizer.decay_scale = True
+    config.optimizer.bias_rate = 2.0
     config.train.duration = f"{_RUNS[name]} steps"
     config.train.eval_every = "5000 steps"
     config.train.checkpoint_every = "500 steps"

@@ -29,6 +29,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.schedule = "constant"
     config.optimizer.momentum = 0.9
     config.optimizer.weight_decay = 5e-4
+    config.optimizer.decay_scale = True
+    config.optimizer.decay_shift = True
+    config.optimizer.bias_rate = 2.0
     config.train.duration = "10000 steps"
     config.train.batch_size = 4
     config.train.eval_every = "1000 steps"

@@ -1,4 +1,5 @@
-"""The 2015 SegNet on CamVid as the paper trains it (arXiv 1505.07293, section 3.1).
+"""The 2015 SegNet on CamVid as the paper trains it (arXiv 1505.07293, section 3.1): the classifier first, then pair by
+pair.
 
 python -m segnet_jax.main --config=configs/camvid_segnet_flat_layerwise.py --workdir=runs/camvid_2015 \
     --config.data.root=CAMVID

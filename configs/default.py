@@ -110,7 +110,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.step_factor = 0.1
     config.optimizer.momentum = 0.9
     config.optimizer.nesterov = False
-    config.optimizer.weight_decay = 5e-4  # of convolution kernels; biases and BatchNorm are spared
+    config.optimizer.weight_decay = 5e-4  # of convolution kernels; their biases are spared
+    config.optimizer.decay_scale = False  # whether BatchNorm's scales decay too, as in the authors' files
+    config.optimizer.decay_shift = False  # whether its shifts do, as in their files of SegNet-Basic
+    config.optimizer.bias_rate = 1.0  # factor of the learning rate of convolutions' biases; their files have 2
     config.optimizer.clip_norm = 0.0  # greatest global norm of the gradient; 0 leaves it as it is
 
     config.train = ml_collections.ConfigDict()
@@ -128,9 +131,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.layerwise.duration = "10 epochs"  # of each pair; takes the place of train.duration
     config.layerwise.iterations = 20  # of L-BFGS on each mini-batch
     config.layerwise.memory = 10  # earlier iterations that approximate the curvature
-    # When the classifier is trained: joint (with the first pair), first (by itself, before it), every (with every
-    # pair), last (by itself, after them), never. At other times it stays as it is.
-    config.layerwise.classifier = "joint"
+    # When the classifier is trained: first (by itself, before the pairs) or never (it stays random), as the paper has
+    # it; joint (with the first pair), every (with every pair), last (by itself). At other times it stays as it is.
+    config.layerwise.classifier = "first"
     config.layerwise.first_pair = 1  # the pairs before it are transfer.source's, and stay as they are
     config.layerwise.target = "labels"  # labels, or input: unsupervised, to reconstruct the images
 

@@ -84,7 +84,6 @@ stopped_by= # the signal that was passed on
 # Starts the processes. Each has a process group of its own (-m), so that Ctrl-C reaches it once, through this script.
 start() {
   local address=127.0.0.1:${port:-$(free_port)} id devices
-  export JAX_COORDINATOR_BIND_ADDRESS=$address
   pids=()
   for ((id = 0; id < num_processes; id++)); do
     local command=(

@@ -36,6 +36,7 @@ _RANGES = {
     "optimizer.learning_rate": (0, math.inf),
     "optimizer.momentum": (0, 1),
     "optimizer.weight_decay": (0, math.inf),
+    "optimizer.bias_rate": (0, math.inf),
     "optimizer.clip_norm": (0, math.inf),
     "train.batch_size": (1, math.inf),
     "layerwise.iterations": (1, math.inf),
@@ -60,9 +61,14 @@ _CHOICES = {
     "loss.normalization": ("pixels", "weights"),
     "eval.batch_norm": ("running", "exact"),
     "train.procedure": ("end_to_end", "layerwise"),
-    "layerwise.classifier": ("joint", "first", "every", "last", "never"),
+    "layerwise.classifier": ("first", "never", "joint", "every", "last"),
     "layerwise.target": ("labels", "input"),
 }
+
+_DURATIONS = (
+    *("train.duration", "train.log_every", "train.eval_every", "train.checkpoint_every", "layerwise.duration"),
+    *("optimizer.warmup", "optimizer.step_every"),
+)
 
 _SIZES = ("data.image_size", "data.scene_size", "augment.crop_size")
 
@@ -114,10 +120,13 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: dict[str, Any]
 def differences(stored: dict[str, Any], config: ml_collections.ConfigDict) -> list[str]:
     """Lists the keys that differ and that a run cannot change when it resumes, each as "key: stored -> new"."""
     before, now = flatten(from_dict(stored)), flatten(config)
+    free: tuple[str, ...] = _FREE_TO_CHANGE
+    if before["train.procedure"] == now["train.procedure"] == "end_to_end":
+        free += ("layerwise.",)
     return [
         f"{key}: {before.get(key)!r} -> {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
-        if not key.startswith(_FREE_TO_CHANGE) and before.get(key) != now.get(key)
+        if not key.startswith(free) and before.get(key) != now.get(key)
     ]
 
 
@@ -142,6 +151,8 @@ def check_values(config: ml_collections.ConfigDict) -> None:
             len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)
         ):
             raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
+    for key in _DURATIONS:
+        to_steps(values[key], 1.0, key)
     for key in ("eval.checkpoint", "transfer.checkpoint"):
         wanted = values[key]
         if wanted not in ("best", "latest") and not wanted.isdecimal():

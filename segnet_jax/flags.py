@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import runpy
 import sys
+import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from absl import flags
+import ml_collections
+from absl import app, flags
 
 from segnet_jax.config import default_config, default_file, flatten
 
@@ -19,13 +22,17 @@ def parse_flags(arguments: list[str], flag_values: flags.FlagValues = flags.FLAG
     and overrides be applied to it, before a mistake in them could be answered in one line.
 
     Raises:
-      SystemExit: with status 2 after a mistake, which is printed in one line.
+      SystemExit: with status 2 after a mistake, which is printed in one line, and 0 after --help.
     """
+    if {"--help", "-h", "-?", "--helpshort"} & set(arguments):
+        _print_help()
+        sys.exit(0)
     files = [text.partition("=")[2] for text in arguments if text.startswith("--config=")]
     for path in files:
         # After a colon comes the argument of the file's get_config.
         if not Path(path.partition(":")[0]).is_file():
             _exit(f"--config={path} is not a file; those that come along lie in configs/.")
+        _require_config(path)
     for text in arguments:
         if text.startswith("--config."):
             _refuse_unknown_key(text.removeprefix("--config.").partition("=")[0])
@@ -33,23 +40,54 @@ def parse_flags(arguments: list[str], flag_values: flags.FlagValues = flags.FLAG
         arguments = [arguments[0], f"--config={default_file()}", *arguments[1:]]
     try:
         rest = flag_values(arguments)
-    except (AttributeError, KeyError) as error:
-        _exit(f"a configuration sets a key that configs/default.py does not declare: {error}")
-    except (flags.Error, TypeError, ValueError, OSError) as error:
-        # What a file's get_config raises comes with its traceback; the last line has the message.
-        text = str(error) if "Traceback" not in str(error) else str(error).strip().splitlines()[-1]
-        _exit(f"{' '.join(text.split())} (--help tells more)")
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        _exit(f"{' '.join(str(error).split())} (--help tells more)")
     if len(rest) > 1:
         _exit(f"what is {rest[1]!r}? Options begin with --, as in --workdir=runs/first.")
     return rest
 
 
+def _print_help() -> None:
+    app.usage(shorthelp=True, writeto_stdout=True)
+    print("\nThe keys of --config.KEY=VALUE with their defaults; configs/default.py says what each is for:\n")
+    for key, value in flatten(default_config()).items():
+        print(f"  --config.{key}={'' if value is None else value}")
+
+
+def _require_config(text: str) -> None:
+    """Refuses a configuration file that fails, with the line, or gives no configuration.
+
+    ml_collections would load it too, but tells neither.
+    """
+    path, colon, argument = text.partition(":")
+    try:
+        get_config = runpy.run_path(path).get("get_config")
+        config = get_config(*[argument] * bool(colon)) if get_config else None
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+        if isinstance(error, SyntaxError):
+            lines.append(error.lineno)
+        where = f"{path}, line {lines[-1]}" if lines else path
+        _exit(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}")
+    if get_config is None:
+        _exit(f"{path} has no function get_config, which returns the configuration; configs/ has examples.")
+    if not isinstance(config, ml_collections.ConfigDict) or flatten(config).keys() != flatten(default_config()).keys():
+        _exit(
+            f"{path}: get_config returns no configuration of this program but a {type(config).__name__}; let it change "
+            "and return segnet_jax.config.default_config()."
+        )
+
+
 def _refuse_unknown_key(key: str) -> None:
     declared = flatten(default_config())
-    if key.partition("[")[0] not in declared:
-        close = difflib.get_close_matches(key, declared, 1)
-        advice = f"did you mean {close[0]}?" if close else "configs/default.py declares those that there are."
-        _exit(f"--config.{key}: the configuration has no key {key}; {advice}")
+    if key.partition("[")[0] in declared:
+        return
+    name = key.rpartition(".")[2]
+    close = [known for known in declared if known.rpartition(".")[2] == name]
+    close.sort(key=lambda known: not known.startswith("train."))  # meant more often than the others
+    close = close or difflib.get_close_matches(key, declared, 1)
+    advice = f"did you mean {' or '.join(close)}?" if close else "configs/default.py declares those that there are."
+    _exit(f"--config.{key}: the configuration has no key {key}; {advice}")
 
 
 def _exit(message: str) -> NoReturn:

@@ -22,7 +22,7 @@ from segnet_jax.flags import parse_flags
 from segnet_jax.runtime import distributed
 from segnet_jax.runtime.compilation import enable_compilation_cache
 from segnet_jax.runtime.preemption import exit_at_once
-from segnet_jax.runtime.processes import is_first
+from segnet_jax.runtime.processes import all_devices, is_first
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -32,6 +32,11 @@ _CONFIG = config_flags.DEFINE_config_file(
     lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and results lie.", required=True)
+flags.register_validator(
+    "workdir",
+    lambda path: path is None or bool(path.strip()),
+    "it is empty, as a variable is that is not set; name a folder, such as --workdir=runs/first.",
+)
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
@@ -39,6 +44,8 @@ _MODE = flags.DEFINE_enum(
     "Train, resuming if there is a checkpoint; evaluate; evaluate with a part of the input missing; or study the "
     "features of a segnet_flat.",
 )
+
+_PARAMETERS = flags.DEFINE_bool("parameters", False, "List every parameter of the network before it is trained.")
 
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
@@ -104,9 +111,10 @@ def _run() -> None:
     _log.addHandler(_LogHandler())
     _log.setLevel(logging.INFO if is_first() else logging.CRITICAL)
     _log.propagate = False
+    all_devices()  # says where there are none
     workdir = Path(_WORKDIR.value).expanduser()
     if _MODE.value == "train":
-        train_and_evaluate(_CONFIG.value, workdir)
+        train_and_evaluate(_CONFIG.value, workdir, lists_parameters=_PARAMETERS.value)
         return
     act = {"eval": evaluate_checkpoint, "missing": evaluate_missing, "ablation": study_features}[_MODE.value]
     act(workdir, config_flags.get_override_values(flags.FLAGS["config"]))

@@ -1,5 +1,7 @@
 """Tests for segnet_jax/__init__.py: the public API."""
 
+import importlib.util
+import re
 import subprocess
 import sys
 
@@ -25,3 +27,11 @@ def test_import_alone_loads_neither_jax_nor_numpy():
     code = "import segnet_jax, sys; print([name for name in ('jax', 'flax', 'numpy', 'orbax') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_package_run_as_a_program_says_what_there_is():
+    done = subprocess.run([sys.executable, "-m", "segnet_jax"], cwd=ROOT, capture_output=True, text=True, check=True)
+    programs = set(re.findall(r"python -m ([\w.]+)", done.stdout))
+    assert programs == {"segnet_jax.main", "segnet_jax.prepare", "segnet_jax.report"}
+    assert all(importlib.util.find_spec(name) for name in programs)
+    assert all(name in done.stdout for name in segnet_jax.__all__)

@@ -191,6 +191,28 @@ def test_differences_name_key_and_both_values():
     ]
 
 
+def test_differences_ignore_what_the_procedure_does_not_read():
+    config = configs.default_config()
+    stored = json.loads(configs.to_json(config))
+    stored["layerwise"]["classifier"] = "joint"  # the default of older versions
+    assert configs.differences(stored, config) == []
+    stored["train"]["procedure"] = config.train.procedure = "layerwise"
+    assert configs.differences(stored, config) == ["layerwise.classifier: 'joint' -> 'first'"]
+
+
+def test_config_files_with_the_authors_solver_have_its_decay_and_rates():
+    # Caffe's defaults let everything decay at one rate; their files spare biases, and full SegNet's the shifts.
+    for name, decay_shift in {
+        "camvid_bayesian_segnet": False,
+        "camvid_bayesian_segnet_basic": True,
+        "camvid_segnet_basic": True,
+        "benchmark": False,
+    }.items():
+        optimizer = load(ROOT / "configs" / f"{name}.py").optimizer
+        found = (optimizer.weight_decay, optimizer.decay_scale, optimizer.decay_shift, optimizer.bias_rate)
+        assert found == (5e-4, True, decay_shift, 2.0), name
+
+
 def test_differences_ignore_where_data_lies_and_how_it_is_read():
     config = configs.default_config()
     stored = json.loads(configs.to_json(config))
@@ -253,6 +275,8 @@ def test_to_steps_refuses_a_duration_of_another_form_by_its_key(duration):
         ("loss.class_weight_power", float("inf"), "loss.class_weight_power=inf must be at least 0"),
         ("augment.crop_size", (5, -1), "augment.crop_size=.* must be .height, width."),
         ("pretrained.weights", "resnet", "pretrained.weights='resnet'"),
+        ("train.eval_every", "often", "train.eval_every='often' is no duration"),
+        ("optimizer.warmup", "3 weeks", "optimizer.warmup='3 weeks' is no duration"),
     ],
 )
 def test_check_values_refuses_a_value_that_makes_no_sense_by_its_key(key, value, message):

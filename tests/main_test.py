@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import config_flags
 from PIL import Image
 
-from segnet_jax.config import default_config
+from segnet_jax.config import default_config, flatten
 from segnet_jax.flags import parse_flags
 from tests.helpers.paths import ROOT
 from tests.helpers.program import make_environment
@@ -56,6 +56,11 @@ def parse(monkeypatch):
             "--config.train.batchsize: the configuration has no key train.batchsize; did you mean train.batch_size?",
         ),
         (
+            ["--config.batch_size=8"],
+            "--config.batch_size: the configuration has no key batch_size; did you mean train.batch_size or "
+            "eval.batch_size?",
+        ),
+        (
             ["--config.train.batch_size=many"],
             "flag --config.train.batch_size=many: invalid literal for int() with base 10: 'many' (--help tells more)",
         ),
@@ -65,7 +70,7 @@ def parse(monkeypatch):
         (["stray"], "what is 'stray'? Options begin with --, as in --workdir=runs/first."),
         (
             [f"--config={ROOT / 'configs' / 'folder_transfer.py'}:L5"],
-            "ValueError: the variants are R, SM and L4, not 'L5' (--help tells more)",
+            f"{ROOT / 'configs' / 'folder_transfer.py'}, line 66: ValueError: the variants are R, SM and L4, not 'L5'",
         ),
     ],
 )
@@ -76,16 +81,39 @@ def test_parse_flags_answers_a_mistake_in_one_line(parse, arguments, message, ca
     assert capsys.readouterr() == ("", f"error: {message}\n")
 
 
-def test_parse_flags_names_the_key_that_a_file_sets_and_nobody_declares(parse, tmp_path, capsys):
-    (tmp_path / "typo.py").write_text(
-        "from segnet_jax.config import default_config\n\n\n"
-        "def get_config():\n    config = default_config()\n    config.augment.flipp = True\n    return config\n"
-    )
+_BEGINNING = "from segnet_jax.config import default_config\n\n\ndef get_config():\n    config = default_config()\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            _BEGINNING + "    config.augment.flipp = True\n    return config\n",
+            'FILE, line 6: AttributeError: \'Key "flipp" ',
+        ),
+        (_BEGINNING, "FILE: get_config returns no configuration of this program but a NoneType; let it change and "),
+        (
+            "def get_config():\n    return {}\n",
+            "FILE: get_config returns no configuration of this program but a dict; ",
+        ),
+        (
+            "import ml_collections\n\n\ndef get_config():\n    return ml_collections.ConfigDict()\n",
+            "FILE: get_config returns no configuration of this program but a ConfigDict; let it change and return ",
+        ),
+        ("config = 1\n", "FILE has no function get_config, which returns the configuration; configs/ has examples."),
+        ("import torch_of_mine\n", "FILE, line 1: ModuleNotFoundError: No module named 'torch_of_mine'"),
+        ("def get_config():\n    return config(\n", "FILE, line 2: SyntaxError: '(' was never closed"),
+        ("\n\ndef get_config():\n    raise ValueError('one\\n  two')\n", "FILE, line 4: ValueError: one two"),
+    ],
+)
+def test_parse_flags_answers_a_configuration_file_that_gives_none_with_its_line(parse, tmp_path, capsys, text, message):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
     with pytest.raises(SystemExit) as left:
-        parse(f"--config={tmp_path / 'typo.py'}")
+        parse(f"--config={path}")
     assert left.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith('error: a configuration sets a key that configs/default.py does not declare: \'Key "flipp" ')
+    assert line.startswith(f"error: {message.replace('FILE', str(path))}")
 
 
 def test_parse_flags_takes_the_defaults_and_overrides_without_a_file(parse):
@@ -101,13 +129,23 @@ def test_main_without_a_work_directory_names_the_flag(environment, tmp_path):
     assert (result.returncode, result.stdout, result.stderr) == (2, "", message)
 
 
-def test_main_help_describes_every_flag_of_its_own(environment, tmp_path):
+def test_main_refuses_an_empty_work_directory_before_it_begins(environment, tmp_path):
+    result = run("--workdir=", env=environment, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: flag --workdir=: it is empty, as a variable is that is not set; name a ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_main_help_describes_every_flag_of_its_own_and_every_key(environment, tmp_path):
     result = run("--help", env=environment, cwd=tmp_path)
-    assert (result.returncode, result.stderr) == (1, ""), "absl's own status"
+    assert (result.returncode, result.stderr) == (0, "")
     assert set(re.findall(r"^  --(?:\[no\])?(\w+):", result.stdout, re.MULTILINE)) == {
-        *("config", "workdir", "mode"),
+        *("config", "workdir", "mode", "parameters"),
         *("coordinator", "num_processes", "process_id", "heartbeat_timeout", "initialization_timeout"),
     }
+    keys = re.findall(r"^  --config\.([\w.]+)=", result.stdout, re.MULTILINE)
+    assert keys == list(flatten(default_config()))
+    assert "  --config.train.batch_size=12\n" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -118,13 +156,21 @@ def test_main_help_describes_every_flag_of_its_own(environment, tmp_path):
         (["--mode=missing"], "x holds no checkpoint; give the --workdir of a training run."),
         (
             ["--config.data.name=camvid", "--config.data.root=nowhere"],
-            "nowhere is not a folder; set the root of the data to CamVid's folder.",
+            "data.root=nowhere is not a folder.",
         ),
     ],
 )
 def test_main_prints_an_error_of_the_input_in_one_line_and_leaves_nothing(environment, tmp_path, arguments, message):
     result = run(*arguments, "--workdir=x", env=environment, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (1, f"error: {message}\n")
+    assert not (tmp_path / "x").exists()
+
+
+def test_main_names_a_platform_without_devices(environment, tmp_path):
+    result = run("--workdir=x", env={**environment, "JAX_PLATFORMS": "tpu"}, cwd=tmp_path)
+    (line,) = [line for line in result.stderr.splitlines() if not line.startswith("WARNING")]
+    assert (result.returncode, line[:46]) == (1, "error: JAX_PLATFORMS=tpu gives no devices (Una")
+    assert line.endswith("); unset it, or name what there is, such as JAX_PLATFORMS=cpu.")
     assert not (tmp_path / "x").exists()
 
 

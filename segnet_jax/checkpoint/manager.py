@@ -50,6 +50,14 @@ def exists(directory: Path) -> bool:
     return bool(find_steps(Path(directory)))
 
 
+def newest_metadata(directory: Path) -> dict[str, Any] | None:
+    """Returns the metadata of the newest checkpoint in `directory` whose record is whole; None without any."""
+    for step in reversed(find_steps(Path(directory))):
+        with contextlib.suppress(DamagedError):
+            return read_manifest(Path(directory) / str(step))["metadata"]
+    return None
+
+
 class Checkpoints:
     """Saves and restores the checkpoints of one directory; a context manager.
 
@@ -151,6 +159,7 @@ class Checkpoints:
                     f" or for one of the steps {_listed(self.steps())}"
                 )
             step = best
+            self._warn_of_lost_scores(best)
         assert isinstance(step, int)
         manifest = self._require_manifest(step)
         try:
@@ -287,6 +296,17 @@ class Checkpoints:
 
     def _read_scores(self) -> dict[int, CheckpointScore]:
         return {step: checkpoint_score(manifest) for step, manifest in self._read_manifests().items()}
+
+    def _warn_of_lost_scores(self, best: int) -> None:
+        """Says which checkpoints may be better than the best one that is known, for their scores cannot be read."""
+        lost = sorted(set(find_steps(self._directory)) - set(self.steps()))
+        if lost:
+            _log.warning(
+                "%s: step %d is the best of the checkpoints whose scores can be read; of %s they cannot.",
+                self._directory,
+                best,
+                _listed(lost),
+            )
 
     def _require_manifest(self, step: int) -> Manifest:
         if step not in find_steps(self._directory):

@@ -200,9 +200,9 @@ class Evaluator:
                     if index in shown:
                         pictures[index] = Picture(batch["image"][i, ..., :3], label, **found)
         found_scores = {index: future.result() for index, future in scores.items()}
-        parts = collectives.gather((confusion, void_pixels, found_scores, pictures, image_counts, names))
+        parts = collectives.gather((confusion, void_pixels, found_scores, image_counts, names))
         confusions, void_counts, *by_index = zip(*parts, strict=True)
-        found_scores, pictures, image_counts, names = map(union, by_index)
+        found_scores, image_counts, names = map(union, by_index)
         if self._crf is not None:
             confusion = np.sum(confusions, axis=0)
         means = _means(list(found_scores.values()))
@@ -233,7 +233,7 @@ class Evaluator:
                 {"index": i, "name": name, **metrics.main_scores(image_counts[i], classes), **found_scores.get(i, {})}
                 for i, name in names.items()
             ]
-        return Evaluation(report, list(pictures.values()))
+        return Evaluation(report, gather_pictures(pictures))
 
     def _one_behind(
         self, variables: Any, batches: Iterator[pipeline.Batch]
@@ -278,6 +278,12 @@ def _means(scores: Sequence[dict[str, float | None]]) -> dict[str, float | None]
         defined = [score for found in scores if (score := found[key]) is not None]
         means[key] = float(np.mean(defined)) if defined else None
     return means
+
+
+def gather_pictures(pictures: dict[int, Picture]) -> list[Picture]:
+    """Returns the pictures of all processes, in the order of the images' numbers; each process has those of its own."""
+    parts = collectives.gather({index: vars(picture) for index, picture in pictures.items()})
+    return [Picture(**fields) for fields in union(parts).values()]
 
 
 def _refine(

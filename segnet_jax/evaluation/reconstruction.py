@@ -15,10 +15,9 @@ from segnet_jax import visualize
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.dataset import Dataset
 from segnet_jax.data.preprocessing import Normalize
-from segnet_jax.evaluation.evaluator import Evaluator, Stopped, union
+from segnet_jax.evaluation.evaluator import Evaluator, Stopped, gather_pictures
 from segnet_jax.evaluation.result import Evaluation, Picture
 from segnet_jax.models.base import SegmentationModel
-from segnet_jax.runtime import collectives
 from segnet_jax.runtime.sharding import AXIS, from_devices, map_over_devices
 
 # Normalised values from -3 to 3 are drawn as 0 to 255.
@@ -126,4 +125,4 @@ class ReconstructionEvaluator(Evaluator):
             "explained_variance": float(1 - errors.sum() / variance) if variance else 0.0,
             "images": len(dataset),
         }
-        return ReconstructionEvaluation(report, list(union(collectives.gather(pictures)).values()))
+        return ReconstructionEvaluation(report, gather_pictures(pictures))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
+from segnet_jax.checkpoint.manager import newest_metadata
 from segnet_jax.config import default_config, differences, flatten, from_dict, reconstructs
 from segnet_jax.errors import InputError
 from segnet_jax.models import MODELS
@@ -68,13 +69,27 @@ CONDITIONS = {
 }
 
 
+# What every configuration has had from the first version on.
+_SECTIONS = ("data", "augment", "model", "pretrained", "loss", "optimizer", "train", "eval")
+
+
 def read_config(workdir: Path) -> ml_collections.ConfigDict:
-    """Returns the configuration of the run in `workdir`; raises InputError without one, or for a run without scores."""
+    """Returns the configuration of the run in `workdir`: its checkpoints', or without any that of its `config.json`.
+
+    Raises:
+      InputError: if there is none, it is damaged, or the run has no scores.
+    """
     path = workdir / "config.json"
-    if not path.is_file():
+    metadata = newest_metadata(workdir / "checkpoints")
+    if metadata is None and not path.is_file():
         raise InputError(f"{workdir} is no run, as it has no config.json; name the work directory of a training run.")
     try:
-        config = from_dict(json.loads(path.read_text(encoding="utf-8")))
+        stored = metadata["config"] if metadata else json.loads(path.read_text(encoding="utf-8"))
+        # A section that is not there would be taken for one of defaults.
+        lacking = [name for name in _SECTIONS if not isinstance(stored, dict) or not isinstance(stored.get(name), dict)]
+        if lacking:
+            raise ValueError(f"it lacks {', '.join(lacking)}")
+        config = from_dict(stored)
     except (OSError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no configuration of this program ({error}); leave this run out.") from error
     if reconstructs(config):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segnet_jax.checkpoint.manifest import DamagedError, find_steps, read_manifest
+from segnet_jax.checkpoint.manager import newest_metadata
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.result import find_reports
 from segnet_jax.report.from_config import changed_settings, read_conditions, read_config
+from segnet_jax.report.published import METRICS
 
 # Parts of a report's file name, see `evaluation.result.report_path`, and their meaning.
 _KINDS = {
@@ -70,14 +73,40 @@ def read_runs(path: Path, split: str = "") -> list[EvaluatedRun]:
     for suffix, file in sorted(newest.items()):
         try:
             report = json.loads(file.read_text(encoding="utf-8"))
+            _require_whole(report)
         except (OSError, ValueError) as error:
-            raise InputError(f"{file} cannot be read ({error}); restore a copy, or leave this run out.") from error
+            raise InputError(
+                f"{file} is no report of an evaluation ({error}); restore a copy, evaluate again or leave the run out."
+            ) from error
         kind = tuple(_describe_kind(suffix, report["images"]))
         conditions = read_conditions(config, report | {"training_images": training_images})
         if any(words.startswith("first") for words in kind):
             conditions["test_images_note"] = "the first of the split"
         runs.append(EvaluatedRun(path, kind, conditions, report, changed_settings(config)))
     return runs
+
+
+def _require_whole(report: Any) -> None:
+    """Refuses what an evaluation does not write, or somebody has changed.
+
+    Raises:
+      ValueError: with the first thing that is wrong.
+    """
+    kinds: dict[str, Any] = {"split": str, "batch_norm": str, "image_size": list, "classes": list}
+    kinds |= dict.fromkeys(("step", "images", "pixels", "void_pixels"), int)
+    kinds |= dict.fromkeys(METRICS, float | int | None)
+    for key, kind in kinds.items():
+        if not (isinstance(report, dict) and key in report and isinstance(report[key], kind)):
+            raise ValueError(f"its {key} is missing or of another kind")
+    means = {"class_accuracy": "accuracy", "mean_iou": "iou"}
+    for metric, key in means.items():
+        try:
+            values = [entry[key] for entry in report["classes"] if entry["name"] and entry[key] is not None]
+            agrees = math.isclose(statistics.fmean(values), report[metric], abs_tol=1e-9) if values else True
+        except (KeyError, TypeError) as error:
+            raise ValueError("its classes are of another kind") from error
+        if not agrees:
+            raise ValueError(f"its {metric} is not the mean of its classes'")
 
 
 def _describe_kind(suffix: str, images: int) -> Iterator[str]:
@@ -90,9 +119,4 @@ def _describe_kind(suffix: str, images: int) -> Iterator[str]:
 
 
 def _count_training_images(checkpoints: Path) -> int | str:
-    for step in reversed(find_steps(checkpoints)):
-        try:
-            return read_manifest(checkpoints / str(step))["metadata"].get("train_examples", "unknown")
-        except DamagedError:
-            continue
-    return "unknown"
+    return (newest_metadata(checkpoints) or {}).get("train_examples", "unknown")

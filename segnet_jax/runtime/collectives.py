@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,24 +16,42 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from segnet_jax.errors import InputError
+from segnet_jax.runtime import message
 from segnet_jax.runtime.processes import all_devices, is_first, several, share_of
 from segnet_jax.runtime.sharding import AXIS, named_sharding
 
 
 def gather(value: Any) -> list[Any]:
-    """Returns the values of all processes, in their order; anything that can be pickled."""
+    """Returns the values of all processes, in their order; what they may be made of says `message.encode`.
+
+    Raises:
+      InputError: if another process has sent something else.
+    """
     if not several():
         return [value]
-    data = np.frombuffer(pickle.dumps(value), np.uint8)
+    data = np.frombuffer(message.encode(value), np.uint8)
     lengths = _all_rows(np.asarray([len(data)], np.int32))[:, 0]
     # A few sizes only, because each of them is compiled.
     size = 1 << max(10, int(lengths.max() - 1).bit_length())
     parts = _all_rows(np.pad(data, (0, size - len(data))))
-    return [pickle.loads(part[:length].tobytes()) for part, length in zip(parts, lengths, strict=True)]
+    return [
+        _decoded(part[:length].tobytes(), index)
+        for index, (part, length) in enumerate(zip(parts, lengths, strict=True))
+    ]
+
+
+def _decoded(data: bytes, index: int) -> Any:
+    try:
+        return message.decode(data)
+    except ValueError as error:
+        raise InputError(
+            f"what process {index} has sent is {error}; run the same version everywhere, and let nobody else reach "
+            "the processes of the run."
+        ) from error
 
 
 def from_first(value: Any) -> Any:
-    """Returns the value of process 0; anything that can be pickled."""
+    """Returns the value of process 0; see `gather`."""
     return gather(value if is_first() else None)[0]
 
 

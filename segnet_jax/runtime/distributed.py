@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import ipaddress
 import os
 import re
 import socket
@@ -125,13 +126,15 @@ def _is_launched(environ: Mapping[str, str]) -> bool:
 
 
 def _initialize(arguments: Mapping[str, Any], heartbeat_timeout: int, initialization_timeout: int) -> None:
-    if arguments["process_id"] == 0 and arguments["coordinator_address"]:
-        _require_free(arguments["coordinator_address"])
+    coordinator = arguments["coordinator_address"] or ""
+    if arguments["process_id"] == 0 and coordinator:
+        _require_free(coordinator)
     # `preemption` handles the signals.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             **arguments,
+            coordinator_bind_address=coordinator if _is_address(coordinator) else None,
             heartbeat_timeout_seconds=heartbeat_timeout,
             initialization_timeout=initialization_timeout,
         )
@@ -148,17 +151,33 @@ def _initialize(arguments: Mapping[str, Any], heartbeat_timeout: int, initializa
         jax.config.update("jax_rocm_visible_devices", "all")
 
 
-def _require_free(coordinator: str) -> None:
-    """Refuses a port that is taken; JAX's service would crash on it."""
-    both = socket.has_dualstack_ipv6()
-    address = ("::" if both else "", int(coordinator.rpartition(":")[2]))
+def _is_address(coordinator: str) -> bool:
+    """Tells whether the host of HOST:PORT is an address, or this machine, and no name of another.
+
+    Process 0 listens at an address alone, where JAX would listen at all that its host has. What a name stands for may
+    differ on its own host (127.0.1.1 is common there), or be an address that leads to the host and is not its own.
+    """
+    host = coordinator.rpartition(":")[0].strip("[]")
     try:
-        socket.create_server(address, family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both).close()
+        return host == "localhost" or bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
+
+
+def _require_free(coordinator: str) -> None:
+    """Refuses an address or a port that process 0 cannot listen at; JAX's service would crash on it."""
+    host, _, port = coordinator.rpartition(":")
+    host = host.strip("[]") if _is_address(coordinator) else ""
+    is_dual = not host and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if is_dual or ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, int(port)), family=family, dualstack_ipv6=is_dual).close()
     except OSError as error:
         # Python adds the address to `error.strerror`.
         reason = os.strerror(error.errno or 0)
         raise InputError(
-            f"--coordinator={coordinator} has a port that process 0 cannot use ({reason}); choose another."
+            f"--coordinator={coordinator} is nothing that process 0 can listen at ({reason}); choose another port, or "
+            "the address of its own host."
         ) from error
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import jax
 
+from segnet_jax.errors import InputError
+
 
 def several() -> bool:
     """Returns whether this process is one of several that `distributed.join` has joined."""
@@ -19,9 +21,20 @@ def is_first() -> bool:
 
 
 def all_devices() -> list[jax.Device]:
-    """Returns the devices of all processes, those of process 0 first: the devices that a run is mapped over."""
+    """Returns the devices of all processes, those of process 0 first: the devices that a run is mapped over.
+
+    Raises:
+      InputError: if JAX_PLATFORMS names devices that are not there.
+    """
     if not several():
-        return jax.local_devices()
+        try:
+            return jax.local_devices()
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"JAX_PLATFORMS={jax.config.values['jax_platforms']} gives no devices ({reason}); unset it, or name "
+                "what there is, such as JAX_PLATFORMS=cpu."
+            ) from error
     return [device for index in range(jax.process_count()) for device in jax.local_devices(index)]
 
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from segnet_jax.checkpoint import manager
 from segnet_jax.config import check_values, reconstructs, shared_keys, to_steps
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.dataset import Dataset, modalities_of
 from segnet_jax.data.from_config import (
+    DATASETS,
     build_class_weights,
     build_dataset,
     build_host_batches,
@@ -46,17 +48,25 @@ from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg1
 _log = logging.getLogger("segnet_jax")
 
 
-def build_run(config: ml_collections.ConfigDict) -> Run:
+def build_run(config: ml_collections.ConfigDict, *, resumes: bool = False) -> Run:
     """Builds a run: opens its data, and checks whatever can be checked before anything is computed.
+
+    Args:
+      config: the configuration.
+      resumes: whether it goes on from a checkpoint, and so needs nothing of what only the beginning does.
 
     Raises:
       InputError: for whatever the user can put right.
     """
-    devices = all_devices()
     check_values(config)
     check_run(config)
+    check_paths(config, resumes=resumes)
+    devices = all_devices()
     check_batch_size(config, len(devices))
+    # Before any image is read, which may take long.
+    layers = None if resumes else load_pretrained(config)
     train_data = build_dataset(config, config.data.train_split)
+    check_batch_fits(config, len(train_data))
     eval_data = build_dataset(config, config.data.eval_split)
     modalities = modalities_of(train_data)
     channels = sum(modalities)
@@ -89,7 +99,7 @@ def build_run(config: ml_collections.ConfigDict) -> Run:
         phases=phases,
         model=model,
         optimizer=optimizer,
-        initial_state=functools.partial(build_initial_state, config, model, optimizer, train_data),
+        initial_state=functools.partial(build_initial_state, config, model, optimizer, train_data, layers),
         transfer=functools.partial(_transfer, config=config, model=model, channels=channels, classes=classes),
         train_batches=functools.partial(build_train_batches, config, train_data, devices),
         exact_batch_stats=exact if config.eval.batch_norm == "exact" else None,
@@ -228,6 +238,9 @@ def build_optimizer(config: ml_collections.ConfigDict, schedule: optax.Schedule)
         momentum=fields.momentum,
         nesterov=fields.nesterov,
         weight_decay=fields.weight_decay,
+        decay_scale=fields.decay_scale,
+        decay_shift=fields.decay_shift,
+        bias_rate=fields.bias_rate,
         clip_norm=fields.clip_norm,
     )
     if build_is_trained(config) is None:
@@ -243,20 +256,30 @@ def build_is_trained(config: ml_collections.ConfigDict) -> Callable[[Any], Any] 
     return functools.partial(transfer.is_trained, trained=fields.trained, frozen=fields.frozen)
 
 
+def load_pretrained(config: ml_collections.ConfigDict) -> dict[str, tuple[Any, Any]] | None:
+    """Returns the configured pretrained layers of the encoder, see `vgg16.load_vgg16`, or None."""
+    source = config.pretrained
+    if source.weights == "none":
+        return None
+    return load_vgg16(
+        find_weights(source.path, repository=source.repository, file=source.file, revision=source.revision)
+    )
+
+
 def build_initial_state(
     config: ml_collections.ConfigDict,
     model: SegmentationModel,
     optimizer: optax.GradientTransformation,
     train_data: Dataset,
+    layers: Mapping[str, tuple[Any, Any]] | None,
 ) -> TrainState:
-    """Builds the state before the first step, pretrained weights included if configured."""
+    """Builds the state before the first step, with the encoder's pretrained `layers` if there are any."""
     source = config.pretrained
 
     def initialize(variables: dict[str, Any]) -> dict[str, Any]:
-        if source.weights == "none":
+        if layers is None:
             return variables
-        path = find_weights(source.path, repository=source.repository, file=source.file, revision=source.revision)
-        variables = initialize_encoder(variables, load_vgg16(path))
+        variables = initialize_encoder(variables, layers)
         if source.batch_norm == "absorbed":
             return variables
         _log.info("BatchNorm is matched to VGG16's response to %d training images.", source.images)
@@ -282,6 +305,7 @@ def _transfer(
     if not fields.source:
         return state
     source = load_trained(Path(fields.source), {"eval.checkpoint": fields.checkpoint})
+    transfer.require_finite(source.variables, f"step {source.step} of {fields.source}")
     variables = transfer.initialize(
         state.variables,
         source.variables,
@@ -316,6 +340,48 @@ def check_run(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             "pretrained.weights=vgg16 takes images of three channels, and data.depth=True gives four; set "
             "--config.pretrained.weights=none with --config.preprocessing=lcn, or --config.data.depth=False."
+        )
+
+
+def check_paths(config: ml_collections.ConfigDict, *, resumes: bool = False) -> None:
+    """Checks that what a run reads is there: its data and, unless it `resumes`, what it starts from.
+
+    Raises:
+      InputError: for all that is missing at once.
+    """
+    missing = []
+    root, source = config.data.root, Path(config.transfer.source).expanduser()
+    if config.data.name in DATASETS and "data.root" in DATASETS[config.data.name][1] and "://" not in root:
+        if not root:
+            missing.append(f"data.name={config.data.name} needs data.root, the folder that holds it")
+        elif not Path(root).expanduser().is_dir():
+            missing.append(f"data.root={root} is not a folder")
+    if not resumes:
+        path = config.pretrained.path
+        if config.pretrained.weights != "none" and path and not Path(path).expanduser().is_file():
+            missing.append(f"pretrained.path={path} is not a file; give the .safetensors file of VGG16")
+        if config.transfer.source and not manager.exists(source / "checkpoints"):
+            missing.append(f"transfer.source={source} holds no checkpoint; give the work directory of a training run")
+    if missing:
+        raise InputError(f"{'. '.join(missing)}.")
+
+
+def check_batch_fits(config: ml_collections.ConfigDict, num_examples: int) -> None:
+    """Says that a batch is larger than the training split, and refuses one that is larger by far.
+
+    Raises:
+      InputError: if it holds each image more than ten times, and is not small either.
+    """
+    batch_size, most = config.train.batch_size, max(256, 10 * num_examples)
+    if batch_size > most:
+        raise InputError(
+            f"train.batch_size={batch_size} is far beyond the {num_examples} training images; take {most} at most."
+        )
+    if batch_size > num_examples:
+        _log.warning(
+            "train.batch_size=%d is larger than the training split: each batch has some of its %d images repeatedly.",
+            batch_size,
+            num_examples,
         )
 
 

@@ -1,7 +1,8 @@
 """Modular training of the 2015 paper (arXiv 1505.07293, section 3.1 and figure 2).
 
-Pair 1, the outermost, is trained with the classifier; then it stays as it is, pair 2 is inserted inside it and trained
-on the same loss, and so on. Each mini-batch is given some iterations of L-BFGS.
+The classifier is trained first, on the random features of pair 1, the outermost, and then stays as it is, as everything
+does that has been trained. Then pair 1 is trained, pair 2 is inserted inside it and trained on the same loss, and so
+on. Each mini-batch is given some iterations of L-BFGS.
 
 A pair that is inserted has random kernels of unit norm, like all others: the paper gives it no special initialisation.
 Where the decoder outside took the pooled features of its encoder, it now takes what the new pair makes of them, so the
@@ -67,8 +68,8 @@ def stages_of(pairs: int, classifier: str, first_pair: int = 1) -> tuple[Stage, 
 
     Args:
       pairs: of the whole network.
-      classifier: "joint" trains the classifier together with the first pair, "first" by itself before it, "every"
-        together with every pair, "last" by itself after all, "never" leaves it as it is.
+      classifier: "first" trains the classifier by itself before the pairs and "never" leaves it as it is (the paper
+        has both); "joint" trains it together with the first pair, "every" with every pair, "last" by itself after all.
       first_pair: where training begins.
 
     Raises:

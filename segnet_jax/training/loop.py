@@ -40,12 +40,14 @@ from segnet_jax.training.progress import Progress
 from segnet_jax.training.run import Run
 from segnet_jax.training.step import TrainState, checkpoint_template
 from segnet_jax.training.step_metrics import StepMetrics
-from segnet_jax.training.workdir import claimed, refuse_another_run, require_shared
+from segnet_jax.training.workdir import claimed, refuse_another_run, require_present, require_shared
 
 _log = logging.getLogger("segnet_jax")
 
 
-def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
+def train_and_evaluate(
+    config: ml_collections.ConfigDict, workdir: Path, *, lists_parameters: bool = False
+) -> TrainState:
     """Trains, evaluates and saves; continues from the newest checkpoint of `workdir` if there is one.
 
     Leaves in `workdir`: `config.json`, `checkpoints/`, `metrics.jsonl`, TensorBoard events, and of the last step (and
@@ -55,6 +57,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
     Args:
       config: as configs/default.py declares it.
       workdir: made if it does not exist.
+      lists_parameters: whether a new run logs every parameter, and not only how many they are.
 
     Returns:
       The last state, as NumPy arrays.
@@ -69,7 +72,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
         with raise_on_all_processes():
             if first:
                 refuse_another_run(workdir, config)
-            run = build_run(config)
+            run = build_run(config, resumes=manager.exists(workdir / "checkpoints"))
             if first:
                 stack.enter_context(claimed(workdir, config))
         plan = run.plan
@@ -79,7 +82,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
         shutdown = stack.enter_context(GracefulShutdown(agree, announce=first))
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
         stack.push(leave_if_lost)
-        state, first_step = _restore_or_initialize(run, workdir, checkpoints)
+        state, first_step = _restore_or_initialize(run, workdir, checkpoints, lists_parameters)
         writer = stack.enter_context(MetricWriter(workdir, resume_step=first_step)) if first else None
         if writer is not None and first_step == 0:
             writer.write_hparams(flatten(config))
@@ -91,6 +94,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
 
         def save(step: int) -> None:
             """Saves the state after `step`; before that evaluates it, if that is due and nobody asks to stop."""
+            with raise_on_all_processes():
+                require_present(workdir)
             # `checkpoints` copies what it is given before it returns, and the next step uses this state's memory again.
             saved = jax.device_get(state)
             batch_stats, scores, is_exact = saved.batch_stats, None, False
@@ -141,7 +146,9 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: Path) -> Trai
         return jax.device_get(state)
 
 
-def _restore_or_initialize(run: Run, workdir: Path, checkpoints: Checkpoints) -> tuple[TrainState, int]:
+def _restore_or_initialize(
+    run: Run, workdir: Path, checkpoints: Checkpoints, lists_parameters: bool
+) -> tuple[TrainState, int]:
     """Returns the state to go on from, on the devices, and its step."""
     channels = sum(modalities_of(run.train_data))
     if not from_first(manager.exists(workdir / "checkpoints")):
@@ -150,7 +157,10 @@ def _restore_or_initialize(run: Run, workdir: Path, checkpoints: Checkpoints) ->
                 check_examples(dataset)
             state = run.initial_state()
         state = broadcast(run.transfer(state))
-        _log.info("%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))
+        if lists_parameters:
+            _log.info("%s", parameter_overview.get_parameter_overview(state.params, include_stats=False))
+        count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        _log.info("The network has %.3g million parameters; --parameters lists them.", count / 1e6)
         return replicate(state, run.devices), 0
     template = checkpoint_template(run.model, run.optimizer, channels)
     step, saved, metadata = checkpoints.restore(template, "latest")
@@ -161,7 +171,14 @@ def _restore_or_initialize(run: Run, workdir: Path, checkpoints: Checkpoints) ->
             "the data to resume it, or choose another --workdir to start anew."
         )
     require_same({"step of the newest checkpoint": step})
-    _log.info("Resuming at step %d of %d.", step, run.plan.total_steps)
+    total = run.plan.total_steps
+    if step > total:
+        raise InputError(
+            f"{workdir} has a checkpoint of step {step}, and train.duration is {total} steps; make it as long at least."
+        )
+    _log.info("Resuming at step %d of %d.", step, total)
+    if (former := metadata.get("total_steps", total)) != total:
+        _log.info("The run was to have %d steps; from here on the learning rate is that of a run of %d.", former, total)
     return replicate(saved["train_state"], run.devices), step
 
 
@@ -178,6 +195,7 @@ def _metadata(run: Run, step: int) -> dict[str, Any]:
         "config": run.config,
         "class_table": run.train_data.class_table.to_dict(),
         "train_examples": len(run.train_data),
+        "total_steps": run.plan.total_steps,
         "modalities": modalities_of(run.train_data),
         "model": dict(run.phases[number].model_fields),
         STAGE: number,

@@ -16,7 +16,8 @@ class Progress:
 
     Every `log_every` steps, and at the last one, a plain line goes to `stream`; on a terminal a bar shows the same
     instead. The first step of the process, which compiles, is reported by itself and counts neither for the images per
-    second nor for the time left; nor does the time in `pause`. "data wait" is the share of the time that the steps
+    second nor for the time left; nor does the time in `pause`. The second step is reported too, as the first that tells
+    how long the run will take. "data wait" is the share of the time that the steps
     spent waiting for the data: far above zero means that the input pipeline is the bottleneck.
 
     Args:
@@ -94,7 +95,7 @@ class Progress:
             self._bar.update(step - self._bar.n)
         is_first = step == self._first_step
         is_due = step % self._log_every == 0 or step == self._total_steps
-        if not (is_first or is_due):
+        if not (is_first or is_due or step == self._first_step + 1):
             return None
         shown = "".join(f"  {name} {value:.4g}" for name, value in values.items())
         position = f"step {step:>{len(str(self._total_steps))}}/{self._total_steps}"
@@ -103,18 +104,21 @@ class Progress:
             self._write(f"{position}{shown}  first step took {seconds:.1f} s, compilation included")
             self._start_window(step)
             return {} if is_due else None
-        self._steps_timed += step - self._window_step
-        self._seconds_timed += seconds
+        steps_timed = self._steps_timed + step - self._window_step
+        seconds_timed = self._seconds_timed + seconds
         rates = {
             "images_per_second": (step - self._window_step) * self._batch_size / seconds,
             "data_wait": self._waited / seconds,
         }
-        left = timedelta(seconds=round((self._total_steps - step) * self._seconds_timed / self._steps_timed))
+        left = timedelta(seconds=round((self._total_steps - step) * seconds_timed / steps_timed))
         shown += f"  images/s {rates['images_per_second']:.4g}  data wait {rates['data_wait']:.0%}  eta {left}"
         if self._bar is not None:
             self._bar.set_description_str(shown)
         else:
             self._write(position + shown)
+        if not is_due:
+            return None
+        self._steps_timed, self._seconds_timed = steps_timed, seconds_timed
         self._start_window(step)
         return rates
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,22 +20,34 @@ _ADVICE = "choose another --workdir"
 
 
 def refuse_another_run(workdir: Path, config: ml_collections.ConfigDict) -> None:
-    """Refuses a work directory with checkpoints of another configuration.
+    """Refuses a work directory with checkpoints of another configuration, which they hold themselves.
+
+    `train.duration` may differ: a run can be made longer.
 
     Raises:
       InputError: with the keys that differ.
     """
-    path = workdir / "config.json"
-    if not (path.is_file() and manager.exists(workdir / "checkpoints")):
+    metadata = manager.newest_metadata(workdir / "checkpoints")
+    if metadata is None:
         return
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); choose another --workdir, or delete the file.") from error
-    if differing := differences(stored, config):
+    differing = [text for text in differences(metadata["config"], config) if not text.startswith("train.duration:")]
+    if differing:
         raise InputError(
-            f"{workdir} holds a run of another configuration ({'; '.join(differing)}); "
-            "choose another --workdir, or the configuration of that run to resume it."
+            f"{workdir} holds a run of another configuration ({'; '.join(differing)}); choose another --workdir, or "
+            "resume that run with the values before the arrows, by --config.KEY=VALUE."
+        )
+
+
+def require_present(workdir: Path) -> None:
+    """Refuses to write into a work directory that has gone while the run was training.
+
+    Raises:
+      InputError: if it is no longer there, or another one in its place.
+    """
+    if not (workdir / ".lock").is_file():
+        raise InputError(
+            f"{workdir} has been deleted or moved while the run was training, so nothing more is saved; bring it back "
+            "and give the same command to resume, or let that begin anew."
         )
 
 

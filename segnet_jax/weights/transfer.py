@@ -49,6 +49,19 @@ def is_trained(params: Any, trained: str, frozen: str) -> Any:
     return traverse_util.unflatten_dict({name: name in included - excluded for name in names}, sep="/")
 
 
+def require_finite(variables: Any, name: str) -> None:
+    """Refuses variables of which a value is not finite, such as those of a run that has diverged.
+
+    Raises:
+      InputError: with the first one, as a variable of `name`.
+    """
+    for path, leaf in _flatten(variables).items():
+        if not np.isfinite(leaf).all():
+            raise InputError(
+                f"{path} of {name} is not finite, so nothing can start from it; choose another checkpoint."
+            )
+
+
 def freeze(optimizer: optax.GradientTransformation, trained: str, frozen: str) -> optax.GradientTransformation:
     """Restricts `optimizer` to the parameters that `is_trained` says; the others stay as they are.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ from safetensors.numpy import load_file
 from segnet_jax.errors import InputError
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.models.modules import BatchNorm
+
+# Seconds in which the Hugging Face hub must answer at all. Its client alone tries for half a minute, and says so.
+_PATIENCE = 5
+
+# The features of VGG16's five stages.
+_FEATURES = (64, 128, 256, 512, 512)
 
 # torchvision numbers the modules of `features`, ReLUs and pools included.
 VGG16_LAYERS = {
@@ -47,12 +54,15 @@ def find_weights(path: str, *, repository: str, file: str, revision: str) -> Pat
             raise InputError(f"pretrained.path={path} is not a file; give the .safetensors file of VGG16.")
         return local
     # Imported here, for it is slow and only this function needs it.
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub import constants, errors, hf_hub_download, utils
 
+    with contextlib.suppress(errors.LocalEntryNotFoundError):
+        return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
     try:
+        utils.get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
         return Path(hf_hub_download(repository, file, revision=revision))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+    # Whatever the libraries below raise.
+    except Exception as error:
         raise InputError(
             f"{file} of {repository} (revision {revision}) could not be had from the Hugging Face hub "
             f"({type(error).__name__}); download https://huggingface.co/{repository}/resolve/{revision}/{file} on a "
@@ -71,7 +81,7 @@ def load_vgg16(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
       For each name of the paper's prototxt ("conv1_1", ...) the kernel, float32 HWIO, and the bias, float32 [O].
 
     Raises:
-      InputError: if the file is no safetensors file, or a tensor is missing.
+      InputError: if the file is no safetensors file, or a tensor is missing or not finite.
     """
     try:
         tensors = load_file(path)
@@ -83,6 +93,8 @@ def load_vgg16(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             if key not in tensors:
                 raise InputError(f"{path} has no tensor {key!r}; it must hold VGG16 with torchvision's names.")
         kernel, bias = (tensors[f"features.{number}.{part}"].astype(np.float32) for part in ("weight", "bias"))
+        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+            raise InputError(f"{path} has values of {name} that are not finite; download it again.")
         layers[name] = kernel.transpose(2, 3, 1, 0), bias
     return layers
 
@@ -99,8 +111,9 @@ def initialize_encoder(variables: Mapping[str, Any], layers: Mapping[str, tuple[
       layers: what `load_vgg16` gives.
 
     Raises:
-      InputError: if the network has no such layer, or of another shape.
+      InputError: if the layers are not VGG16's, or the network has no such layer, or of another shape.
     """
+    _require_vgg16(layers)
     params, batch_stats = dict(variables["params"]), dict(variables.get("batch_stats", {}))
     for name, (kernel, bias) in layers.items():
         expected = params[name]["kernel"].shape if name in params else None
@@ -117,6 +130,19 @@ def initialize_encoder(variables: Mapping[str, Any], layers: Mapping[str, tuple[
         else:
             batch_stats[f"{name}_bn"] = {**batch_stats[f"{name}_bn"], "mean": -bias}
     return {**variables, "params": params, "batch_stats": batch_stats}
+
+
+def _require_vgg16(layers: Mapping[str, tuple[Any, Any]]) -> None:
+    fan_in = 3
+    for name in VGG16_LAYERS:
+        features = _FEATURES[int(name[4]) - 1]
+        kernel, bias = layers[name]
+        if (kernel.shape, bias.shape) != ((3, 3, fan_in, features), (features,)):
+            raise InputError(
+                f"the file of pretrained weights has for {name} a kernel of {kernel.shape} and {bias.shape} biases, "
+                f"and VGG16 has {(3, 3, fan_in, features)} and {(features,)}: it is another network's; give VGG16's."
+            )
+        fan_in = features
 
 
 def match_batch_norm(
@@ -157,7 +183,8 @@ def match_batch_norm(
 
     each = [jax.device_get(moments(variables, batch)) for batch in images]
     for name in names:
-        mean, mean_of_squares = np.mean([found[name] for found in each], axis=0, dtype=np.float64)
+        both = np.asarray([found[name] for found in each], np.float64)
+        mean, mean_of_squares = both.mean(axis=0)
         var = np.maximum(0.0, mean_of_squares - np.square(mean))
         bias = -batch_stats[name]["mean"]
         dtype = params[name]["scale"].dtype

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from segnet_jax.checkpoint.manager import Checkpoints, exists
+from segnet_jax.checkpoint.manager import Checkpoints, exists, newest_metadata
 from segnet_jax.errors import InputError
 from tests.helpers.checkpoints import TEMPLATE, assert_same, make_state, save_steps
 
@@ -98,6 +98,29 @@ def test_checkpoints_keep_the_newest_and_the_best(
         assert checkpoints.latest_step() == 5
         assert checkpoints.best_step() == best
     assert sorted(os.listdir(tmp_path)) == sorted(map(str, kept))
+
+
+def test_checkpoints_say_that_the_best_one_may_be_one_whose_score_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_steps(tmp_path, [1, 2, 3], {1: 0.9, 2: 0.2, 3: 0.1})
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.restore(TEMPLATE, "best")[0] == 1
+    assert caplog.messages == []
+    (tmp_path / "1" / "record" / "metadata").write_text("{}")
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.restore(TEMPLATE, "best")[0] == 2
+    assert caplog.messages == [
+        f"{tmp_path}: step 2 is the best of the checkpoints whose scores can be read; of 1 they cannot."
+    ]
+
+
+def test_newest_metadata_is_that_of_the_newest_record_that_is_whole(tmp_path: Path) -> None:
+    assert newest_metadata(tmp_path / "nothing") is None
+    save_steps(tmp_path, [1, 2])
+    assert newest_metadata(tmp_path) == {"step": 2}
+    (tmp_path / "2" / "record" / "metadata").write_text("{}")
+    assert newest_metadata(tmp_path) == {"step": 1}
 
 
 def test_checkpoints_keep_the_last_of_each_stage_and_the_best_of_the_last_stage(tmp_path: Path) -> None:

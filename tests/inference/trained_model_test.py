@@ -14,7 +14,7 @@ from tests.helpers.tiny_config import make_tiny_config
 def test_load_trained_takes_the_best_step_or_the_one_that_is_named(trained_run):
     with Checkpoints(trained_run / "checkpoints", read_only=True) as checkpoints:
         best, steps = checkpoints.best_step(), checkpoints.steps()
-    assert load_trained(trained_run).step == best
+    assert load_trained(str(trained_run)).step == best  # a path as text
     for step in steps:
         assert load_trained(trained_run, {"eval.checkpoint": str(step)}).step == step
 

@@ -25,7 +25,7 @@ INTERPRETER = r"""
 for argument in "$@"; do [[ $argument == --process_id=* ]] && id=${argument#*=}; done
 log=$LOGS/$id
 printf '%s\n' "$@" >"$log.arguments"
-printf '%s\n' "${JAX_LOCAL_DEVICE_IDS-}" "$JAX_COORDINATOR_BIND_ADDRESS" "$PYTHONPATH" >"$log.environment"
+printf '%s\n' "${JAX_LOCAL_DEVICE_IDS-}" "$PYTHONPATH" >"$log.environment"
 trap 'echo TERM >>"$log.signals"; [[ ${STUBBORN-} ]] || got=143' TERM
 trap 'echo INT >>"$log.signals"; got=130' INT
 echo "out of $id"
@@ -128,7 +128,7 @@ def test_local_script_gives_processes_their_numbers_and_one_coordinator(stub, tm
     for process in range(3):
         flags = ["--coordinator=127.0.0.1:40000", "--num_processes=3", f"--process_id={process}"]
         assert note(logs, process, "arguments") == ["-m", "segnet_jax.main", *options, *flags]
-        assert note(logs, process, "environment") == ["", "127.0.0.1:40000", str(ROOT)]
+        assert note(logs, process, "environment") == ["", str(ROOT)]
     # Process 0 writes as it is, so that its progress bar stays one.
     assert sorted(result.stdout.splitlines()) == ["[1] out of 1", "[2] out of 2", "out of 0"]
 

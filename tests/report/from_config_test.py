@@ -7,6 +7,7 @@ import pytest
 from segnet_jax.config import apply_overrides, default_config, to_json
 from segnet_jax.errors import InputError
 from segnet_jax.report.from_config import changed_settings, default_conditions, read_conditions, read_config
+from tests.helpers.tiny_config import make_tiny_config
 
 REPORT = {
     "split": "test",
@@ -98,7 +99,7 @@ def test_read_conditions_has_the_network_as_the_paper_unless_the_run_says_otherw
 
 def test_read_conditions_leaves_out_the_settings_of_the_other_procedure():
     end_to_end = {"learning_rate", "schedule", "trained", "frozen"}
-    layerwise = {"lbfgs_iterations": 5, "pair_duration": "10 epochs", "first_pair": 1, "classifier": "joint"}
+    layerwise = {"lbfgs_iterations": 5, "pair_duration": "10 epochs", "first_pair": 1, "classifier": "first"}
     conditions = conditions_of(train__procedure="layerwise", layerwise__iterations=5)
     assert layerwise.items() <= conditions.items()
     assert not end_to_end & conditions.keys()
@@ -121,12 +122,23 @@ def test_read_config_refuses_in_a_sentence(tmp_path):
     with pytest.raises(InputError, match="is no run, as it has no config.json"):
         read_config(tmp_path)
     path = tmp_path / "config.json"
-    for text in ('{"model": {"name": 3}}', "["):
+    whole = json.loads(to_json(config_of(seed=7)))
+    other = json.dumps({**whole, "model": {"name": 3}})
+    # What is not there would be shown as a condition of the run, with its default.
+    for text in (other, "[", "[]", "null", "{}", json.dumps({"seed": 7}), json.dumps({**whole, "optimizer": 0.1})):
         path.write_text(text)
         with pytest.raises(InputError, match=r"config\.json is no configuration of this program"):
             read_config(tmp_path)
     path.write_text(to_json(config_of(train__procedure="layerwise", layerwise__target="input")))
     with pytest.raises(InputError, match=f"has no scores to compare; .*--config.transfer.source={tmp_path}"):
         read_config(tmp_path)
-    path.write_text(json.dumps({"seed": 7}))
+    # A run of an older version lacks keys.
+    del whole["optimizer"]["decay_scale"], whole["crf"]
+    path.write_text(json.dumps(whole))
     assert read_config(tmp_path).seed == 7
+
+
+def test_read_config_takes_the_configuration_of_the_checkpoints(trained_copy):
+    for text in ("{", to_json(config_of(optimizer__learning_rate=7.0)), None):
+        (trained_copy / "config.json").write_text(text) if text else (trained_copy / "config.json").unlink()
+        assert read_config(trained_copy).optimizer.learning_rate == make_tiny_config().optimizer.learning_rate

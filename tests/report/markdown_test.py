@@ -61,7 +61,8 @@ def test_to_markdown_shows_the_tables_around_a_row_with_the_classical_methods(tm
 
 def test_to_markdown_leaves_other_classes_out_of_a_table_of_classes(tmp_path):
     classes = [{"name": "road", "iou": 0.5, "accuracy": 0.5, "pixels": 9}]
-    path = write_run(tmp_path / "run", data__name="synthetic", report={"classes": classes})
+    report = {"classes": classes, "class_accuracy": 0.5, "mean_iou": 0.5}
+    path = write_run(tmp_path / "run", data__name="synthetic", report=report)
     markdown = to_markdown(*compare([str(path)]))
     assert "**run**" not in [row[0] for row in rows_of(markdown, "## Table 2:")]
 
@@ -70,6 +71,10 @@ def test_to_markdown_names_the_row_and_the_other_rows_of_the_network(tmp_path):
     flat = write_run(tmp_path / "flat", model__name="segnet_flat", data__name="folder")
     markdown = to_markdown(*compare([f"{flat}=2015-3/segnet_r"]))
     assert "### flat\n\nCompared with `2015-3/segnet_r`: SegNet(R), Table 3 of the 2015 paper." in markdown
+    # The classes of the row's own table, whose names its text does not have.
+    assert f"| row | id | {' | '.join(f'column {number}' for number in range(1, 8))} | G | C |" in markdown
+    (row,) = [row for row in rows_of(markdown, "## Table 3 of the 2015 paper:") if row[1] == "`2015-3/segnet_r`"]
+    assert row[2:9] == ["88.6", "92.2", "23.3", "97.4", "9.2", "39.9", "69.4"]
     assert "In the paper: all layers trained from random weights on KITTI." in markdown
     others = "`2015-1/segnet_4_layer`, `2015-3/segnet_l4`, `2015-3/segnet_sm`"
     assert f"Other rows of this network, which `DIR=ROW` chooses: {others}." in markdown

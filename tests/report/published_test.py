@@ -41,10 +41,17 @@ def test_published_rows_have_the_papers_scores(row_id, split, scores):
 
 def test_published_rows_average_by_class_to_the_printed_class_average():
     averaged = [row for row in published_rows() if row.class_accuracies and row.scores]
-    assert len(averaged) == 2 * 9
+    assert len(averaged) == 2 * 9 + 2 + 4
     for row in averaged:
         mean = np.mean(list(row.class_accuracies["test"].values()))
-        assert mean == pytest.approx(row.scores["test"]["class_accuracy"], abs=0.08), row.id
+        # The paper's own average of this row is 0.13 above its classes'.
+        tolerance = 0.14 if row.id == "2015-3/segnet_l4" else 0.08
+        assert mean == pytest.approx(row.scores["test"]["class_accuracy"], abs=tolerance), row.id
+    # The columns of the 2015 paper's tables 2 and 3, in their order.
+    counts = {row.id[:6]: len(row.class_accuracies["test"]) for row in averaged if row.paper == "1505.07293"}
+    assert counts == {"2015-1": 11, "2015-2": 13, "2015-3": 7}
+    found = ROWS["2015-3/segnet_l4"].class_accuracies["test"]
+    assert (found["column 1"], found["column 5"], found["column 7"]) == (74.1, 17.0, 69.4)
     indoor = list(ROWS["5/segnet"].class_accuracies["test"].values())
     assert len(indoor) == 37
     assert np.mean(indoor) == pytest.approx(ROWS["4/segnet/best"].scores["test"]["class_accuracy"], abs=0.02)

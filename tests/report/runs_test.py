@@ -1,5 +1,7 @@
 """Tests for segnet_jax/report/runs.py."""
 
+import json
+
 import pytest
 
 from segnet_jax.errors import InputError
@@ -76,8 +78,20 @@ def test_read_runs_refuses_in_a_sentence(tmp_path):
     assert "not been evaluated yet on the split val" in message("val")
     assert f"--workdir={path} --config.data.eval_split=val" in message("val")
     report = path / "eval" / "test-10.json"
-    report.write_text(report.read_text()[:100])
-    assert "test-10.json cannot be read" in message()
+    whole = report.read_text()
+    report.write_text(whole[:100])
+    assert "test-10.json is no report of an evaluation (Expecting value" in message()
+    for change, reason in (
+        ({"images": None}, "its images is missing or of another kind"),
+        ({"class_accuracy": "high"}, "its class_accuracy is missing or of another kind"),
+        ({"class_accuracy": 0.9}, "its class_accuracy is not the mean of its classes'"),
+        ({"mean_iou": 0.67}, "its mean_iou is not the mean of its classes'"),
+        ({"classes": [{"name": "Sky"}]}, "its classes are of another kind"),
+    ):
+        report.write_text(json.dumps(json.loads(whole) | change))
+        assert f"test-10.json is no report of an evaluation ({reason}); restore a copy" in message()
+    report.write_text("[1, 2]")
+    assert "its split is missing or of another kind" in message()
     report.unlink()
     assert "has not been evaluated yet; let the run finish" in message()
     path = tmp_path / "missing"

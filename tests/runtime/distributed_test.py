@@ -76,6 +76,29 @@ def test_collectives_and_sharding_give_two_processes_the_same_values(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("coordinator", "bound"),
+    [
+        ("127.0.0.1:1234", "127.0.0.1:1234"),
+        ("localhost:1234", "localhost:1234"),
+        ("[::1]:1234", "[::1]:1234"),
+        # What it stands for on its own host may be no address that the others can reach.
+        ("node1:1234", None),
+    ],
+)
+def test_join_listens_at_the_address_alone_that_it_was_given(monkeypatch, coordinator, bound):
+    given = {}
+    monkeypatch.setattr(jax.distributed, "initialize", given.update)
+    arguments = {"coordinator_address": coordinator, "num_processes": 2, "process_id": 1}
+    distributed._initialize(arguments, 100, 300)
+    assert {**arguments, "coordinator_bind_address": bound}.items() <= given.items()
+
+
+def test_join_refuses_an_address_that_is_not_this_hosts():
+    with pytest.raises(InputError, match=r"--coordinator=192.0.2.1:1234 is nothing that process 0 can listen at"):
+        distributed._require_free("192.0.2.1:1234")
+
+
 @pytest.mark.parametrize("killed", [0, 1])
 def test_join_ends_a_process_when_another_is_killed(tmp_path, killed):
     with workers(tmp_path, "work") as processes:
@@ -166,7 +189,10 @@ def test_join_names_a_port_that_is_taken(tmp_path):
             assert wait(processes) == [1]
     (text,) = errors(processes)
     assert text.startswith("error: --coordinator=127.0.0.1:")
-    assert text.endswith(" has a port that process 0 cannot use (Address already in use); choose another.\n")
+    assert text.endswith(
+        " is nothing that process 0 can listen at (Address already in use); choose another port, or the address of its "
+        "own host.\n"
+    )
     assert text.count("\n") == 1
 
 

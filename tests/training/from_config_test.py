@@ -9,11 +9,15 @@ import pytest
 from segnet_jax.data.from_config import build_dataset, build_host_batches, build_normalization
 from segnet_jax.errors import InputError
 from segnet_jax.models.from_config import build_model
+from segnet_jax.training import from_config
 from segnet_jax.training.from_config import (
     build_initial_state,
     build_learning_rate,
     build_plan,
+    build_run,
+    check_batch_fits,
     check_batch_size,
+    check_paths,
     check_run,
 )
 from segnet_jax.weights.vgg16 import load_vgg16
@@ -140,3 +144,76 @@ def test_build_initial_state_takes_batch_norm_from_training_images_or_from_the_b
     np.testing.assert_allclose(mean, response.mean((0, 1, 2)), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(scale, response.std((0, 1, 2)), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(state.params["conv1_1_bn"]["bias"], mean + bias, rtol=1e-3, atol=1e-3)
+
+
+def test_check_paths_names_all_that_is_missing_at_once(tmp_path):
+    config = config_with(
+        data__name="folder",
+        pretrained__weights="vgg16",
+        pretrained__path="no/vgg16.safetensors",
+        transfer__source=str(tmp_path),
+    )
+    with pytest.raises(InputError) as caught:
+        check_paths(config)
+    assert str(caught.value).splitlines() == [
+        "data.name=folder needs data.root, the folder that holds it. pretrained.path=no/vgg16.safetensors is not a "
+        f"file; give the .safetensors file of VGG16. transfer.source={tmp_path} holds no checkpoint; give the work "
+        "directory of a training run."
+    ]
+    # A run that resumes has the weights in its checkpoint.
+    config.data.root = "nowhere"
+    with pytest.raises(InputError, match="^data.root=nowhere is not a folder.$"):
+        check_paths(config, resumes=True)
+    config.data.root = str(tmp_path)
+    check_paths(config, resumes=True)
+    # Records can lie in an object store.
+    check_paths(config_with(data__name="records", data__root="gs://bucket/records"))
+
+
+def test_build_run_reads_pretrained_weights_before_any_image(tmp_path, monkeypatch):
+    path = tmp_path / "vgg16.safetensors"
+    path.write_bytes(b"no weights")
+    config = config_with(pretrained__weights="vgg16", pretrained__path=str(path), train__batch_size=8)
+    opened = []
+    monkeypatch.setattr(from_config, "build_dataset", lambda config, split: opened.append(split) or 1 / 0)
+    with pytest.raises(InputError, match="vgg16.safetensors is not a readable .safetensors file"):
+        build_run(config)
+    assert opened == []
+    with pytest.raises(ZeroDivisionError):
+        build_run(config, resumes=True)
+    assert opened == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "num_examples", "outcome"),
+    [
+        (16, 16, None),
+        (
+            17,
+            16,
+            "train.batch_size=17 is larger than the training split: each batch has some of its 16 images repeatedly.",
+        ),
+        (
+            256,
+            2,
+            "train.batch_size=256 is larger than the training split: each batch has some of its 2 images repeatedly.",
+        ),
+        (257, 2, InputError("train.batch_size=257 is far beyond the 2 training images; take 256 at most.")),
+        (
+            100_000,
+            1000,
+            InputError("train.batch_size=100000 is far beyond the 1000 training images; take 10000 at most."),
+        ),
+    ],
+)
+def test_check_batch_fits_warns_of_a_batch_beyond_the_split_and_refuses_a_huge_one(
+    batch_size, num_examples, outcome, caplog
+):
+    config = config_with(train__batch_size=batch_size)
+    if isinstance(outcome, InputError):
+        with pytest.raises(InputError) as caught:
+            check_batch_fits(config, num_examples)
+        assert str(caught.value) == str(outcome)
+    else:
+        check_batch_fits(config, num_examples)
+        assert caplog.messages == ([outcome] if outcome else [])

@@ -211,6 +211,7 @@ def tiny_run_config():
     config.train.eval_every = "0 steps"
     config.train.checkpoint_every = "1 steps"
     config.layerwise.duration = "3 steps"
+    config.layerwise.classifier = "joint"
     config.layerwise.iterations = 3
     config.eval.pictures = 1
     return config

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -147,11 +148,44 @@ def test_train_and_evaluate_resumes_before_a_damaged_newest_checkpoint(
     assert_identical(trained_state, resumed)
 
 
-def test_train_and_evaluate_refuses_another_configuration_by_its_keys(tiny_config, trained_copy):
+@pytest.mark.parametrize("change", [None, "", "{}", '{"seed": '])
+def test_train_and_evaluate_refuses_another_configuration_by_its_keys(tiny_config, trained_copy, change):
+    path = trained_copy / "config.json"
+    if change is not None:
+        # The checkpoints know their configuration themselves, whatever has become of this file.
+        path.write_text(change) if change else path.unlink()
     tiny_config.optimizer.learning_rate = 0.01
     tiny_config.data.num_threads = 2
     with pytest.raises(InputError, match=r" \(optimizer.learning_rate: 0.05 -> 0.01\); choose another --workdir"):
         train_and_evaluate(tiny_config, trained_copy)
+
+
+def test_train_and_evaluate_makes_a_finished_run_longer_but_not_shorter(tiny_config, trained_copy, caplog):
+    caplog.set_level("INFO", logger="segnet_jax")
+    tiny_config.train.duration = "5 steps"
+    with pytest.raises(InputError, match="has a checkpoint of step 6, and train.duration is 5 steps; make it as long"):
+        train_and_evaluate(tiny_config, trained_copy)
+    tiny_config.train.duration = "8 steps"
+    state = train_and_evaluate(tiny_config, trained_copy)
+    assert int(state.step) == 8
+    assert list(losses_of(trained_copy)) == [2, 4, 6, 8]
+    assert {path.name for path in (trained_copy / "eval").glob("*.json")} == {"val-6.json", "val-8.json"}
+    assert "Resuming at step 6 of 8." in caplog.messages
+    message = "The run was to have 6 steps; from here on the learning rate is that of a run of 8."
+    assert caplog.messages.count(message) == 1
+    assert json.loads((trained_copy / "config.json").read_text())["train"]["duration"] == "8 steps"
+
+
+def test_train_and_evaluate_stops_where_its_work_directory_has_gone(tiny_config, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="segnet_jax")
+    tiny_config.train.eval_every = tiny_config.train.checkpoint_every = "0 steps"
+    stop_at(monkeypatch, 5, lambda: shutil.rmtree(tmp_path / "run"))
+    with pytest.raises(InputError, match="run has been deleted or moved while the run was training"):
+        train_and_evaluate(tiny_config, tmp_path / "run", lists_parameters=True)
+    assert not (tmp_path / "run").exists(), "and no half of one stays"
+    # What a new run says of its network: every parameter, and how many they are.
+    assert any("conv1/kernel" in message and "(7, 7, 3, 4)" in message for message in caplog.messages)
+    assert "The network has 0.00619 million parameters; --parameters lists them." in caplog.messages
 
 
 def test_train_and_evaluate_refuses_other_training_data_when_resuming(tiny_config, trained_copy, monkeypatch):

@@ -154,7 +154,7 @@ def test_train_in_two_processes_learns_and_scores_as_in_one(two, tmp_path, devic
 def test_train_saves_on_a_signal_to_one_process_and_resumes_in_another_number(two, tmp_path, cache):
     workdir = tmp_path / "stopped"
     with launched(workdir, cache, *TINY) as processes:
-        wait_for(processes[0], "Total: ")
+        wait_for(processes[0], " million parameters")
         with pytest.raises(InputError, match="taken"), locked(workdir / ".lock", "taken"):
             pass
         processes[1].send_signal(signal.SIGTERM)
@@ -211,7 +211,7 @@ def test_train_ends_when_a_process_is_killed_and_resumes(two, tmp_path, cache, k
 @pytest.mark.slow
 def test_train_resumes_bit_identical_in_the_same_layout_and_close_in_another(two, tmp_path, cache):
     with launched(tmp_path / "stopped", cache, *TINY) as processes:
-        wait_for(processes[0], "Total: ")
+        wait_for(processes[0], " million parameters")
         processes[0].send_signal(signal.SIGTERM)
         assert wait(processes) == [128 + signal.SIGTERM] * 2
     assert "Resuming at step" in run_two(tmp_path / "stopped", cache, *TINY)

@@ -43,6 +43,7 @@ def test_progress_writes_lines_into_a_file():
         rates |= take_steps(progress, clock, 41, 100, seconds=2.0, wait=1.8, loss=0.25, learning_rate=1e-5)
     assert stream.getvalue().splitlines() == [
         "step   1/100  loss 2.398  learning_rate 0.1  first step took 12.3 s, compilation included",
+        "step   2/100  loss 0.5  learning_rate 0.1  images/s 16  data wait 25%  eta 0:00:49",
         # 39 steps of 0.5 s since the first; 60 to go.
         "step  40/100  loss 0.5  learning_rate 0.1  images/s 16  data wait 25%  eta 0:00:30",
         # The mean of all but the first: 99.5 s / 79 * 20.
@@ -69,6 +70,7 @@ def test_progress_does_not_count_pauses():
         take_steps(progress, clock, 11, 20, seconds=1, wait=0.5, loss=1)
     assert stream.getvalue().splitlines() == [
         "step    1/1000  loss 1  first step took 5.0 s, compilation included",
+        "step    2/1000  loss 1  images/s 2  data wait 0%  eta 0:16:38",
         "step   10/1000  loss 1  images/s 2  data wait 28%  eta 0:16:30",  # 2.5 of 9 s, 990 to go
         "step   20/1000  loss 1  images/s 2  data wait 50%  eta 0:16:20",
     ]
@@ -81,6 +83,7 @@ def test_progress_of_a_resumed_run():
         take_steps(progress, clock, 150_002, 151_000, seconds=2, loss=1)
     assert stream.getvalue().splitlines() == [
         "step 150001/200000  loss 1  first step took 60.0 s, compilation included",
+        "step 150002/200000  loss 1  images/s 2  data wait 0%  eta 1 day, 3:46:36",  # 99996 s
         "step 151000/200000  loss 1  images/s 2  data wait 0%  eta 1 day, 3:13:20",  # 98000 s
     ]
 

@@ -159,6 +159,14 @@ def test_initialize_refuses_names_that_do_not_exist(options, message):
         initialize(["a", "b"], ["d", "e"], **options)
 
 
+def test_require_finite_names_the_variable_and_its_run():
+    layers = {"params": {"conv1": {"kernel": np.ones(3), "bias": np.asarray([0.0, np.inf])}}}
+    with pytest.raises(InputError, match="^conv1/bias of step 6 of runs/a is not finite, so nothing can start from it"):
+        transfer.require_finite(layers, "step 6 of runs/a")
+    layers["params"]["conv1"]["bias"][1] = 0
+    transfer.require_finite(layers, "step 6 of runs/a")
+
+
 def flat_config():
     config = make_tiny_config()
     config.preprocessing = "lcn"

@@ -59,6 +59,13 @@ def test_load_vgg16_names_a_missing_tensor(tmp_path, missing):
     assert f"'{missing}'" in str(caught.value)
 
 
+def test_load_vgg16_refuses_values_that_are_not_finite(tmp_path):
+    tensors = random_layers(narrow=64)
+    tensors["features.28.bias"][-1] = np.nan
+    with pytest.raises(InputError, match=r"vgg16.safetensors has values of conv5_3 that are not finite"):
+        load_vgg16(write(tmp_path / "vgg16.safetensors", tensors))
+
+
 def test_load_vgg16_names_a_damaged_file(tmp_path):
     whole = write(tmp_path / "whole.safetensors", random_layers(narrow=64)).read_bytes()
     path = tmp_path / "damaged.safetensors"
@@ -194,6 +201,23 @@ def test_initialize_encoder_refuses_a_network_of_other_shapes(full_layers, field
         initialize_encoder(variables, load_vgg16(full_layers[1]))
 
 
+@pytest.mark.parametrize(
+    ("number", "shape", "expected"),
+    [
+        (0, (64, 3, 7, 7), r"for conv1_1 a kernel of \(7, 7, 3, 64\) .*VGG16 has \(3, 3, 3, 64\) and \(64,\)"),
+        (19, (256, 512, 3, 3), r"for conv4_2 a kernel of \(3, 3, 512, 256\) .*: it is another network's"),
+    ],
+)
+def test_initialize_encoder_refuses_weights_that_are_not_vgg16s(full_layers, number, shape, expected):
+    layers = load_vgg16(full_layers[1])
+    (name,) = (name for name, at, *_ in _LAYERS if at == number)
+    layers[name] = np.zeros(shape, np.float32).transpose(2, 3, 1, 0), layers[name][1]
+    # The network has the right width, and is not to blame.
+    with pytest.raises(InputError, match=expected) as caught:
+        initialize_encoder(segnet_variables()[1], layers)
+    assert "width_multiplier" not in str(caught.value)
+
+
 def test_find_weights_takes_a_local_file_without_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", None)
     path = tmp_path / "vgg16.safetensors"
@@ -208,16 +232,38 @@ def test_find_weights_refuses_a_path_without_a_file(tmp_path):
         assert f"pretrained.path={path} " in str(caught.value)
 
 
-def test_find_weights_asks_the_hub_for_the_configured_file(tmp_path, monkeypatch):
-    def download(repo_id, filename, *, revision):
+class Hub:
+    """Stands for the hub's client: what it has in its cache, and what it answers."""
+
+    def __init__(self, monkeypatch, cached=None, error=None):
+        self.cached, self.error, self.calls = cached, error, []
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", self.download)
+        monkeypatch.setattr(huggingface_hub.utils, "get_session", lambda: self)
+
+    def head(self, url, timeout):
+        assert (url, timeout) == (huggingface_hub.constants.ENDPOINT, 5)
+        self.calls.append("head")
+        if self.error is not None:
+            raise self.error
+
+    def download(self, repo_id, filename, *, revision, local_files_only=False):
         assert (repo_id, filename, revision) == ("someone/vgg16", "model.safetensors", "v1")
-        return str(tmp_path / "cached")
+        self.calls.append("cache" if local_files_only else "download")
+        if local_files_only and self.cached is None:
+            raise huggingface_hub.errors.LocalEntryNotFoundError("not there")
+        return str(self.cached or "downloaded")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    assert find_weights("", **_SOURCE) == Path(tmp_path / "cached")
+
+def test_find_weights_asks_the_hub_only_for_what_it_has_not_in_its_cache(tmp_path, monkeypatch):
+    hub = Hub(monkeypatch, cached=tmp_path / "cached")
+    assert find_weights("", **_SOURCE) == tmp_path / "cached"
+    assert hub.calls == ["cache"]
+    hub = Hub(monkeypatch)
+    assert find_weights("", **_SOURCE) == Path("downloaded")
+    assert hub.calls == ["cache", "head", "download"]
 
 
-def test_find_weights_names_the_way_out_without_a_connection(tmp_path, monkeypatch):
+def test_find_weights_names_the_way_out_without_a_connection(tmp_path, monkeypatch, capfd):
     # The hub's own answer: offline, and nothing in its cache.
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
@@ -225,16 +271,19 @@ def test_find_weights_names_the_way_out_without_a_connection(tmp_path, monkeypat
         find_weights("", **_SOURCE)
     for part in ("model.safetensors of someone/vgg16 (revision v1)", "--config.pretrained.path=FILE"):
         assert part in str(caught.value)
+    assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("error", [ConnectionError("refused"), ValueError("no such name")])
-def test_find_weights_turns_every_failure_of_the_hub_into_an_input_error(monkeypatch, error):
-    def download(*args, **kwargs):
-        raise error
+class ConnectError(Exception):
+    """As those of the hub's client, which are no OSErrors."""
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+
+@pytest.mark.parametrize("error", [ConnectionError("refused"), ValueError("no such name"), ConnectError()])
+def test_find_weights_turns_every_failure_of_the_hub_into_an_input_error_at_once(monkeypatch, error):
+    hub = Hub(monkeypatch, error=error)
     with pytest.raises(InputError, match=type(error).__name__):
         find_weights("", **_SOURCE)
+    assert hub.calls == ["cache", "head"]
 
 
 def test_load_vgg16_reads_the_published_weights(vgg16_weights):
