@@ -28,6 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.classes = ()
     config.data.val_fraction = 0.1  # of the images that are for validation where there are no split files
     config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"
+    config.data.image_max = 65535  # value of 16-bit images that becomes 255 of 8 bits, such as 4095 for 12 bits
     # For `folder` and `synthetic`: depth as the fourth channel of images, for `folder` from the files in FOLDER/depth.
     config.data.depth = False
     config.data.depth_max = 65535  # value of 16-bit depth maps, in their own unit, that becomes 255 of 8 bits
