@@ -78,7 +78,16 @@ def _camvid(config: ml_collections.ConfigDict, split: str) -> Dataset:
 def _folder(config: ml_collections.ConfigDict, split: str) -> Dataset:
     data = config.data
     table = _class_table(config)
-    return Folder(_root(config), split, table, data.val_fraction, data.mask_suffix, data.depth, data.depth_max)
+    return Folder(
+        _root(config),
+        split,
+        table,
+        val_fraction=data.val_fraction,
+        mask_suffix=data.mask_suffix,
+        depth=data.depth,
+        depth_max=data.depth_max,
+        image_max=data.image_max,
+    )
 
 
 def _records(config: ml_collections.ConfigDict, split: str) -> Dataset:
@@ -102,7 +111,7 @@ def _class_table(config: ml_collections.ConfigDict) -> ClassTable | None:
 DATASETS: dict[str, tuple[Callable[[ml_collections.ConfigDict, str], Dataset], tuple[str, ...]]] = {
     "synthetic": (_synthetic, ("seed", "data.scene_size", "data.train_scenes", "data.eval_scenes")),
     "camvid": (_camvid, ("data.root",)),
-    "folder": (_folder, ("data.root", "data.val_fraction", "data.mask_suffix")),
+    "folder": (_folder, ("data.root", "data.val_fraction", "data.mask_suffix", "data.image_max")),
     "records": (_records, ("data.root",)),
 }
 """By name, the function that builds a split from a configuration, and the keys that it always reads."""

@@ -100,7 +100,7 @@ def test_dataset_settings():
     config = config_with(name="folder", root="here", depth=True, depth_max=10)
     assert dataset_settings(config) == {
         **{"data.name": "folder", "data.root": "here", "data.val_fraction": 0.1, "data.mask_suffix": ""},
-        **{"data.depth": True, "data.depth_max": 10},
+        **{"data.image_max": 65535, "data.depth": True, "data.depth_max": 10},
     }
 
 
