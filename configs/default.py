@@ -19,6 +19,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.name = "synthetic"  # synthetic, camvid, folder or records
     config.data.root = ""  # the folder that holds the data set; synthetic needs none, that of records can be gs://...
     config.data.image_size = ()  # images and masks are resized to this, for training and evaluation
+    # How: stretch; or fit (the whole image, in black and void) or crop (its middle), which keep proportions.
+    config.data.resize = "stretch"
     config.data.train_split = "train"
     config.data.eval_split = "val"  # evaluated in training; the best checkpoint is the best on it
     config.data.max_images = 0  # use only the first so many images of each split, to try something out; 0 uses all

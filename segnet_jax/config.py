@@ -56,6 +56,7 @@ _RANGES = {
 }
 
 _CHOICES = {
+    "data.resize": ("stretch", "fit", "crop"),
     "pretrained.weights": ("none", "vgg16"),
     "pretrained.batch_norm": ("matched", "absorbed"),
     "loss.normalization": ("pixels", "weights"),
