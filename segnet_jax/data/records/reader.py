@@ -48,7 +48,7 @@ class Records:
           InputError: there are no finished records, none of this split or of other classes, a shard is missing or cut
             short, or the storage cannot be read.
         """
-        folder = epath.Path(root)
+        folder = storage.folder_at(root)
         index = read_index(folder)
         if split not in index.splits:
             raise InputError(

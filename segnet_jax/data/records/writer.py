@@ -66,7 +66,7 @@ def prepare_records(
     Raises:
       InputError: the folder holds something else, it cannot be written, or an example cannot be read.
     """
-    folder = epath.Path(output)
+    folder = storage.folder_at(output)
     with storage.errors(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
@@ -122,7 +122,7 @@ def verify_records(folder: str, *, workers: int = 8, show_progress: bool = False
     Raises:
       InputError: if the folder holds no records.
     """
-    path = epath.Path(folder)
+    path = storage.folder_at(folder)
     index = read_index(path)
     shards = [shard for split in index.splits.values() for shard in split.shards]
 
