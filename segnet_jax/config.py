@@ -149,6 +149,15 @@ def check_values(config: ml_collections.ConfigDict) -> None:
             raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
         if size and math.prod(size) > _MAX_PIXELS:
             raise InputError(f"{key}={size!r} has more than {_MAX_PIXELS} pixels; choose a smaller size.")
+    modalities = values["data.modalities"]
+    if (
+        not modalities
+        or len(set(modalities)) < len(modalities)
+        or not all(isinstance(n, str) and n for n in modalities)
+    ):
+        raise InputError(
+            f'data.modalities={modalities!r} must be one or more different names, such as \'("rgb", "depth")\'.'
+        )
     for key in ("eval.checkpoint", "transfer.checkpoint"):
         wanted = values[key]
         if wanted not in ("best", "latest") and not wanted.isdecimal():

@@ -247,6 +247,8 @@ def test_to_steps_refuses_a_duration_of_another_form_by_its_key(duration):
         ("data.image_size", (5,), "data.image_size=.* must be .height, width."),
         ("data.image_size", (100000, 100000), "data.image_size=.100000, 100000. has more than 33554432 pixels"),
         ("data.image_max", 0, "data.image_max=0 must be at least 1 and below 65536"),
+        ("data.modalities", (), "data.modalities=.* must be one or more different names"),
+        ("data.modalities", ("rgb", "rgb"), "data.modalities=.* must be one or more different names"),
         ("data.resize", "pad", "data.resize='pad' is not known; choose stretch or fit or crop"),
         ("data.scene_size", (), "data.scene_size=.* must be .height, width."),
         ("data.scene_size", (0, 5), "data.scene_size=.* must be .height, width."),

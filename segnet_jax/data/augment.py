@@ -63,10 +63,10 @@ def _sample(example: Example, size: tuple[int, ...], box: tuple[float, float, fl
         return channels.resize((width, height), Image.Resampling.BILINEAR, box)
 
     # Pillow takes a fourth channel for opacity, and weighs the colours by it.
-    image = [
-        np.asarray(smooth(Image.fromarray(channels))).reshape(height, width, -1)
-        for channels in (example["image"][..., :3], *np.moveaxis(example["image"][..., 3:], -1, 0))
-    ]
+    channels = example["image"].shape[-1]
+    together = 3 if channels >= 3 else 0
+    parts = [example["image"][..., :3]] * (together > 0) + [example["image"][..., i] for i in range(together, channels)]
+    image = [np.asarray(smooth(Image.fromarray(part))).reshape(height, width, -1) for part in parts]
     # What lies between two pixels does so by rounding errors too.
     rows = np.floor(box[1] + (np.arange(height) + 0.5) * down + 1e-6).astype(int)
     columns = np.ceil(box[0] + (np.arange(width) + 0.5) * across - 1e-6).astype(int) - 1
@@ -93,6 +93,9 @@ class Augmentation:
       flip: whether to mirror left and right, in every second example.
       brightness, contrast, saturation: the greatest relative change; 0.2 draws factors from 0.8 to 1.2.
       hue: the greatest rotation, as a share of the full circle, 0 to 0.5.
+      modalities: what the channels of the image are: a name and the number of channels for each. The last four changes
+        are for "rgb" alone; of "normals", the first channel (the direction to the side, 127.5 being none) turns its
+        sign with the mirror.
 
     Raises:
       InputError: for a value out of range.
@@ -105,6 +108,7 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    modalities: tuple[tuple[str, int], ...] = (("rgb", 3),)
 
     def __post_init__(self) -> None:
         """Checks the values, which come from a user's config."""
@@ -115,7 +119,7 @@ class Augmentation:
                 raise InputError(f"augment.{name}={getattr(self, name)} must lie from 0 to {limit}.")
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        """Returns a changed copy: image uint8 [H, W, 3], or more channels with depth, and label uint8 [H, W]."""
+        """Returns a changed copy: image uint8 [H, W, channels] and label uint8 [H, W]."""
         size = example["label"].shape
         crop = tuple(self.crop_size) or size
         image, label, (top, left) = example["image"], example["label"], (0, 0)
@@ -124,13 +128,22 @@ class Augmentation:
             box, (top, left), taken = _random_crop(size, factor, crop, rng)
             sampled = _sample(example, taken, box)
             image, label = sampled["image"], sampled["label"]
-        image = np.concatenate([self._jitter(image[..., :3], rng), image[..., 3:]], axis=-1)
+        parts = self._parts(image)
+        image = np.concatenate([self._jitter(part, rng) if n == "rgb" else part for n, part in parts], axis=-1)
         if label.shape != crop:
             padded = _pad({"image": image, "label": label}, crop, (top, left))
             image, label = padded["image"], padded["label"]
         if self.flip and rng.random() < 0.5:
-            image, label = image[:, ::-1], label[:, ::-1]
+            image, label = image[:, ::-1].copy(), label[:, ::-1]
+            for name, part in self._parts(image):
+                if name == "normals":
+                    part[..., 0] = 255 - part[..., 0]
         return {**example, "image": image, "label": label}
+
+    def _parts(self, image: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """Returns views of the modalities of an image by name, and of what is beyond them."""
+        ends = np.cumsum([channels for _, channels in self.modalities])
+        return list(zip([*(name for name, _ in self.modalities), ""], np.split(image, ends, axis=-1), strict=True))
 
     def _jitter(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Changes brightness, contrast, saturation and hue in one affine map of the colours."""

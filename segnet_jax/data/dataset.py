@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from segnet_jax.data.augment import Example, resize
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.preprocessing import RGB
+from segnet_jax.data.preprocessing import RGB, RGBD
 
 
 class Dataset(Protocol):
     """One split of a data set, with random access to its examples; picklable, so that worker processes can have it.
 
-    Optional members: `modalities` if images have more channels than RGB, see `modalities_of`; `label(index)`, which
-    reads a label without its image; and, of data sets in files, `fingerprint()`, which changes when a file does.
+    Optional members: `modalities` and `modality_names` if images are not RGB alone, see the functions of these names;
+    `label(index)`, which reads a label without its image; and, of data sets in files, `fingerprint()`, which changes
+    when a file does.
     """
 
     name: str
@@ -26,18 +28,27 @@ class Dataset(Protocol):
         """Returns the number of examples."""
 
     def __getitem__(self, index: int) -> Example:
-        """Returns `image` uint8 [H, W, 3] RGB (or more), `label` uint8 [H, W] (class index, or VOID), `name` str."""
+        """Returns `image` uint8 [H, W, 3] RGB (or others), `label` uint8 [H, W] (class index, or VOID), `name` str."""
 
     def shape(self, index: int) -> tuple[int, int]:
         """Returns (height, width) of an example, without decoding it."""
 
 
 def modalities_of(dataset: Dataset) -> tuple[int, ...]:
-    """Returns the number of channels of each modality of the images: `dataset.modalities`, or else (3,).
-
-    The first three channels are always RGB.
-    """
+    """Returns the number of channels of each modality of the images: `dataset.modalities`, or else (3,)."""
     return tuple(getattr(dataset, "modalities", RGB))
+
+
+def modality_names_of(dataset: Dataset) -> tuple[str, ...]:
+    """Returns what the modalities are: `dataset.modality_names`, or else `default_modality_names`."""
+    return tuple(getattr(dataset, "modality_names", default_modality_names(modalities_of(dataset))))
+
+
+def default_modality_names(modalities: Sequence[int]) -> tuple[str, ...]:
+    """Returns the names of modalities of so many channels each that have no others: three channels first are "rgb"."""
+    if tuple(modalities) == RGBD:
+        return "rgb", "depth"
+    return tuple("rgb" if (i, n) == (0, 3) else f"modality {i}" for i, n in enumerate(modalities))
 
 
 def read_label(dataset: Dataset, index: int) -> np.ndarray:
@@ -52,7 +63,7 @@ class Resized:
         """Resizes each example of `dataset` to `size` (height, width), see `augment.resize`."""
         self._dataset, self._size, self._method = dataset, size, method
         self.name, self.split, self.class_table = dataset.name, dataset.split, dataset.class_table
-        self.modalities = modalities_of(dataset)
+        self.modalities, self.modality_names = modalities_of(dataset), modality_names_of(dataset)
         if hasattr(dataset, "fingerprint"):
             self.fingerprint = dataset.fingerprint
 
@@ -82,7 +93,7 @@ class Subset:
         self.name = dataset.name
         self.split = dataset.split
         self.class_table = dataset.class_table
-        self.modalities = modalities_of(dataset)
+        self.modalities, self.modality_names = modalities_of(dataset), modality_names_of(dataset)
         if hasattr(dataset, "fingerprint"):
             # Of all files, so it changes at least whenever these do.
             self.fingerprint = dataset.fingerprint

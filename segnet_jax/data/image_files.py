@@ -106,7 +106,7 @@ def read_mask(path: StrPath) -> np.ndarray:
 
 
 def read_depth(path: StrPath, depth_max: int = 65535) -> np.ndarray:
-    """Reads a depth map with 8 bits.
+    """Reads a depth map, or another map of one channel, with 8 bits.
 
     The values of a file of 8 bits are taken as they are. Of 16 bits the value d becomes `255 * d / depth_max`, rounded,
     and all above `depth_max` become 255.
@@ -127,9 +127,19 @@ def read_depth(path: StrPath, depth_max: int = 65535) -> np.ndarray:
         if image.format == "PNG" and (image.mode == "I" or image.mode.startswith("I;16")):
             return _to_8_bits(_as_uint16(image, path), depth_max)
         raise InputError(
-            f"{path} is a {image.format} file of the mode {image.mode} and no depth map; save it as a gray PNG of 8 or "
-            "16 bits, one channel and no palette."
+            f"{path} is a {image.format} file of the mode {image.mode} and no map of one channel; save it as a gray "
+            "PNG of 8 or 16 bits without a palette."
         )
+
+
+def is_gray(path: StrPath) -> bool:
+    """Tells from its header whether a file has one channel, of 8 or 16 bits, and no palette.
+
+    Raises:
+      InputError: the file is missing, no image, or damaged in its header.
+    """
+    with _opened(path) as image:
+        return image.mode in ("L", "I") or image.mode.startswith("I;16")
 
 
 def image_shape(path: StrPath) -> tuple[int, int]:

@@ -355,6 +355,48 @@ def test_augmentation_keeps_depth_on_its_pixels(crop_size):
     assert (changed[..., :3] != deep["image"][..., :3]).any()
 
 
+def test_augmentation_changes_colours_of_rgb_alone():
+    """Wherever it is among the modalities; and of one channel alone, which mirroring moves."""
+    example = noise(9, 8)
+    deep = {**example, "image": np.dstack([example["image"][..., :1], example["image"], example["image"][..., 2:]])}
+    amounts = {"flip": True, "brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.5}
+    names = (("depth", 1), ("rgb", 3), ("thermal", 1))
+    for seed in range(4):
+        changed = Augmentation(**amounts, modalities=names)(deep, np.random.default_rng(seed))
+        expected = Augmentation(**amounts)(example, np.random.default_rng(seed))
+        np.testing.assert_array_equal(changed["image"][..., 1:4], expected["image"])
+        step = 1 if (changed["label"] == example["label"]).all() else -1
+        np.testing.assert_array_equal(changed["image"][..., [0, 4]], example["image"][:, ::step, [0, 2]])
+    alone = {**example, "image": example["image"][..., :1]}
+    changed = Augmentation(**amounts, scale=(0.5, 0.5), modalities=(("depth", 1),))(alone, np.random.default_rng(0))
+    assert changed["image"].shape == (9, 8, 1)
+    assert set(np.unique(changed["image"])) - {0} != set()
+
+
+def test_augmentation_mirrors_normals():
+    """A surface that looks to the left looks to the right in the mirror; up and towards the camera stay as they are."""
+    image = np.tile(np.array([[(100, 7, 50, 60), (0, 8, 51, 61)]], np.uint8), (2, 1, 1))
+    example = example_of(image)
+    augmentation = Augmentation(flip=True, brightness=0.5, modalities=(("thermal", 1), ("normals", 3)))
+    turned = [[(0, 247, 51, 61), (100, 248, 50, 60)]] * 2
+    found = [augmentation(example, np.random.default_rng(seed))["image"].tolist() for seed in range(8)]
+    mirrored = np.array(turned).tolist()
+    assert all(result in (image.tolist(), mirrored) for result in found)
+    assert mirrored in found
+    assert image[0, 0].tolist() == [100, 7, 50, 60]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("target", [(5, 4), (7, 11)])
+def test_resize_treats_each_channel_alike(channels, target):
+    planes = [noise(10, 8, seed)["image"][..., 0] for seed in range(channels)]
+    together = resize(example_of(np.dstack(planes)), target)["image"]
+    assert together.shape == (*target, channels)
+    for index, plane in enumerate(planes):
+        alone = resize(example_of(np.dstack([plane] * 3)), target)["image"]
+        np.testing.assert_array_equal(together[..., index], alone[..., 0])
+
+
 @pytest.mark.parametrize(
     "values",
     [

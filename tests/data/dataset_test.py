@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segnet_jax.data.augment import resize
-from segnet_jax.data.dataset import Resized, Subset
+from segnet_jax.data.dataset import Resized, Subset, default_modality_names, modality_names_of
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 
 
@@ -56,3 +56,16 @@ def test_resized_has_the_labels_and_the_fingerprint_of_its_source(scenes):
     scenes.label = lambda index: index
     resized = Resized(scenes, (10, 20), "fit")
     assert (resized.fingerprint(), resized.label(3)) == ("abc", 3)
+
+
+@pytest.mark.parametrize("wrap", [lambda scenes: Subset(scenes, 2), lambda scenes: Resized(scenes, (9, 9), "crop")])
+def test_modality_names_are_kept_by_what_wraps_a_data_set(scenes, wrap):
+    assert modality_names_of(scenes) == modality_names_of(wrap(scenes)) == ("rgb",)
+    scenes.modality_names = ("normals",)
+    assert modality_names_of(wrap(scenes)) == ("normals",)
+
+
+def test_default_modality_names():
+    assert default_modality_names((3, 1)) == ("rgb", "depth")
+    assert default_modality_names((3, 3, 1)) == ("rgb", "modality 1", "modality 2")
+    assert default_modality_names((1, 3)) == ("modality 0", "modality 1")

@@ -110,7 +110,7 @@ def test_read_depth_refuses_other_images(tmp_path):
     }
     for mode, path in paths.items():
         with pytest.raises(
-            InputError, match=rf"{path.name} is a (PNG|JPEG) file of the mode {mode} and no depth map; "
+            InputError, match=rf"{path.name} is a (PNG|JPEG) file of the mode {mode} and no map of one channel; "
         ):
             image_files.read_depth(path)
 
@@ -132,6 +132,14 @@ def oriented(value):
     exif = Image.Exif()
     exif[0x0112] = value
     return exif
+
+
+def test_is_gray_reads_it_off_the_header(tmp_path):
+    pixels = np.array([[0, 1], [1, 0]], np.uint8)
+    assert image_files.is_gray(save(tmp_path / "gray.png", GRAY))
+    assert image_files.is_gray(save(tmp_path / "wide.png", GRAY.astype(np.uint16)))
+    assert not image_files.is_gray(save(tmp_path / "color.png", RGB))
+    assert not image_files.is_gray(palette_png(tmp_path / "palette.png", pixels, [(0, 0, 0), (1, 2, 3)]))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])

@@ -14,7 +14,6 @@ import numpy as np
 from segnet_jax.data import image_files
 from segnet_jax.data.class_table import VOID, ClassTable
 from segnet_jax.data.datasets.folder_layout import SPLITS, find_files
-from segnet_jax.data.preprocessing import RGB, RGBD
 from segnet_jax.errors import InputError
 
 _log = logging.getLogger("segnet_jax")
@@ -35,9 +34,13 @@ class Folder:
     they may have subfolders. Images are JPEG, PNG, BMP, TIFF or WebP files. The mask of `images/a.jpg` is
     `masks/a<mask_suffix>.png` (or TIFF or BMP), that of `images/b/a.jpg` is `masks/b/a<mask_suffix>.png`; each is a
     gray or palette file of class ids or an RGB file of class colours, of the image's size. Cityscapes' names pair up
-    too. With `depth` there is a third folder beside them: the depth map of `images/a.jpg` is `depth/a.png`, a gray
-    file of 8 or 16 bits and of the image's size, and becomes the fourth channel of the image, see
-    `image_files.read_depth`.
+    too.
+
+    Each of the `modalities` but "rgb", which is `images/`, has a folder of its name, with a file for each image, of its
+    name and size: that of `images/a.jpg` is `depth/a.png`. "depth" is a gray PNG file of 8 or 16 bits and becomes one
+    channel, see `image_files.read_depth`. Any other becomes one channel if the first file is gray, which all must be
+    then, else three. The channels of an image are those of the modalities in their order; the first takes the place of
+    `images/` in all that is said above.
 
     Attributes, beside those of `Dataset`:
       names: of every image its path in its folder, without ending, sorted or as listed.
@@ -50,7 +53,7 @@ class Folder:
         class_table: ClassTable | None,
         val_fraction: float = 0.1,
         mask_suffix: str = "",
-        depth: bool = False,
+        modalities: Sequence[str] = ("rgb",),
         depth_max: int = 65535,
         image_max: int = 65535,
     ) -> None:
@@ -62,9 +65,9 @@ class Folder:
           class_table: the classes; None gives an error that proposes a table from the masks of all splits.
           val_fraction: the share of validation images, 0 to below 1, if nothing else splits them.
           mask_suffix: what a mask's name adds to its image's stem, such as "_mask".
-          depth: whether images have a depth map as their fourth channel.
+          modalities: the names of one or more.
           depth_max: the value of 16-bit depth maps that becomes 255, 1 to 65535, in their own unit.
-          image_max: the same of 16-bit images.
+          image_max: the same of all other 16-bit files.
 
         Raises:
           InputError: the layout or split is unknown, a folder cannot be read, a file has no
@@ -77,7 +80,7 @@ class Folder:
         self.name = root.resolve().name
         self.split = split
         try:
-            files = find_files(root, split, val_fraction, mask_suffix, depth)
+            files = find_files(root, split, val_fraction, mask_suffix, modalities)
         except OSError as error:
             raise InputError(
                 f"{error.filename or root} cannot be read ({error.strerror}); correct its permissions, or the root."
@@ -86,30 +89,32 @@ class Folder:
             masks = [entry.mask for entry in files]
             for other in SPLITS:
                 with contextlib.suppress(InputError):
-                    masks += [entry.mask for entry in find_files(root, other, val_fraction, mask_suffix, depth=False)]
+                    masks += [entry.mask for entry in find_files(root, other, val_fraction, mask_suffix, modalities)]
             raise InputError(_propose_classes([str(mask) for mask in dict.fromkeys(masks)]))
         self.class_table = class_table
         self.names = [entry.name for entry in files]
-        self.modalities = RGBD if depth else RGB
-        self._paths = [(str(entry.image), str(entry.mask)) for entry in files]
-        self._depths, self._depth_max = [str(entry.depth) for entry in files if entry.depth], depth_max
-        self._image_max = image_max
-        columns = [*zip(*self._paths, strict=True), *([self._depths] if depth else [])]
+        self.modality_names = tuple(modalities)
+        self._masks = [str(entry.mask) for entry in files]
+        self._images = [tuple(map(str, entry.images)) for entry in files]
+        self._maxima = [depth_max if name == "depth" else image_max for name in modalities]
+        self.modalities = tuple(map(_channels_of, modalities, self._images[0]))
+        groups = [(first, mask, *others) for (first, *others), mask in zip(self._images, self._masks, strict=True)]
         with ThreadPoolExecutor() as pool:
-            self._shapes = list(pool.map(image_files.common_shape, zip(*columns, strict=True)))
+            self._shapes = list(pool.map(image_files.common_shape, groups))
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._masks)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        image = image_files.read_image(self._paths[index][0], self._image_max)
-        if self._depths:
-            image = np.dstack([image, image_files.read_depth(self._depths[index], self._depth_max)])
-        return {"image": image, "label": self.label(index), "name": self.names[index]}
+        parts = [
+            image_files.read_depth(path, maximum) if channels == 1 else image_files.read_image(path, maximum)
+            for path, channels, maximum in zip(self._images[index], self.modalities, self._maxima, strict=True)
+        ]
+        return {"image": np.dstack(parts), "label": self.label(index), "name": self.names[index]}
 
     def label(self, index: int) -> np.ndarray:
         """Reads the label alone, uint8 [H, W]."""
-        path = self._paths[index][1]
+        path = self._masks[index]
         mask = image_files.read_mask(path)
         if mask.ndim == 2:
             return self.class_table.ids_to_labels(mask, path)
@@ -121,11 +126,15 @@ class Folder:
 
     def fingerprint(self) -> str:
         """Returns a digest that changes when a file of the split does, or the value that becomes 255."""
-        digest = image_files.fingerprint(path for pair in self._paths for path in pair)
-        if self._depths:
-            parts = (digest, image_files.fingerprint(self._depths), str(self._depth_max))
-            digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-        return digest if self._image_max == 65535 else f"{digest} {self._image_max}"
+        files = (path for images, mask in zip(self._images, self._masks, strict=True) for path in (*images, mask))
+        parts = (image_files.fingerprint(files), *map(str, self._maxima))
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def _channels_of(modality: str, first: str) -> int:
+    if modality in ("rgb", "depth"):
+        return 3 if modality == "rgb" else 1
+    return 1 if image_files.is_gray(first) else 3
 
 
 def _propose_classes(masks: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ SPLITS = ("train", "val", "test")
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
-_DEPTH_SUFFIXES = (".png",)
+_DEPTH_SUFFIXES = (".png",)  # pictures of it may lie beside
 
 # What people call the two folders, in lower case; the first name of each is taken before any other.
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "image_2")
@@ -35,35 +35,36 @@ class Files:
 
     Attributes:
       name: the image's path in its folder, without its ending; in a flat folder its stem.
-      image: the image.
       mask: its mask.
-      depth: its depth map, or None.
+      images: of each modality its file.
     """
 
     name: str
-    image: Path
     mask: Path
-    depth: Path | None = None
+    images: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
 class _Folders:
-    """Where the examples of a split lie; `is_split` says that no examples of other splits do."""
+    """Where the examples of a split lie; `is_split` says that no examples of other splits do.
+
+    `others` are the folders of the modalities but the first, whose folder is `images`, by their names.
+    """
 
     images: Path
     masks: Path
-    depth: Path
+    others: dict[str, Path]
     is_split: bool
 
 
-def find_files(root: Path, split: str, val_fraction: float, mask_suffix: str, depth: bool) -> list[Files]:
+def find_files(root: Path, split: str, val_fraction: float, mask_suffix: str, modalities: Sequence[str]) -> list[Files]:
     """Returns the files of a split, sorted or as listed; `Folder` describes the layouts.
 
     Raises:
       InputError: the layout or split is unknown, a file has no counterpart, or the split is empty.
       OSError: a folder cannot be read.
     """
-    folders = _find_folders(root, split)
+    folders = _find_folders(root, split, modalities)
     images = _files_by_name(folders.images, _IMAGE_SUFFIXES)
     masks = _files_by_name(folders.masks, _MASK_SUFFIXES)
     if not images:
@@ -81,26 +82,31 @@ def find_files(root: Path, split: str, val_fraction: float, mask_suffix: str, de
     _refuse_unpaired(folders, images, masks, mask_suffix)
     if not lists and not folders.is_split:
         images = _hashed_images(root, split, images, val_fraction)
-    depths = _find_depths(folders.depth, list(images)) if depth else {}
-    return [Files(name, path, masks[name + mask_suffix], depths.get(name)) for name, path in images.items()]
+    others = [_find_others(name, folder, list(images)) for name, folder in folders.others.items()]
+    return [
+        Files(name, masks[name + mask_suffix], (path, *(other[name] for other in others)))
+        for name, path in images.items()
+    ]
 
 
-def _find_folders(root: Path, split: str) -> _Folders:
+def _find_folders(root: Path, split: str, modalities: Sequence[str]) -> _Folders:
     """Returns the folders of a split: ROOT/images, ROOT/images/SPLIT or ROOT/SPLIT/images, and so on."""
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; set the root of the data to an existing one.")
-    parent, images = root, _folder_called(root, _IMAGE_FOLDERS)
+    called = _IMAGE_FOLDERS if modalities[0] == "rgb" else (modalities[0],)
+    others = {name: "images" if name == "rgb" else name for name in modalities[1:]}
+    parent, images = root, _folder_called(root, called)
     if images is None:
-        present = [name for name in SPLITS if _folder_called(root / name, _IMAGE_FOLDERS)]
+        present = [name for name in SPLITS if _folder_called(root / name, called)]
         if not present:
             raise InputError(
-                f"{root} holds {some(sorted(os.listdir(root)))}; it needs the folders images and "
-                "masks, or else train/images, train/masks, val/images and val/masks."
+                f"{root} holds {some(sorted(os.listdir(root)))}; it needs the folders {called[0]} and "
+                f"masks, or else train/{called[0]}, train/masks, val/{called[0]} and val/masks."
             )
         if split not in present:
-            raise _no_split(root / split / "images", present)
+            raise _no_split(root / split / called[0], present)
         parent = root / split
-        images = _folder_called(parent, _IMAGE_FOLDERS)
+        images = _folder_called(parent, called)
         assert images is not None
     masks = _folder_called(parent, _MASK_FOLDERS) or parent / "masks"
     if parent == root:
@@ -108,8 +114,9 @@ def _find_folders(root: Path, split: str) -> _Folders:
         if present and split not in present:
             raise _no_split(images / split, present)
         if present:
-            return _Folders(images / split, masks / split, parent / "depth" / split, is_split=True)
-    return _Folders(images, masks, parent / "depth", is_split=parent != root)
+            more = {name: parent / folder / split for name, folder in others.items()}
+            return _Folders(images / split, masks / split, more, is_split=True)
+    return _Folders(images, masks, {name: parent / folder for name, folder in others.items()}, parent != root)
 
 
 def _no_split(folder: Path, present: Sequence[str]) -> InputError:
@@ -157,15 +164,15 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _find_depths(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Returns the depth map of each image; those of other images may lie there too."""
-    depths = _files_by_name(folder, _DEPTH_SUFFIXES)
-    bare = [f"{name}.png" for name in names if name not in depths]
+def _find_others(modality: str, folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Returns the file of each image in the folder of another modality; those of other images may lie there too."""
+    files = _files_by_name(folder, _DEPTH_SUFFIXES if modality == "depth" else _IMAGE_SUFFIXES)
+    bare = [f"{name}.png" for name in names if name not in files]
     if bare:
         raise InputError(
-            f"{folder} lacks {some(bare)}, one for each image; add what is missing, or set data.depth=False."
+            f"{folder} lacks {some(bare)}, one for each image; add what is missing, or leave it out of data.modalities."
         )
-    return depths
+    return files
 
 
 def _find_lists(root: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import Any
 from etils import epath
 
 from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.dataset import default_modality_names
 from segnet_jax.data.records import storage
 from segnet_jax.errors import InputError
 
@@ -77,6 +78,7 @@ class RecordIndex:
       name: of the data set.
       class_table: its classes.
       modalities: the number of channels of each modality of its images.
+      modality_names: what they are.
       compression: of the shards, see `shard.COMPRESSIONS`.
       splits: by name.
     """
@@ -84,6 +86,7 @@ class RecordIndex:
     name: str
     class_table: ClassTable
     modalities: tuple[int, ...]
+    modality_names: tuple[str, ...]
     compression: str
     splits: Mapping[str, RecordSplit]
 
@@ -98,6 +101,7 @@ class RecordIndex:
             "name": self.name,
             "class_table": self.class_table.to_dict(),
             "modalities": self.modalities,
+            "modality_names": self.modality_names,
             "compression": self.compression,
             "splits": {name: asdict(self.splits[name]) for name in names},
         }
@@ -125,7 +129,10 @@ class RecordIndex:
             if not all(map(_is_count, values["modalities"])):
                 raise ValueError(f"modalities are {values['modalities']}")
             table = ClassTable.from_dict(values["class_table"])
-            return cls(values["name"], table, tuple(values["modalities"]), values["compression"], splits)
+            modalities = tuple(values["modalities"])
+            # Records of before there were others than RGB and depth do not name them.
+            names = tuple(values.get("modality_names", default_modality_names(modalities)))
+            return cls(values["name"], table, modalities, names, values["compression"], splits)
         except (ValueError, KeyError, TypeError, InputError) as error:
             raise InputError(
                 f"{path} is no index of records or damaged ({str(error).rstrip('.')}); copy it again, or delete the "

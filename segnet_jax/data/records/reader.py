@@ -64,7 +64,8 @@ class Records:
                 f"({', '.join(index.class_table.names)}); leave data.classes empty, or prepare the records anew."
             )
         self.name, self.split = index.name, split
-        self.class_table, self.modalities = index.class_table, index.modalities
+        self.class_table = index.class_table
+        self.modalities, self.modality_names = index.modalities, index.modality_names
         self._digest = hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()
         self._examples_per_shard = index.splits[split].examples_per_shard
         self._shapes = [

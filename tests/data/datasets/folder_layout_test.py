@@ -20,12 +20,12 @@ def touch(root, *names):
     return root
 
 
-def found(root, split="train", mask_suffix="", depth=False):
-    """The files of a split by name, as paths below `root`: image, mask and depth map."""
-    files = find_files(root, split, 0.0, mask_suffix, depth)
+def found(root, split="train", mask_suffix="", modalities=("rgb",)):
+    """The files of a split by name, as paths below `root`: image, mask and other modalities."""
+    files = find_files(root, split, 0.0, mask_suffix, modalities)
     return {
         entry.name: tuple(
-            path.relative_to(root).as_posix() for path in (entry.image, entry.mask, entry.depth) if path is not None
+            path.relative_to(root).as_posix() for path in (entry.images[0], entry.mask, *entry.images[1:])
         )
         for entry in files
     }
@@ -70,7 +70,7 @@ def test_find_files_looks_into_subfolders(tmp_path):
     touch(tmp_path, *(f"masks/{name}_m.png" for name in ("b/2", "b/1", "a/1", "a/deep/er", "0")))
     touch(tmp_path, *(f"depth/{name}.png" for name in ("b/2", "b/1", "a/1", "a/deep/er", "0")))
     touch(tmp_path, "images/.cache/x.jpg", "masks/b/another kind.png")
-    files = found(tmp_path, mask_suffix="_m", depth=True)
+    files = found(tmp_path, mask_suffix="_m", modalities=("rgb", "depth"))
     assert list(files) == ["0", "a/1", "a/deep/er", "b/1", "b/2"]
     assert files["a/1"] == ("images/a/1.jpg", "masks/a/1_m.png", "depth/a/1.png")
     with pytest.raises(InputError, match='set mask_suffix to "_m"'):

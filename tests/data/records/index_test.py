@@ -18,7 +18,7 @@ SHARDS = (
 SOURCE = {"data.name": "folder", "data.val_fraction": 0.1, "data.scene_size": [90, 120]}
 TRAIN = RecordSplit(5, 3, "f" * 8, SOURCE, SHARDS)
 VAL = RecordSplit(4, 2, "", {})
-INDEX = RecordIndex("street", CAMVID11, (3, 1), "zstd", {"val": VAL, "train": TRAIN})
+INDEX = RecordIndex("street", CAMVID11, (3, 1), ("rgb", "depth"), "zstd", {"val": VAL, "train": TRAIN})
 
 
 def test_index_survives_its_file():
@@ -83,3 +83,11 @@ def test_index_names_its_damage(tmp_path, text, reason):
     assert message.startswith(f"{tmp_path}/index.json is no index of records or damaged (")
     assert reason in message
     assert message.endswith("copy it again, or delete the folder and prepare the records anew.")
+
+
+def test_index_of_before_modalities_had_names():
+    values = json.loads(INDEX.to_json())
+    del values["modality_names"]
+    assert RecordIndex.from_json(json.dumps(values), "") == INDEX
+    normals = replace(INDEX, modalities=(3,), modality_names=("normals",))
+    assert RecordIndex.from_json(normals.to_json(), "") == normals
