@@ -46,8 +46,8 @@ def read_image(path: StrPath, maximum: int = 65535) -> np.ndarray:
     """Reads an image as RGB, whatever its mode.
 
     Gray is repeated, palettes and CMYK are converted, alpha is dropped. A 16-bit value v becomes `255 * v / maximum`,
-    rounded, and all above `maximum` become 255. Where that leaves an image almost black, as 12-bit data in 16-bit files
-    with a maximum of 65535, a warning says so, once for its folder.
+    rounded, and all above `maximum` become 255; of 16-bit colours the upper 8 bits are taken. Where that leaves an
+    image almost black, as 12-bit data in 16-bit files with a maximum of 65535, a warning says so, once for its folder.
 
     Args:
       path: the file; of several frames the first is read.
@@ -57,18 +57,26 @@ def read_image(path: StrPath, maximum: int = 65535) -> np.ndarray:
       uint8 [H, W, 3].
 
     Raises:
-      InputError: the file is missing, damaged or no image, or holds other than 8- or 16-bit values.
+      InputError: the file is missing, damaged or no image, holds other than 8- or 16-bit values, or 16-bit colours with
+        a `maximum`.
     """
     with _opened(path) as image:
         if image.mode == "I" or image.mode.startswith("I;16"):
             values = _as_uint16(image, path)
             if 0 < values.max(initial=0) <= maximum // 16:
-                _warn_of_dark_images(os.path.dirname(path), maximum)
+                _warn_of_dark_images(os.path.dirname(path), "set data.image_max to their greatest value, such as 4095")
             return np.repeat(_to_8_bits(values, maximum)[..., np.newaxis], 3, axis=2)
         if image.mode == "F":
             raise InputError(f"{path} holds floating-point values; save it with 8 bits a channel.")
+        # Pillow reads no more than their upper half.
+        has_wide_colors = ";16" in str(image.tile)
+        if has_wide_colors and maximum != 65535:
+            raise InputError(f"{path} has colours of 16 bits, which data.image_max cannot scale; save it with 8 bits.")
         image.info.pop("transparency", None)  # a palette's would only set off a warning
-        return np.array(_upright(image).convert("RGB"))
+        pixels = np.array(_upright(image).convert("RGB"))
+        if has_wide_colors and 0 < pixels.max(initial=0) < 16:
+            _warn_of_dark_images(os.path.dirname(path), "save them with 8 bits a colour")
+        return pixels
 
 
 def read_mask(path: StrPath) -> np.ndarray:
@@ -245,12 +253,12 @@ def _to_8_bits(values: np.ndarray, maximum: int) -> np.ndarray:
 
 
 @functools.cache
-def _warn_of_dark_images(folder: str, maximum: int) -> None:
+def _warn_of_dark_images(folder: str, advice: str) -> None:
     _log.warning(
-        "%s holds images of 16 bits that use less than a sixteenth of the range up to %d and come out almost black; "
-        "set data.image_max to the greatest value of the images, such as 4095 for 12 bits.",
+        "%s holds images of 16 bits that use no more than a sixteenth of their range, as of 12 bits, and come out "
+        "almost black; %s.",
         folder,
-        maximum,
+        advice,
     )
 
 

@@ -61,7 +61,21 @@ def test_read_image_says_once_for_a_folder_that_12_bits_come_out_black(tmp_path,
             assert image_files.read_image(tmp_path / f"{name}.png").max() == 16
     (record,) = caplog.records
     assert f"{tmp_path} holds images of 16 bits" in record.getMessage()
-    assert "set data.image_max to the greatest value of the images, such as 4095" in record.getMessage()
+    assert "set data.image_max to their greatest value, such as 4095" in record.getMessage()
+
+
+def test_read_image_says_that_colours_of_12_bits_come_out_black(tmp_path, caplog):
+    for name, value in (("bright", 0x1000), ("dark", 0x0FFF)):
+        row = b"\0" + struct.pack(">HHH", value, 7, 0)
+        (tmp_path / f"{name}.png").write_bytes(png_of(1, 1, 16, 2, zlib.compress(row)))
+    with caplog.at_level(logging.WARNING, "segnet_jax"):
+        assert image_files.read_image(tmp_path / "bright.png").tolist() == [[[16, 0, 0]]]
+        assert not caplog.records
+        assert image_files.read_image(tmp_path / "dark.png").tolist() == [[[15, 0, 0]]]
+    (record,) = caplog.records
+    assert record.getMessage().endswith("come out almost black; save them with 8 bits a colour.")
+    with pytest.raises(InputError, match=r"dark\.png has colours of 16 bits, which data\.image_max cannot scale"):
+        image_files.read_image(tmp_path / "dark.png", 4095)
 
 
 def test_read_image_of_many_modes(tmp_path):
@@ -269,24 +283,24 @@ def test_read_image_refuses_damaged_files(tmp_path):
             image_files.read_image(path)
 
 
-def png_header_of(width, height):
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def png_of(width, height, bits=8, color_type=0, data=b""):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def test_read_image_refuses_an_image_too_large_to_be_true(tmp_path):
     path = tmp_path / "a.png"
-    path.write_bytes(png_header_of(100_000, 100_000))
+    path.write_bytes(png_of(100_000, 100_000))
     with pytest.raises(InputError, match=r"a\.png claims to have more than \d+ pixels; cut it"):
         image_files.image_shape(path)
 
 
 def test_read_image_does_not_warn_of_large_images(tmp_path):
     path = tmp_path / "a.png"
-    path.write_bytes(png_header_of(10_000, 10_000))
+    path.write_bytes(png_of(10_000, 10_000))
     # In a process of its own, since pytest replaces the filters of warnings.
     program = f"from segnet_jax.data import image_files; print(image_files.image_shape({str(path)!r}))"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +14,6 @@ from segnet_jax.data import image_files
 from segnet_jax.data.class_table import VOID, ClassTable
 from segnet_jax.data.datasets.folder_layout import SPLITS, find_files
 from segnet_jax.errors import InputError
-
-_log = logging.getLogger("segnet_jax")
 
 
 class Folder:

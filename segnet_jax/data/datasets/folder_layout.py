@@ -100,7 +100,7 @@ def _find_folders(root: Path, split: str, modalities: Sequence[str]) -> _Folders
         present = [name for name in SPLITS if _folder_called(root / name, called)]
         if not present:
             raise InputError(
-                f"{root} holds {some(sorted(os.listdir(root)))}; it needs the folders {called[0]} and "
+                f"{root} holds {_some(sorted(os.listdir(root)))}; it needs the folders {called[0]} and "
                 f"masks, or else train/{called[0]}, train/masks, val/{called[0]} and val/masks."
             )
         if split not in present:
@@ -127,21 +127,18 @@ def _folder_called(parent: Path, names: Sequence[str]) -> Path | None:
     """Returns the folder in `parent` that has one of the names; None if there is none."""
     if (parent / names[0]).is_dir():
         return parent / names[0]
-    found = (
-        [path for path in sorted(parent.iterdir()) if path.name.lower() in names and path.is_dir()]
-        if parent.is_dir()
-        else []
-    )
+    paths = sorted(parent.iterdir()) if parent.is_dir() else []
+    found = [path for path in paths if path.name.lower() in names and path.is_dir()]
     if len(found) > 1:
         raise InputError(
-            f"{parent} holds the folders {some([path.name for path in found])}, each of which may be {names[0]}; "
+            f"{parent} holds the folders {_some([path.name for path in found])}, each of which may be {names[0]}; "
             f"rename the right one to {names[0]}."
         )
     return found[0] if found else None
 
 
 def _files_by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """Returns the files in a folder and its subfolders that have one of the suffixes, by name, sorted."""
+    """Returns the files in a folder and its subfolders that have one of the suffixes, by name, ordered by path."""
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist; add this folder.")
     files: dict[str, Path] = {}
@@ -157,7 +154,7 @@ def _files_by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
                     "share a mask or an image; rename or remove one of them."
                 )
             files[name] = path
-    return dict(sorted(files.items()))
+    return dict(sorted(files.items(), key=lambda item: item[1].as_posix()))
 
 
 def _raise(error: OSError) -> None:
@@ -170,7 +167,8 @@ def _find_others(modality: str, folder: Path, names: Sequence[str]) -> dict[str,
     bare = [f"{name}.png" for name in names if name not in files]
     if bare:
         raise InputError(
-            f"{folder} lacks {some(bare)}, one for each image; add what is missing, or leave it out of data.modalities."
+            f"{folder} lacks {_some(bare)}, one for each image; add what is missing, or take {modality} out of "
+            "data.modalities."
         )
     return files
 
@@ -197,7 +195,7 @@ def _listed_images(folder: Path, split: str, lists: Sequence[Path], images: dict
         shared = sorted(set(chosen) & set(_read_names(by_split["train"], folder, images)))
         if shared:
             message = "%s and train.txt share %d images (%s): scores will look better than they are."
-            _log.warning(message, by_split[split], len(shared), some(shared))
+            _log.warning(message, by_split[split], len(shared), _some(shared))
     return {name: images[name] for name in chosen}
 
 
@@ -251,8 +249,8 @@ def _refuse_unpaired(folders: _Folders, images: dict[str, Path], masks: dict[str
     spare = [path.name for stem, path in masks.items() if stem not in wanted and stem.endswith(mask_suffix)]
     if not bare and not spare:
         return
-    faults = [f"no mask for {some(bare)}"] if bare else []
-    faults += [f"no image for {some(spare)}"] if spare else []
+    faults = [f"no mask for {_some(bare)}"] if bare else []
+    faults += [f"no image for {_some(spare)}"] if spare else []
     advice = "add what is missing or move the rest elsewhere"
     suffix = _common_suffix(images, _files_by_name(folders.masks, _MASK_SUFFIXES))
     if bare and suffix is not None and suffix != mask_suffix:
@@ -274,7 +272,7 @@ def _common_suffix(images: Iterable[str], masks: Iterable[str]) -> str | None:
     return None
 
 
-def some(names: Sequence[str]) -> str:
+def _some(names: Sequence[str]) -> str:
     """Formats the first names of a list, and the number of the others."""
     if len(names) <= 3:
         return ", ".join(names) or "nothing"

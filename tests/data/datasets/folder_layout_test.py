@@ -77,6 +77,12 @@ def test_find_files_looks_into_subfolders(tmp_path):
         found(tmp_path)
 
 
+def test_find_files_has_the_order_of_the_files(tmp_path):
+    for name in ("a", "a-1", "a 2", "b/1"):
+        touch(tmp_path, f"images/{name}.jpg", f"masks/{name}.png")
+    assert list(found(tmp_path)) == ["a 2", "a-1", "a", "b/1"]
+
+
 def test_find_files_follows_lists_into_subfolders(tmp_path):
     touch(tmp_path, *(f"images/{name}.jpg" for name in ("a/1", "b/1", "c.d", "e")))
     touch(tmp_path, *(f"masks/{name}.png" for name in ("a/1", "b/1", "c.d", "e")))
