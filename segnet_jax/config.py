@@ -27,6 +27,7 @@ _RANGES = {
     "data.num_workers": (0, 1025),
     "data.num_threads": (0, 1025),
     "data.val_fraction": (0, 1),
+    "data.image_max": (1, 65536),
     "data.depth_max": (1, 65536),
     "data.train_scenes": (1, math.inf),
     "data.eval_scenes": (1, math.inf),
@@ -56,6 +57,7 @@ _RANGES = {
 }
 
 _CHOICES = {
+    "data.resize": ("stretch", "fit", "crop"),
     "pretrained.weights": ("none", "vgg16"),
     "pretrained.batch_norm": ("matched", "absorbed"),
     "loss.normalization": ("pixels", "weights"),
@@ -69,6 +71,8 @@ _DURATIONS = (
     *("train.duration", "train.log_every", "train.eval_every", "train.checkpoint_every", "layerwise.duration"),
     *("optimizer.warmup", "optimizer.step_every"),
 )
+# Four times 4K: more than a network of this kind is ever given, and less than what takes all memory.
+_MAX_PIXELS = 2**25
 
 _SIZES = ("data.image_size", "data.scene_size", "augment.crop_size")
 
@@ -151,6 +155,17 @@ def check_values(config: ml_collections.ConfigDict) -> None:
             len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)
         ):
             raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
+        if size and math.prod(size) > _MAX_PIXELS:
+            raise InputError(f"{key}={size!r} has more than {_MAX_PIXELS} pixels; choose a smaller size.")
+    modalities = values["data.modalities"]
+    if (
+        not modalities
+        or len(set(modalities)) < len(modalities)
+        or not all(isinstance(n, str) and n for n in modalities)
+    ):
+        raise InputError(
+            f'data.modalities={modalities!r} must be one or more different names, such as \'("rgb", "depth")\'.'
+        )
     for key in _DURATIONS:
         to_steps(values[key], 1.0, key)
     for key in ("eval.checkpoint", "transfer.checkpoint"):

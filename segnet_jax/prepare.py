@@ -50,7 +50,7 @@ def _prepare(config: ml_collections.ConfigDict, output: str, options: argparse.N
 
     check_values(config)
     names = options.split.split(",") if options.split else configured_splits(config)
-    datasets = [build_dataset(config, split) for split in dict.fromkeys(names)]
+    datasets = [build_dataset(config, split, at_own_size=True) for split in dict.fromkeys(names)]
     examples = ", ".join(f"{dataset.split} {len(dataset)} examples" for dataset in datasets)
     print(f"Preparing {datasets[0].name} in {output}: {examples}.", file=sys.stderr)
     index = prepare_records(

@@ -27,6 +27,11 @@ _HEADINGS: tuple[str, ...] = ("image", "ground truth", "prediction", "overlay")
 _HEAT = np.array([(0, 0, 12), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)])
 
 
+def rgb_of(image: np.ndarray) -> np.ndarray:
+    """Returns the first three channels of an image [H, W, channels]; of fewer the first, three times."""
+    return image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
+
+
 def colorize(label: np.ndarray, class_table: ClassTable) -> np.ndarray:
     """Paints a label map in its classes' colours.
 
@@ -114,7 +119,7 @@ def prediction_sheet(
     same in the whole sheet. Small images are enlarged by a whole factor, large ones reduced, to fit 480x480 pixels.
 
     Args:
-      images: uint8 [H, W, 3] RGB each; sizes may differ between the images.
+      images: uint8 [H, W, 3] RGB, or [H, W, 1] gray, each; sizes may differ between the images.
       labels: integers [H, W] each.
       predictions: integers [H, W] each.
       class_table: the classes.
@@ -150,7 +155,7 @@ def picture_grid(
     """Draws pictures in rows and columns; small ones are enlarged by a whole factor to fit 240x240 pixels.
 
     Args:
-      rows: uint8 [H, W, 3] RGB each; None leaves the place empty.
+      rows: uint8 [H, W, 3] RGB, or [H, W, 1] gray, each; None leaves the place empty.
       headings: one above each column.
       captions: one below each picture, in rows as the pictures are; () has none.
       class_table: the classes whose colours a legend below names; None has no legend.
@@ -210,7 +215,7 @@ def _lay_out(
 
 def _enlarged(picture: np.ndarray) -> Image.Image:
     """Returns a small picture enlarged by a whole factor, about 240 pixels long; another one as it is."""
-    image = Image.fromarray(picture)
+    image = Image.fromarray(rgb_of(picture))
     factor = max(1, _TILE_SIZE // 2 // max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
@@ -229,6 +234,7 @@ def _prediction_tiles(
     image: np.ndarray, label: np.ndarray, prediction: np.ndarray, class_table: ClassTable, more: Sequence[np.ndarray]
 ) -> list[Image.Image]:
     """Returns one tile per heading, all of one size; `more` are uint8 [H, W, 3]."""
+    image = rgb_of(image)
     _check_sizes(image, label, prediction, *(picture[..., 0] for picture in more))
     height, width = label.shape
     scale = _TILE_SIZE / max(height, width)

@@ -35,10 +35,12 @@ def test_prepare_takes_splits_files_and_compression(tmp_path, capsys):
     root = write_tutorial(tmp_path / "camvid", "test")
     output = tmp_path / "out"
     arguments = ["--config.data.name=camvid", f"--config.data.root={root}", "--split=test", "--compression=none"]
-    arguments += ["--config.data.max_images=1"]
+    arguments += ["--config.data.max_images=1", "--config.data.image_size=(9, 9)", "--config.data.resize=fit"]
     assert main([f"--output={output}", *arguments, "--workers=1"]) == 0
     assert f"{output} holds camvid: test 1 examples in 1 shards" in capsys.readouterr().out
     assert json.loads((output / "index.json").read_text())["compression"] == "none"
+    # At its own size.
+    assert Records(str(output), "test").shape(0) == (4, 6)
     assert sorted(path.name for path in output.iterdir()) == ["index.json", "test-00000-of-00001.array_record"]
 
 

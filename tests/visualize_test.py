@@ -6,7 +6,7 @@ from PIL import Image
 
 from segnet_jax.data.class_table import VOID, ClassTable, SegmentationClass
 from segnet_jax.errors import InputError
-from segnet_jax.visualize import colorize, heat_map, overlay, picture_grid, prediction_sheet, save_label_png
+from segnet_jax.visualize import colorize, heat_map, overlay, picture_grid, prediction_sheet, rgb_of, save_label_png
 
 _RED, _GREEN, _BLUE, _VOID_COLOR = (200, 10, 20), (10, 190, 30), (5, 15, 180), (90, 91, 92)
 _TABLE = ClassTable(
@@ -215,6 +215,21 @@ def test_prediction_sheet_with_uncertainties_has_one_more_column_of_one_scale():
         prediction_sheet(images, labels, predictions, _TABLE, uncertainties=uncertainties[:1])
     with pytest.raises(ValueError, match=r"\(60, 480, 3\).*\(59, 480\)"):
         prediction_sheet(images, labels, predictions, _TABLE, uncertainties=uncertainties[:, 1:])
+
+
+def test_rgb_of_shows_the_first_channels():
+    image = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    np.testing.assert_array_equal(rgb_of(image), image[..., :3])
+    for channels in (1, 2):
+        np.testing.assert_array_equal(rgb_of(image[..., :channels]), np.dstack([image[..., 0]] * 3))
+
+
+def test_prediction_sheet_shows_one_channel_as_gray():
+    gray, label = np.arange(64, dtype=np.uint8).reshape(8, 8, 1), np.zeros((8, 8), np.uint8)
+    sheets = [prediction_sheet([image], [label], [label], _TABLE) for image in (gray, gray.repeat(3, axis=-1))]
+    np.testing.assert_array_equal(*map(np.asarray, sheets))
+    grids = [picture_grid([[image]], ["a"]) for image in (gray, gray.repeat(3, axis=-1))]
+    np.testing.assert_array_equal(*map(np.asarray, grids))
 
 
 def test_picture_grid_lays_out_rows_and_columns():

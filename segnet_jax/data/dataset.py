@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from segnet_jax.data.augment import Example
+from segnet_jax.data.augment import Example, resize
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.preprocessing import RGB
+from segnet_jax.data.preprocessing import RGB, RGBD
 
 
 class Dataset(Protocol):
     """One split of a data set, with random access to its examples; picklable, so that worker processes can have it.
 
-    Optional members: `modalities` if images have more channels than RGB, see `modalities_of`; `label(index)`, which
-    reads a label without its image; `group(index)`, the name of the kind of images that are scored apart from others,
-    such as "dusk"; and, of data sets in files, `fingerprint()`, which changes when a file does.
+    Optional members: `modalities` and `modality_names` if images are not RGB alone, see the functions of these names;
+    `label(index)`, which reads a label without its image; `group(index)`, the name of the kind of images that are
+    scored apart from others, such as "dusk"; and, of data sets in files, `fingerprint()`, which changes when a file
+    does.
     """
 
     name: str
@@ -27,18 +29,61 @@ class Dataset(Protocol):
         """Returns the number of examples."""
 
     def __getitem__(self, index: int) -> Example:
-        """Returns `image` uint8 [H, W, 3] RGB (or more), `label` uint8 [H, W] (class index, or VOID), `name` str."""
+        """Returns `image` uint8 [H, W, 3] RGB (or others), `label` uint8 [H, W] (class index, or VOID), `name` str."""
 
     def shape(self, index: int) -> tuple[int, int]:
         """Returns (height, width) of an example, without decoding it."""
 
 
 def modalities_of(dataset: Dataset) -> tuple[int, ...]:
-    """Returns the number of channels of each modality of the images: `dataset.modalities`, or else (3,).
-
-    The first three channels are always RGB.
-    """
+    """Returns the number of channels of each modality of the images: `dataset.modalities`, or else (3,)."""
     return tuple(getattr(dataset, "modalities", RGB))
+
+
+def modality_names_of(dataset: Dataset) -> tuple[str, ...]:
+    """Returns what the modalities are: `dataset.modality_names`, or else `default_modality_names`."""
+    return tuple(getattr(dataset, "modality_names", default_modality_names(modalities_of(dataset))))
+
+
+def default_modality_names(modalities: Sequence[int]) -> tuple[str, ...]:
+    """Returns the names of modalities of so many channels each that have no others: three channels first are "rgb"."""
+    if tuple(modalities) == RGBD:
+        return "rgb", "depth"
+    return tuple("rgb" if (i, n) == (0, 3) else f"modality {i}" for i, n in enumerate(modalities))
+
+
+def read_label(dataset: Dataset, index: int) -> np.ndarray:
+    """Reads the label of an example, without its image if the data set can."""
+    return dataset.label(index) if hasattr(dataset, "label") else dataset[index]["label"]
+
+
+class Resized:
+    """A split whose examples come at one size; labels without their images come as they are."""
+
+    def __init__(self, dataset: Dataset, size: tuple[int, ...], method: str) -> None:
+        """Resizes each example of `dataset` to `size` (height, width), see `augment.resize`."""
+        self._dataset, self._size, self._method = dataset, size, method
+        self.name, self.split, self.class_table = dataset.name, dataset.split, dataset.class_table
+        self.modalities, self.modality_names = modalities_of(dataset), modality_names_of(dataset)
+        if hasattr(dataset, "fingerprint"):
+            self.fingerprint = dataset.fingerprint
+        if hasattr(dataset, "group"):
+            self.group = dataset.group
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Example:
+        return resize(self._dataset[index], self._size, self._method)
+
+    def label(self, index: int) -> np.ndarray:
+        """Reads the label of an example alone, uint8 [H, W] of its own size."""
+        return read_label(self._dataset, index)
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Returns the size, that of all examples."""
+        del index
+        return self._size[0], self._size[1]
 
 
 class Subset:
@@ -51,7 +96,7 @@ class Subset:
         self.name = dataset.name
         self.split = dataset.split
         self.class_table = dataset.class_table
-        self.modalities = modalities_of(dataset)
+        self.modalities, self.modality_names = modalities_of(dataset), modality_names_of(dataset)
         if hasattr(dataset, "fingerprint"):
             # Of all files, so it changes at least whenever these do.
             self.fingerprint = dataset.fingerprint
@@ -66,10 +111,7 @@ class Subset:
 
     def label(self, index: int) -> np.ndarray:
         """Reads the label of an example alone, uint8 [H, W]."""
-        index = self._checked(index)
-        if hasattr(self._dataset, "label"):
-            return self._dataset.label(index)
-        return self._dataset[index]["label"]
+        return read_label(self._dataset, self._checked(index))
 
     def shape(self, index: int) -> tuple[int, int]:
         """Returns the (height, width) of an example."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import os
 from collections.abc import Callable, Generator, Sequence
@@ -15,21 +16,26 @@ from segnet_jax.data import pipeline, preprocessing
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.class_weights import cached_label_statistics, class_weights
-from segnet_jax.data.dataset import Dataset, Subset
+from segnet_jax.data.dataset import Dataset, Resized, Subset, modalities_of, modality_names_of
 from segnet_jax.data.datasets.camvid import Camvid
 from segnet_jax.data.datasets.folder import Folder
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.masking import Masking
-from segnet_jax.data.preprocessing import RGB, RGBD
+from segnet_jax.data.preprocessing import RGB
 from segnet_jax.data.records.reader import Records
 from segnet_jax.errors import InputError
 from segnet_jax.runtime.files import user_cache_dir
 from segnet_jax.runtime.processes import share_of
 from segnet_jax.runtime.sharding import to_devices
 
+_log = logging.getLogger("segnet_jax")
 
-def build_dataset(config: ml_collections.ConfigDict, split: str) -> Dataset:
+
+def build_dataset(config: ml_collections.ConfigDict, split: str, *, at_own_size: bool = False) -> Dataset:
     """Returns a split of the configured data set, or the first `data.max_images` images of it.
+
+    Where `data.resize` is fit or crop, its examples come at `data.image_size`. Where training images are stretched, the
+    log says so. With `at_own_size` neither is done, as records hold images at their own size, for training at any.
 
     Raises:
       InputError: for an unknown name, or whatever is wrong with the data.
@@ -43,7 +49,25 @@ def build_dataset(config: ml_collections.ConfigDict, split: str) -> Dataset:
     dataset = build(config, split)
     if not len(dataset):
         raise InputError(f"The split {split!r} of {data.name} is empty; give it images, or name another split.")
+    if data.image_size and not at_own_size:
+        if data.resize != "stretch":
+            dataset = Resized(dataset, tuple(data.image_size), data.resize)
+        elif split == data.train_split:
+            _report_stretch(dataset, tuple(data.image_size))
     return Subset(dataset, data.max_images) if data.max_images else dataset
+
+
+def _report_stretch(dataset: Dataset, size: tuple[int, ...]) -> None:
+    """Says if `size` changes the ratio of width and height, by more than the 2 % of which it may be rounding."""
+    for height, width in map(dataset.shape, range(len(dataset))):
+        ratio = width / height * size[0] / size[1]
+        if not 0.98 < ratio < 1.02:
+            _log.warning(
+                "Images of %s, such as one of %dx%d (height x width), are resized to data.image_size, %dx%d, in which "
+                "all appears %.2f times as %s; data.resize=fit or crop keeps proportions.",
+                *(dataset.name, height, width, *size, max(ratio, 1 / ratio), "narrow" if ratio > 1 else "wide"),
+            )
+            return
 
 
 def configured_splits(config: ml_collections.ConfigDict) -> tuple[str, str]:
@@ -55,8 +79,8 @@ def dataset_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """Returns the values that make the configured data set, besides its files and classes, by their keys."""
     data = config.data
     keys = ["data.name", *DATASETS[data.name][1]]
-    if data.depth:
-        keys += ["data.depth"] + ["data.depth_max"] * (data.name == "folder")
+    if tuple(data.modalities) != ("rgb",):
+        keys += ["data.modalities"] + ["data.depth_max"] * (data.name == "folder" and "depth" in data.modalities)
     keys += ["data.max_images"] * bool(data.max_images)
     return {key: operator.attrgetter(key)(config) for key in keys}
 
@@ -64,13 +88,17 @@ def dataset_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
 def _synthetic(config: ml_collections.ConfigDict, split: str) -> Dataset:
     data = config.data
     length = data.train_scenes if split == "train" else data.eval_scenes
-    return SyntheticScenes(split, tuple(data.scene_size), length, config.seed, data.depth)
+    if tuple(data.modalities) not in (("rgb",), ("rgb", "depth")):
+        raise InputError(
+            f"data.modalities={data.modalities!r}, but synthetic draws ('rgb',) and ('rgb', 'depth') alone."
+        )
+    return SyntheticScenes(split, tuple(data.scene_size), length, config.seed, "depth" in data.modalities)
 
 
 def _camvid(config: ml_collections.ConfigDict, split: str) -> Dataset:
-    if config.data.depth:
+    if tuple(config.data.modalities) != ("rgb",):
         raise InputError(
-            "data.depth=True needs depth maps, which camvid has not; set it to False or use data.name=folder."
+            f"data.modalities={config.data.modalities!r}, but camvid has ('rgb',) alone; others need data.name=folder."
         )
     return Camvid(_root(config), split)
 
@@ -78,15 +106,24 @@ def _camvid(config: ml_collections.ConfigDict, split: str) -> Dataset:
 def _folder(config: ml_collections.ConfigDict, split: str) -> Dataset:
     data = config.data
     table = _class_table(config)
-    return Folder(_root(config), split, table, data.val_fraction, data.mask_suffix, data.depth, data.depth_max)
+    return Folder(
+        _root(config),
+        split,
+        table,
+        val_fraction=data.val_fraction,
+        mask_suffix=data.mask_suffix,
+        modalities=data.modalities,
+        depth_max=data.depth_max,
+        image_max=data.image_max,
+    )
 
 
 def _records(config: ml_collections.ConfigDict, split: str) -> Dataset:
     records = Records(_root(config), split, _class_table(config))
-    if config.data.depth and records.modalities != RGBD:
+    if tuple(config.data.modalities) not in (("rgb",), records.modality_names):
         raise InputError(
-            f"data.depth=True, but the records in {_root(config)} were prepared without depth; prepare them again with "
-            "it, or set data.depth=False."
+            f"data.modalities={config.data.modalities!r}, but the records in {_root(config)} were prepared with "
+            f"{records.modality_names!r}; set these, or prepare them again."
         )
     return records
 
@@ -102,7 +139,7 @@ def _class_table(config: ml_collections.ConfigDict) -> ClassTable | None:
 DATASETS: dict[str, tuple[Callable[[ml_collections.ConfigDict, str], Dataset], tuple[str, ...]]] = {
     "synthetic": (_synthetic, ("seed", "data.scene_size", "data.train_scenes", "data.eval_scenes")),
     "camvid": (_camvid, ("data.root",)),
-    "folder": (_folder, ("data.root", "data.val_fraction", "data.mask_suffix")),
+    "folder": (_folder, ("data.root", "data.val_fraction", "data.mask_suffix", "data.image_max")),
     "records": (_records, ("data.root",)),
 }
 """By name, the function that builds a split from a configuration, and the keys that it always reads."""
@@ -139,11 +176,12 @@ def build_host_batches(
 ) -> Generator[pipeline.Batch, None, None]:
     """Yields training batches as NumPy arrays, see `pipeline.train_batches`."""
     data = config.data
+    modalities = tuple(zip(modality_names_of(dataset), modalities_of(dataset), strict=True))
     return pipeline.train_batches(
         dataset,
         batch_size=batch_size,
         seed=config.seed,
-        augmentation=Augmentation(**config.augment.to_dict()),
+        augmentation=Augmentation(**config.augment.to_dict(), modalities=modalities),
         first_step=first_step,
         with_replacement=config.train.with_replacement,
         image_size=data.image_size,

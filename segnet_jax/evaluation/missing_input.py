@@ -12,8 +12,8 @@ from PIL import Image
 
 from segnet_jax import visualize
 from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.dataset import modality_names_of
 from segnet_jax.data.masking import Missing
-from segnet_jax.data.preprocessing import RGBD
 from segnet_jax.evaluation.from_config import CheckpointEvaluation
 from segnet_jax.evaluation.result import Picture, report_path
 from segnet_jax.runtime.files import write_atomically, write_errors
@@ -59,7 +59,7 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
             | {key: value for key, value in evaluation.report.items() if key not in _NOT_COMPUTED}
         )
         columns.append(evaluation.pictures)
-        _log.info("%-20s %s", _name(share, modality, modalities), evaluation.line())
+        _log.info("%-20s %s", _name(share, modality, modality_names_of(dataset)), evaluation.line())
     if not is_first():
         return rows
     path = report_path(workdir, dataset.split, step, f"{opened.settings.kind}-missing")
@@ -67,17 +67,17 @@ def evaluate_missing(workdir: Path, overrides: Mapping[str, Any] | None = None) 
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if opened.pictures:
-            headings = [_name(*case, modalities) for case in cases]
+            headings = [_name(*case, modality_names_of(dataset)) for case in cases]
             _draw(headings, columns, dataset.class_table).save(path.with_suffix(".png"))
         write_atomically(path, json.dumps({**about, "evaluations": rows}, indent=2) + "\n")
     _log.info("Written: %s and the sheet beside it.", path)
     return rows
 
 
-def _name(share: float, modality: int | None, modalities: Sequence[int]) -> str:
+def _name(share: float, modality: int | None, names: Sequence[str]) -> str:
     if modality is None:
         return f"{100 * share:.4g} % missing"
-    return f"{('RGB', 'depth')[modality] if modalities == RGBD else f'modality {modality}'} missing"
+    return f"{names[modality].replace('rgb', 'RGB')} missing"
 
 
 def _draw(headings: Sequence[str], columns: Sequence[Sequence[Picture]], class_table: ClassTable) -> Image.Image:

@@ -336,10 +336,10 @@ def check_run(config: ml_collections.ConfigDict) -> None:
             f"pretrained.weights=vgg16 fits only model.name={', '.join(fitting[:-1])} or {fitting[-1]}, at "
             "model.width_multiplier=1.0; choose these, or --config.pretrained.weights=none."
         )
-    if config.pretrained.weights == "vgg16" and config.data.depth:
+    if config.pretrained.weights == "vgg16" and tuple(config.data.modalities) != ("rgb",):
         raise InputError(
-            "pretrained.weights=vgg16 takes images of three channels, and data.depth=True gives four; set "
-            "--config.pretrained.weights=none with --config.preprocessing=lcn, or --config.data.depth=False."
+            f"pretrained.weights=vgg16 is for RGB images alone, and data.modalities={config.data.modalities!r} gives "
+            "others; set --config.pretrained.weights=none with --config.preprocessing=lcn, or data.modalities=('rgb',)."
         )
 
 

@@ -104,7 +104,7 @@ class MetricWriter:
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         """Writes hyperparameters by name; others than numbers as texts."""
-        values = {name: value if isinstance(value, int | float) else str(value) for name, value in hparams.items()}
+        values = {name: value if isinstance(value, int | float) else _text(value) for name, value in hparams.items()}
         experiment, session_start, _ = summary.hparams(values, {})
         with self._write_errors():
             self._write_event(0, summary=experiment)
@@ -117,6 +117,11 @@ class MetricWriter:
     def _write_event(self, step: int = 0, **content: Any) -> None:
         event = event_pb2.Event(wall_time=time.time(), step=step, **content)
         self._events.write(event.SerializeToString())
+
+
+def _text(value: Any) -> str:
+    """Returns a value as text that can be written as UTF-8, which a path need not be."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _drop_later_lines(path: Path, step: int) -> None:

@@ -5,7 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from segnet_jax.data.dataset import Subset
+from segnet_jax.data.augment import resize
+from segnet_jax.data.dataset import Resized, Subset, default_modality_names, modality_names_of
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 
 
@@ -41,4 +42,36 @@ def test_subset_has_the_fingerprint_of_the_whole(scenes):
 def test_subset_has_the_groups_of_the_whole(scenes):
     assert not hasattr(Subset(scenes, 2), "group")
     scenes.group = lambda index: f"group {index}"
-    assert Subset(scenes, 2).group(1) == "group 1"
+    assert Subset(scenes, 2).group(1) == Resized(scenes, (10, 20), "fit").group(1) == "group 1"
+
+
+@pytest.mark.parametrize("method", ["fit", "crop"])
+def test_resized_gives_all_examples_at_one_size(scenes, method):
+    resized = pickle.loads(pickle.dumps(Resized(scenes, (10, 20), method)))
+    assert (len(resized), resized.name, resized.split, resized.modalities) == (5, "synthetic", "train", (3,))
+    for index in range(5):
+        expected = resize(scenes[index], (10, 20), method)
+        np.testing.assert_array_equal(resized[index]["image"], expected["image"])
+        np.testing.assert_array_equal(resized[index]["label"], expected["label"])
+        assert resized.shape(index) == resized[index]["label"].shape == (10, 20)
+
+
+def test_resized_has_the_labels_and_the_fingerprint_of_its_source(scenes):
+    assert not hasattr(Resized(scenes, (10, 20), "fit"), "fingerprint")
+    scenes.fingerprint = lambda: "abc"
+    scenes.label = lambda index: index
+    resized = Resized(scenes, (10, 20), "fit")
+    assert (resized.fingerprint(), resized.label(3)) == ("abc", 3)
+
+
+@pytest.mark.parametrize("wrap", [lambda scenes: Subset(scenes, 2), lambda scenes: Resized(scenes, (9, 9), "crop")])
+def test_modality_names_are_kept_by_what_wraps_a_data_set(scenes, wrap):
+    assert modality_names_of(scenes) == modality_names_of(wrap(scenes)) == ("rgb",)
+    scenes.modality_names = ("normals",)
+    assert modality_names_of(wrap(scenes)) == ("normals",)
+
+
+def test_default_modality_names():
+    assert default_modality_names((3, 1)) == ("rgb", "depth")
+    assert default_modality_names((3, 3, 1)) == ("rgb", "modality 1", "modality 2")
+    assert default_modality_names((1, 3)) == ("modality 0", "modality 1")

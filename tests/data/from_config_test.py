@@ -1,17 +1,21 @@
 """Tests for segnet_jax/data/from_config.py."""
 
+import contextlib
+import logging
+
 import numpy as np
 import pytest
 
 from segnet_jax.config import default_config
+from segnet_jax.data.augment import resize
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
-from segnet_jax.data.from_config import build_class_weights, build_dataset, dataset_settings
+from segnet_jax.data.from_config import build_class_weights, build_dataset, build_host_batches, dataset_settings
 from segnet_jax.data.records.reader import Records
 from segnet_jax.data.records.writer import prepare_records
 from segnet_jax.errors import InputError
 from tests.helpers.camvid_files import write_tutorial
-from tests.helpers.folder_files import TABLE, open_all, write
+from tests.helpers.folder_files import TABLE, open_all, save, write
 from tests.helpers.record_folders import assert_same_examples
 
 
@@ -31,7 +35,7 @@ def test_build_dataset_synthetic():
     assert isinstance(train, SyntheticScenes)
     assert (len(train), len(val), train.shape(0), train.modalities) == (5, 3, (9, 12), (3,))
     assert train[1]["image"].tolist() == SyntheticScenes("train", (9, 12), 5, 2)[1]["image"].tolist()
-    config.data.depth = True
+    config.data.modalities = ("rgb", "depth")
     assert build_dataset(config, "val").modalities == (3, 1)
 
 
@@ -39,8 +43,8 @@ def test_build_dataset_camvid(tmp_path):
     root = str(write_tutorial(tmp_path))
     dataset = build_dataset(config_with(name="camvid", root=root, max_images=1), "train")
     assert (dataset.name, len(dataset), dataset[0]["name"]) == ("camvid", 1, "0001TP_006690")
-    with pytest.raises(InputError, match=r"data\.depth=True needs depth maps, which camvid has not"):
-        build_dataset(config_with(name="camvid", root=root, depth=True), "train")
+    with pytest.raises(InputError, match=r"data\.modalities=\('depth',\), but camvid has \('rgb',\) alone"):
+        build_dataset(config_with(name="camvid", root=root, modalities=("depth",)), "train")
 
 
 def test_build_dataset_folder(tmp_path, monkeypatch):
@@ -60,14 +64,15 @@ def test_build_dataset_records(tmp_path):
     records = build_dataset(config_with(name="records", root=root), "train")
     assert isinstance(records, Records)
     assert_same_examples(records, dataset)
-    with pytest.raises(InputError, match="records in .*records were prepared without depth"):
-        build_dataset(config_with(name="records", root=root, depth=True), "train")
+    with pytest.raises(InputError, match=r"records in .*records were prepared with \('rgb',\)"):
+        build_dataset(config_with(name="records", root=root, modalities=("rgb", "depth")), "train")
     with pytest.raises(InputError, match=f"prepared with \\({', '.join(TABLE.names)}\\)"):
         build_dataset(config_with(name="records", root=root, classes=CLASSES[:1]), "train")
     with_depth = SyntheticScenes("val", (9, 12), 2, depth=True)
     prepare_records([with_depth], str(tmp_path / "depth"))
-    for depth in (False, True):
-        records = build_dataset(config_with(name="records", root=str(tmp_path / "depth"), depth=depth), "val")
+    for modalities in (("rgb",), ("rgb", "depth")):
+        config = config_with(name="records", root=str(tmp_path / "depth"), modalities=modalities)
+        records = build_dataset(config, "val")
         assert_same_examples(records, with_depth)
 
 
@@ -79,6 +84,10 @@ def test_build_dataset_records(tmp_path):
             "data.name='cityscape' is not known; choose one of synthetic, camvid, folder, records.",
         ),
         ({"name": "records"}, "data.name=records needs data.root, the folder that holds it."),
+        (
+            {"modalities": ("depth",)},
+            "data.modalities=('depth',), but synthetic draws ('rgb',) and ('rgb', 'depth') alone.",
+        ),
         ({"eval_scenes": 0}, "The split 'val' of synthetic is empty; give it images, or name another split."),
     ],
 )
@@ -88,19 +97,65 @@ def test_build_dataset_refuses(data, message):
     assert str(error.value) == message
 
 
+def test_build_dataset_resizes_in_the_configured_way():
+    scenes = build_dataset(config_with(scene_size=(20, 80), train_scenes=3), "train")
+    for method in ("fit", "crop"):
+        config = config_with(scene_size=(20, 80), train_scenes=3, image_size=(16, 16), resize=method, max_images=2)
+        dataset = build_dataset(config, "train")
+        assert (len(dataset), dataset.shape(1)) == (2, (16, 16))
+        np.testing.assert_array_equal(dataset[1]["image"], resize(scenes[1], (16, 16), method)["image"])
+        # The labels that class weights count are those of the data set, whatever the method.
+        np.testing.assert_array_equal(dataset.label(1), scenes[1]["label"])
+
+
+def test_build_dataset_says_when_training_images_are_stretched(caplog):
+    with caplog.at_level(logging.WARNING, "segnet_jax"):
+        for size in ((10, 40), (10, 39), ()):
+            build_dataset(config_with(scene_size=(20, 80), image_size=size), "val")
+        build_dataset(config_with(scene_size=(20, 81), image_size=(10, 40)), "train")
+        build_dataset(config_with(scene_size=(20, 80), image_size=(16, 16), resize="fit"), "train")
+        build_dataset(config_with(scene_size=(20, 80), image_size=(16, 16)), "val")
+        assert not caplog.records
+        build_dataset(config_with(scene_size=(20, 80), image_size=(16, 16)), "train")
+        build_dataset(config_with(scene_size=(80, 20), image_size=(15, 5)), "train")
+    narrow, wide = (record.getMessage() for record in caplog.records)
+    assert (
+        "such as one of 20x80 (height x width), are resized to data.image_size, 16x16, in which all appears 4.00"
+        in narrow
+    )
+    assert "times as narrow; data.resize=fit or crop" in narrow
+    assert "1.33 times as wide" in wide
+
+
+def test_build_host_batches_knows_the_modalities(tmp_path):
+    for index in range(4):
+        save(tmp_path / "normals" / f"{index}.png", np.full((4, 6, 3), (200, 60, 70), np.uint8))
+        save(tmp_path / "depth" / f"{index}.png", np.full((4, 6), 9, np.uint8))
+        save(tmp_path / "masks" / f"{index}.png", np.full((4, 6), 3, np.uint8))
+    data = {"name": "folder", "root": str(tmp_path), "classes": CLASSES, "val_fraction": 0.0}
+    config = config_with(**data, modalities=("normals", "depth"))
+    config.augment.brightness = 0.5
+    dataset = build_dataset(config, "train")
+    with contextlib.closing(build_host_batches(config, dataset, batch_size=16)) as batches:
+        image = next(batches)["image"]
+    assert image.shape == (16, 4, 6, 4)
+    # As they are, or in the mirror.
+    assert {tuple(pixel) for pixel in image.reshape(-1, 4).tolist()} == {(200, 60, 70, 9), (55, 60, 70, 9)}
+
+
 def test_dataset_settings():
     config = config_with(scene_size=(9, 12), train_scenes=5, eval_scenes=3)
     sizes = {"data.scene_size": (9, 12), "data.train_scenes": 5, "data.eval_scenes": 3}
     assert dataset_settings(config) == {"data.name": "synthetic", "seed": 0, **sizes}
-    config.data.depth, config.data.max_images = True, 7
+    config.data.modalities, config.data.max_images = ("rgb", "depth"), 7
     assert dataset_settings(config) == {
         **{"data.name": "synthetic", "seed": 0, **sizes},
-        **{"data.depth": True, "data.max_images": 7},
+        **{"data.modalities": ("rgb", "depth"), "data.max_images": 7},
     }
-    config = config_with(name="folder", root="here", depth=True, depth_max=10)
+    config = config_with(name="folder", root="here", modalities=("depth",), depth_max=10)
     assert dataset_settings(config) == {
         **{"data.name": "folder", "data.root": "here", "data.val_fraction": 0.1, "data.mask_suffix": ""},
-        **{"data.depth": True, "data.depth_max": 10},
+        **{"data.image_max": 65535, "data.modalities": ("depth",), "data.depth_max": 10},
     }
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from segnet_jax.data.dataset import modalities_of
+from segnet_jax.data.dataset import modalities_of, modality_names_of
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 
 
@@ -40,6 +40,7 @@ def assert_same_examples(records, dataset):
     assert (records.name, records.split, len(records)) == (dataset.name, dataset.split, len(dataset))
     assert records.class_table == dataset.class_table
     assert modalities_of(records) == modalities_of(dataset)
+    assert modality_names_of(records) == modality_names_of(dataset)
     for index in range(len(dataset)):
         found, expected = records[index], dataset[index]
         assert found["name"] == expected["name"]

@@ -93,11 +93,11 @@ def test_check_run_refuses_vgg16_for_another_network(fields):
 
 
 def test_check_run_refuses_vgg16_for_images_with_depth():
-    check_run(config_with(data__depth=True))
+    check_run(config_with(data__modalities=("rgb", "depth")))
     with pytest.raises(
-        InputError, match=r"vgg16 takes .* three channels.*weights=none with --config\.preprocessing=lcn"
+        InputError, match=r"vgg16 is for RGB images alone.*weights=none with --config\.preprocessing=lcn"
     ):
-        check_run(config_with(pretrained__weights="vgg16", data__depth=True))
+        check_run(config_with(pretrained__weights="vgg16", data__modalities=("depth",)))
 
 
 @pytest.mark.parametrize(

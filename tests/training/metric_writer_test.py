@@ -109,6 +109,14 @@ def test_metric_writer_writes_hparams(tmp_path):
     assert sorted(info.name for info in experiment.experiment.hparam_infos) == sorted(hparams)
 
 
+def test_metric_writer_writes_hparams_that_are_not_utf8(tmp_path):
+    with MetricWriter(tmp_path) as writer:
+        writer.write_hparams({"data.root": os.fsdecode(b"caf\xe9")})
+    values = {value.tag: value.metadata.plugin_data.content for _, value in read_values(tmp_path)}
+    start = plugin_hparams_pb2.HParamsPluginData.FromString(values["_hparams_/session_start_info"])
+    assert start.session_start_info.hparams["data.root"].string_value == "caf\\udce9"
+
+
 def test_metric_writer_removes_later_steps_on_resume(tmp_path):
     with MetricWriter(tmp_path) as writer:
         for step in (10, 20, 30, 40):

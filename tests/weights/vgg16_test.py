@@ -210,7 +210,7 @@ def test_initialize_encoder_refuses_a_network_of_other_shapes(full_layers, field
 )
 def test_initialize_encoder_refuses_weights_that_are_not_vgg16s(full_layers, number, shape, expected):
     layers = load_vgg16(full_layers[1])
-    (name,) = (name for name, at, *_ in _LAYERS if at == number)
+    (name,) = (name for name, at, *_ in LAYERS if at == number)
     layers[name] = np.zeros(shape, np.float32).transpose(2, 3, 1, 0), layers[name][1]
     # The network has the right width, and is not to blame.
     with pytest.raises(InputError, match=expected) as caught:

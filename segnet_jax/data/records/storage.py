@@ -14,6 +14,19 @@ from etils import epath
 from segnet_jax.errors import InputError
 
 
+def folder_at(path: str) -> epath.Path:
+    """Returns the folder of records at a path.
+
+    Raises:
+      InputError: if its name is not UTF-8, as ArrayRecord takes no other.
+    """
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path} is a name outside of UTF-8; rename it, or choose another folder.") from error
+    return epath.Path(path)
+
+
 def is_remote(path: epath.Path) -> bool:
     """Returns whether a path leads to an object store, and not into the file system."""
     return "://" in os.fspath(path)

@@ -20,7 +20,7 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
-from segnet_jax.data.dataset import Dataset, modalities_of
+from segnet_jax.data.dataset import Dataset, modalities_of, modality_names_of
 from segnet_jax.data.records import storage
 from segnet_jax.data.records.index import (
     INDEX_FILE,
@@ -66,7 +66,7 @@ def prepare_records(
     Raises:
       InputError: the folder holds something else, it cannot be written, or an example cannot be read.
     """
-    folder = epath.Path(output)
+    folder = storage.folder_at(output)
     with storage.errors(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
@@ -122,7 +122,7 @@ def verify_records(folder: str, *, workers: int = 8, show_progress: bool = False
     Raises:
       InputError: if the folder holds no records.
     """
-    path = epath.Path(folder)
+    path = storage.folder_at(folder)
     index = read_index(path)
     shards = [shard for split in index.splits.values() for shard in split.shards]
 
@@ -168,9 +168,9 @@ def _plan(
     """Returns the folder's index `known` with the splits to be prepared; refuses another data set than the folder's."""
     first = datasets[0]
     compression = compression or (known.compression if known else next(iter(COMPRESSIONS)))
-    index = RecordIndex(first.name, first.class_table, modalities_of(first), compression, {})
+    index = RecordIndex(first.name, first.class_table, modalities_of(first), modality_names_of(first), compression, {})
     if known is not None:
-        _refuse_another(folder, known, index, ("name", "class_table", "modalities", "compression"))
+        _refuse_another(folder, known, index, ("name", "class_table", "modalities", "modality_names", "compression"))
         index = known
     splits = dict(index.splits)
     for dataset in datasets:

@@ -18,6 +18,8 @@ from segnet_jax.training.loop import train_and_evaluate
 from tests.helpers.folder_files import SIZE, TABLE, open_all, save, write
 from tests.helpers.tiny_config import make_tiny_config
 
+RGBD = ("rgb", "depth")
+
 
 def write_with_depth(folder, stems):
     """Images whose depth tells them, and the pixels of each, apart."""
@@ -177,8 +179,8 @@ def test_folder_files_without_a_counterpart_are_named(tmp_path):
         (tmp_path / "masks" / f"{stem}.png").unlink()
     (tmp_path / "images" / "a.jpg").unlink()
     message = (
-        r"holds 6 images and 2 masks that do not pair up, with no mask for b\.jpg, c\.jpg, d\.jpg and 2 more "
-        r"and no image for a\.png; add what is missing"
+        r"images holds 6 images and .*masks 2 masks that do not pair up, with no mask for b\.jpg, c\.jpg, "
+        r"d\.jpg and 2 more and no image for a\.png; add what is missing"
     )
     with pytest.raises(InputError, match=message):
         open_all(tmp_path)
@@ -190,7 +192,9 @@ def test_folder_files_without_a_counterpart_are_named(tmp_path):
 def test_folder_masks_that_are_no_png_are_noticed(tmp_path):
     write(tmp_path, ["a"], ".jpg")
     (tmp_path / "masks" / "a.png").rename(tmp_path / "masks" / "a.gif")
-    with pytest.raises(InputError, match=r"1 images and 0 masks .*; save the masks as PNG files, such as a\.png"):
+    with pytest.raises(
+        InputError, match=r"1 images and .*masks 0 masks .*; save the masks as PNG files, such as a\.png"
+    ):
         open_all(tmp_path)
 
 
@@ -200,9 +204,6 @@ def test_folder_sizes_are_compared_before_training(tmp_path):
     with pytest.raises(
         InputError, match=r"masks/b\.png is 4x5 .* image .*images/b\.png is 4x6; bring both to one size"
     ):
-        open_all(tmp_path)
-    save(tmp_path / "masks" / "b.png", np.full((6, 4), 3, np.uint8))
-    with pytest.raises(InputError, match=r"masks/b\.png is 6x4 .* EXIF"):
         open_all(tmp_path)
 
 
@@ -243,6 +244,22 @@ def test_folder_without_classes_a_table_of_ids_is_proposed(tmp_path):
     check_examples(Folder(tmp_path, "train", ClassTable.from_entries("proposed", entries), val_fraction=0.0))
 
 
+def test_folder_the_proposed_table_holds_what_any_mask_of_any_split_does(tmp_path):
+    for index in range(30):
+        write(tmp_path / ("train" if index < 25 else "val"), [f"{index:02}"], ids=index)
+    with pytest.raises(InputError, match="and 29 more masks") as caught:
+        Folder(tmp_path, "train", None)
+    assert all(f'"id": {index}}}' in str(caught.value) for index in range(30))
+
+
+def test_folder_scales_images_of_16_bits(tmp_path):
+    save(write(tmp_path, ["a", "b"]) / "images" / "a.png", np.full(SIZE, 2048, np.uint16))
+    dataset = open_all(tmp_path, image_max=4096)
+    assert (dataset[0]["image"] == 128).all()
+    assert (dataset[1]["image"] == 1).all()
+    assert len({dataset.fingerprint(), open_all(tmp_path).fingerprint()}) == 2
+
+
 def test_folder_without_classes_a_table_of_colors_is_proposed(tmp_path):
     write(tmp_path, ["a"])
     mask = np.zeros((*SIZE, 3), np.uint8)
@@ -262,12 +279,12 @@ def test_folder_no_table_is_proposed_for_photographs(tmp_path):
 
 def test_folder_pickle_and_fingerprint(tmp_path):
     root = write_with_depth(tmp_path, ["a", "b"])
-    plain, deep = open_all(root), open_all(root, depth=True)
+    plain, deep = open_all(root), open_all(root, modalities=RGBD)
     copy = pickle.loads(pickle.dumps(deep))
     np.testing.assert_array_equal(copy[1]["image"], deep[1]["image"])
     assert copy.shape(0) == SIZE
     before = plain.fingerprint()
-    prints = {before, deep.fingerprint(), open_all(root, depth=True, depth_max=9).fingerprint()}
+    prints = {before, deep.fingerprint(), open_all(root, modalities=RGBD, depth_max=9).fingerprint()}
     assert copy.fingerprint() in prints
     save(root / "depth" / "b.png", np.zeros(SIZE, np.uint16))
     assert plain.fingerprint() == before
@@ -280,7 +297,7 @@ def test_folder_depth_is_the_fourth_channel(tmp_path):
     root = write_with_depth(tmp_path, ["a", "b"])
     save(root / "depth" / "b.png", np.full(SIZE, 2570, np.uint16))
     save(root / "depth" / "of no image.png", np.zeros((1, 1), np.uint8))
-    plain, dataset = open_all(root), open_all(root, depth=True)
+    plain, dataset = open_all(root), open_all(root, modalities=RGBD)
     assert (plain.modalities, dataset.modalities) == ((3,), (3, 1))
     assert plain[0]["image"].shape == (*SIZE, 3)
     for index, depth in enumerate((np.arange(24).reshape(SIZE), np.full(SIZE, 10))):
@@ -288,7 +305,7 @@ def test_folder_depth_is_the_fourth_channel(tmp_path):
         assert (image.dtype, image.shape) == (np.uint8, (*SIZE, 4))
         np.testing.assert_array_equal(image[..., :3], plain[index]["image"])
         np.testing.assert_array_equal(image[..., 3], depth)
-    assert (open_all(root, depth=True, depth_max=2570)[1]["image"][..., 3] == 255).all()
+    assert (open_all(root, modalities=RGBD, depth_max=2570)[1]["image"][..., 3] == 255).all()
     check_examples(dataset)
 
 
@@ -296,7 +313,7 @@ def test_folder_only_the_images_of_a_list_need_depth(tmp_path):
     write_with_depth(tmp_path, ["a", "b"])
     (tmp_path / "depth" / "a.png").unlink()
     (tmp_path / "train.txt").write_text("b\n")
-    assert Folder(tmp_path, "train", TABLE, depth=True)[0]["image"][0, 0, 3] == 100
+    assert Folder(tmp_path, "train", TABLE, modalities=RGBD)[0]["image"][0, 0, 3] == 100
 
 
 def test_folder_faulty_depth_is_refused(tmp_path):
@@ -304,13 +321,46 @@ def test_folder_faulty_depth_is_refused(tmp_path):
     path = root / "depth" / "b.png"
     save(path, np.zeros((4, 5), np.uint8))
     with pytest.raises(InputError, match=r"depth/b\.png is 4x5 pixels .* its image .*images/b\.jpg is 4x6; bring both"):
-        open_all(tmp_path, depth=True)
+        open_all(tmp_path, modalities=RGBD)
     path.unlink()
-    with pytest.raises(InputError, match=r"depth lacks b\.png, one for each image; .* set data\.depth=False"):
-        open_all(tmp_path, depth=True)
+    with pytest.raises(InputError, match=r"depth lacks b\.png, one for each image; .* out of data\.modalities"):
+        open_all(tmp_path, modalities=RGBD)
     write(tmp_path / "val", ["c"])
     with pytest.raises(InputError, match=r"val/depth does not exist; add this folder"):
-        Folder(tmp_path, "val", TABLE, depth=True)
+        Folder(tmp_path, "val", TABLE, modalities=RGBD)
+
+
+def test_folder_images_may_be_of_any_modalities(tmp_path):
+    """Each channel tells its modality, and `a` from `b`."""
+    for index, stem in enumerate("ab"):
+        save(tmp_path / "thermal" / f"{stem}.png", np.full(SIZE, 257 * (50 + index), np.uint16))
+        save(tmp_path / "depth" / f"{stem}.png", np.full(SIZE, 60 + index, np.uint8))
+        save(tmp_path / "normals" / f"{stem}.tif", np.full((*SIZE, 3), (70 + index, 80, 90), np.uint8))
+        save(tmp_path / "masks" / f"{stem}.png", np.full(SIZE, 3, np.uint8))
+    cases = {
+        ("depth",): ((1,), [61]),
+        ("normals",): ((3,), [71, 80, 90]),
+        ("normals", "thermal", "depth"): ((3, 1, 1), [71, 80, 90, 51, 61]),
+    }
+    for names, (channels, values) in cases.items():
+        dataset = open_all(tmp_path, modalities=names)
+        assert (dataset.modality_names, dataset.modalities, dataset.names) == (names, channels, ["a", "b"])
+        image = dataset[1]["image"]
+        assert (image.dtype, image.shape) == (np.uint8, (*SIZE, len(values)))
+        assert (image == values).all()
+        assert dataset.shape(1) == SIZE
+    with pytest.raises(InputError, match="holds depth, masks, normals and 1 more; it needs the folders images"):
+        open_all(tmp_path)
+    write(tmp_path, ["a", "b"])
+    dataset = open_all(tmp_path, modalities=("depth", "rgb"))
+    assert dataset.modalities == (1, 3)
+    assert dataset[1]["image"][0, 0].tolist() == [61, 1, 1, 1]
+    save(tmp_path / "thermal" / "b.png", np.zeros((*SIZE, 3), np.uint8))
+    with pytest.raises(InputError, match=r"thermal/b\.png is a PNG file of the mode RGB and no map of one channel"):
+        open_all(tmp_path, modalities=("rgb", "thermal"))[1]
+    (tmp_path / "thermal" / "a.png").unlink()
+    with pytest.raises(InputError, match=r"thermal lacks a\.png, one for each image"):
+        open_all(tmp_path, modalities=("rgb", "thermal"))
 
 
 def test_folder_run_learns_from_depth(tmp_path):
@@ -329,7 +379,7 @@ def test_folder_run_learns_from_depth(tmp_path):
             "data.name": "folder",
             "data.root": str(tmp_path / "data"),
             "data.classes": ("smooth", "rough"),
-            "data.depth": True,
+            "data.modalities": RGBD,
             "data.depth_max": 5000,
             "augment.brightness": 0.2,
             "model.pairs": 1,

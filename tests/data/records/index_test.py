@@ -18,7 +18,7 @@ SHARDS = (
 SOURCE = {"data.name": "folder", "data.val_fraction": 0.1, "data.scene_size": [90, 120]}
 TRAIN = RecordSplit(5, 3, "f" * 8, SOURCE, SHARDS)
 VAL = RecordSplit(4, 2, "", {})
-INDEX = RecordIndex("street", CAMVID11, (3, 1), "zstd", {"val": VAL, "train": TRAIN})
+INDEX = RecordIndex("street", CAMVID11, (3, 1), ("rgb", "depth"), "zstd", {"val": VAL, "train": TRAIN})
 
 
 def test_index_survives_its_file():
@@ -58,6 +58,21 @@ def test_split_plan():
         (INDEX.to_json().replace("class_table", "table"), "'class_table'"),
         (INDEX.to_json().replace("fingerprint", "digest"), "'digest'"),
         (INDEX.to_json().replace("Sky", "Road"), "to two classes"),
+        (INDEX.to_json().replace("[2, 4, 6]", "[2, 60000, 60000]"), "is 60000x60000, more than 178956970 pixels"),
+        (INDEX.to_json().replace("[2, 4, 6]", "[2, 4, -6]"), "train-00000-of-00002.array_record is not one of a shard"),
+        (INDEX.to_json().replace("[2, 4, 6]", "[2, 4, 6.5]"), "train-00000-of-00002.array_record is not one of a"),
+        (INDEX.to_json().replace("ab" * 32, "../" * 20), "train-00000-of-00002.array_record is not one of a shard"),
+        (INDEX.to_json().replace("[2, 4, 6]", "[3, 4, 6]"), "array_record has not the sizes of 3 images"),
+        (
+            INDEX.to_json()
+            .replace("[2, 4, 6]", f"[{10**12 - 1}, 4, 6]")
+            .replace('"examples": 3', f'"examples": {10**12}'),
+            f"array_record has not the sizes of {10**12} images",
+        ),
+        (INDEX.to_json().replace('"examples": 5', '"examples": 6'), "the shards of train do not hold its 6 examples"),
+        (INDEX.to_json().replace("train-00001-of", "../train-00001-of"), "the shards of train do not hold its 5"),
+        (INDEX.to_json().replace('"examples_per_shard": 2', '"examples_per_shard": 0'), "val has 4 examples, 0 a"),
+        (INDEX.to_json().replace("[3, 1]", '"31"'), "modalities are 31"),
     ],
 )
 def test_index_names_its_damage(tmp_path, text, reason):
@@ -68,3 +83,11 @@ def test_index_names_its_damage(tmp_path, text, reason):
     assert message.startswith(f"{tmp_path}/index.json is no index of records or damaged (")
     assert reason in message
     assert message.endswith("copy it again, or delete the folder and prepare the records anew.")
+
+
+def test_index_of_before_modalities_had_names():
+    values = json.loads(INDEX.to_json())
+    del values["modality_names"]
+    assert RecordIndex.from_json(json.dumps(values), "") == INDEX
+    normals = replace(INDEX, modalities=(3,), modality_names=("normals",))
+    assert RecordIndex.from_json(normals.to_json(), "") == normals

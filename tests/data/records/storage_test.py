@@ -1,6 +1,7 @@
 """Tests for segnet_jax/data/records/storage.py; reader_test and writer_test use the rest of it in a bucket."""
 
 import importlib.util
+import os
 
 import pytest
 from etils import epath
@@ -10,6 +11,12 @@ from segnet_jax.errors import InputError
 from tests.helpers.buckets import gs_in_memory
 
 URL = epath.Path("gs://bucket/folder")
+
+
+def test_folder_at_refuses_names_that_are_not_utf8():
+    assert storage.folder_at("gs://bucket/folder") == URL
+    with pytest.raises(InputError, match="caf.* is a name outside of UTF-8; rename it, or choose another folder"):
+        storage.folder_at(os.fsdecode(b"caf\xe9"))
 
 
 @pytest.mark.parametrize("remote", [False, True])

@@ -40,6 +40,13 @@ def folder_of_many_sizes(root):
     return Folder(root, "train", TABLE, val_fraction=0.0)
 
 
+def folder_of_normals(root):
+    for stem in "abc":
+        save(root / "normals" / f"{stem}.png", np.full((4, 6, 3), ord(stem), np.uint8))
+        save(root / "masks" / f"{stem}.png", np.full((4, 6), 3, np.uint8))
+    return Folder(root, "train", TABLE, val_fraction=0.0, modalities=("normals",))
+
+
 @pytest.mark.parametrize(
     "create",
     [
@@ -48,8 +55,9 @@ def folder_of_many_sizes(root):
         lambda root: Camvid(write_tutorial(root), "train"),
         lambda root: Camvid(write_native(root), "test"),
         folder_of_many_sizes,
+        folder_of_normals,
     ],
-    ids=["synthetic", "depth", "camvid", "camvid_native", "folder"],
+    ids=["synthetic", "depth", "camvid", "camvid_native", "folder", "normals"],
 )
 def test_prepare_records_keeps_the_examples_of_the_data_set(tmp_path, create):
     dataset = create(tmp_path / "source")
