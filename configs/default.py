@@ -146,6 +146,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.missing_pixels = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
     config.eval.missing_block = 1
     config.eval.top_features = (1, 5, 10)  # of --mode=ablation
+    config.eval.single_features = 0  # of --mode=ablation: images on which each feature is studied by itself
 
     # A fully connected CRF after the network, in every evaluation and prediction. The values are DeepLab's.
     config.crf = ml_collections.ConfigDict()
