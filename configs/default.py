@@ -67,7 +67,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dropout_rate = config_dict.placeholder(float)  # the paper's benchmark has 0.5 in SegNet too
     config.model.batch_norm = config_dict.placeholder(bool)  # False: biases instead
     config.model.fc_features = config_dict.placeholder(int)  # of fc6 and fc7
-    config.model.upsampling = config_dict.placeholder(str)  # learnt or fixed
+    config.model.upsampling = config_dict.placeholder(str)  # learnt, fixed or unpool
     config.model.reference_padding = config_dict.placeholder(bool)
     config.model.pairs = config_dict.placeholder(int)  # of an encoder and a decoder
     config.model.hidden_features = config_dict.placeholder(int)  # of a hidden layer of the classifier; 0 has none
@@ -157,6 +157,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.missing_pixels = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
     config.eval.missing_block = 1
     config.eval.top_features = (1, 5, 10)  # of --mode=ablation
+    config.eval.single_features = 0  # of --mode=ablation: images on which each feature is studied by itself
 
     # A fully connected CRF after the network, in every evaluation and prediction. The values are DeepLab's.
     config.crf = ml_collections.ConfigDict()

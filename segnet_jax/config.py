@@ -47,6 +47,7 @@ _RANGES = {
     "eval.batch_size": (1, math.inf),
     "eval.pictures": (0, math.inf),
     "eval.samples": (0, math.inf),
+    "eval.single_features": (0, math.inf),
     "crf.iterations": (1, math.inf),
     "crf.position_weight": (0, math.inf),
     "crf.position_std": (0.01, math.inf),

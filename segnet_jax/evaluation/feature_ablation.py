@@ -12,7 +12,7 @@ import functools
 import itertools
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from segnet_jax.data.dataset import Dataset
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.from_config import CheckpointEvaluation
+from segnet_jax.evaluation.single_features import single_feature_table, study_single_features
 from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime import collectives
 from segnet_jax.runtime.files import write_atomically, write_errors
@@ -122,12 +123,14 @@ def study_features(workdir: Path, overrides: Mapping[str, Any] | None = None) ->
 
     The figure, `ablation/<split>-<step>-<image>.png` for some images of the evaluation split, has a row for each
     depth and a column for each number of strongest features, with the share of features that are active. The numbers
-    are in `ablation/<split>-<step>.json`.
+    are in `ablation/<split>-<step>.json`. If `eval.single_features` asks for it, each feature is also studied by itself
+    on so many images of the evaluation split, see `study_single_features`: `ablation/<split>-<step>-single.json` has
+    the scores, and the `.md` beside it `single_feature_table`.
 
     Args:
       workdir: of a training run of `segnet_flat`.
       overrides: by dotted key, over the run's configuration: `eval.top_features`, `eval.pictures`,
-        `eval.checkpoint`, `data.eval_split`, ...
+        `eval.single_features`, `eval.checkpoint`, `data.eval_split`, ...
 
     Returns:
       For each depth and number of strongest features: `depth`, `top` (None: all), `active`, the share of features
@@ -159,12 +162,26 @@ def study_features(workdir: Path, overrides: Mapping[str, Any] | None = None) ->
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(rows, indent=2) + "\n")
-        for index in np.linspace(0, len(dataset) - 1, opened.pictures).round().astype(int).tolist():
-            example = resize(dataset[index], opened.settings.image_size)
+        for index, example in _spread(dataset, opened.pictures, opened.settings.image_size):
             sheet = _draw(model, variables, normalize, example, rows, dataset.class_table)
             sheet.save(path.with_name(f"{path.stem}-{index}.png"))
-    _log.info("Written: %s and the figures beside it.", path)
+        if opened.single_features:
+            _log.info("Studying every feature by itself on %d images.", min(opened.single_features, len(dataset)))
+            examples = (example for _, example in _spread(dataset, opened.single_features, opened.settings.image_size))
+            names = dataset.class_table.names
+            single = study_single_features(model, variables, normalize, examples, names)
+            write_atomically(path.with_name(f"{path.stem}-single.json"), json.dumps(single, indent=2) + "\n")
+            table = single_feature_table(single, names)
+            write_atomically(path.with_name(f"{path.stem}-single.md"), table)
+            _log.info("%s", table.rstrip())
+    _log.info("Written: %s and what lies beside it.", path)
     return rows
+
+
+def _spread(dataset: Dataset, count: int, image_size: tuple[int, int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields `count` examples (all, if there are fewer) spread over a split, with their numbers, resized."""
+    for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist():
+        yield index, resize(dataset[index], image_size)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -134,6 +134,7 @@ class CheckpointEvaluation:
       missing_pixels: shares of missing pixels, 0 to 1.
       missing_block: side of the squares in which they are missing.
       top_features: numbers of strongest features.
+      single_features: the number of images on which each feature is studied by itself.
       reading: keyword arguments of `pipeline.eval_batches`.
 
     Raises:
@@ -173,6 +174,7 @@ class CheckpointEvaluation:
         self.missing_pixels: tuple[float, ...] = config.eval.missing_pixels
         self.missing_block: int = config.eval.missing_block
         self.top_features: tuple[int, ...] = config.eval.top_features
+        self.single_features: int = config.eval.single_features
         self.reading = _reading(config)
 
     def train_data(self) -> Dataset:

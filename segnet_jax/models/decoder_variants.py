@@ -44,16 +44,21 @@ class EncoderOnly(SegNetBasic):
     """SegNet-Basic's encoders alone, for networks that do not unpool."""
 
     def encode(self, x: jax.Array, train: bool) -> tuple[list[jax.Array], list[tuple[int, int]]]:
-        """Returns the pooled maps of the four encoders, the finest first, and the size (H, W) that each pooled."""
+        """Returns what the encoders store for the decoder, the finest first, and the size (H, W) that each pooled."""
         x = self.checked(x)
-        pooled, sizes = [], []
+        stored, sizes = [], []
         for number in range(1, len(self.encoder) + 1):
             sizes.append((x.shape[1], x.shape[2]))
             x = self.stage(number, functools.partial(_encode, number=number, train=train), x)
             self.sow("intermediates", f"pool{number}", x)
             x = self.deep_dropout(number, x, train)
-            pooled.append(x)
-        return pooled, sizes
+            stored.append(self.stored(x, number))
+        return stored, sizes
+
+    def stored(self, x: jax.Array, number: int) -> jax.Array:
+        """Returns what the decoder gets of encoder `number`, whose pooled map is `x`: the map itself."""
+        del number
+        return x
 
 
 def _encode(model: EncoderOnly, x: jax.Array, *, number: int, train: bool) -> jax.Array:
@@ -79,9 +84,9 @@ class FCNBasic(EncoderOnly):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
-        pooled, sizes = self.encode(x, train)
-        x = self._reduced(pooled, len(pooled))
-        for number in range(len(pooled), 0, -1):
+        stored, sizes = self.encode(x, train)
+        x = stored[-1]
+        for number in range(len(stored), 0, -1):
             x = ConvTranspose(
                 features=x.shape[-1],
                 kernel_size=8,
@@ -92,13 +97,15 @@ class FCNBasic(EncoderOnly):
                 name=f"deconv{number}",
             )(x, sizes[number - 1])
             if self.adds_encoder and number > 1:
-                x = x + self._reduced(pooled, number - 1)
+                x = x + stored[number - 2]
         return x if self.reduces_dimension else self.classifier(x, "conv_classifier", kernel_size=1)
 
-    def _reduced(self, pooled: list[jax.Array], number: int) -> jax.Array:
+    def stored(self, x: jax.Array, number: int) -> jax.Array:
         """Returns the map of encoder `number`, with as many channels as classes where the variant says so."""
-        x = pooled[number - 1]
-        return self.classifier(x, f"conv_reduce{number}", kernel_size=1) if self.reduces_dimension else x
+        if self.reduces_dimension and (self.adds_encoder or number == len(self.encoder)):
+            # At once: otherwise XLA may put it off until the decoder needs it, and hold x in its place.
+            return self.classifier(x, f"conv_reduce{number}", kernel_size=1)
+        return x
 
 
 class FCNBasicNoAddition(FCNBasic):
@@ -132,6 +139,6 @@ class BilinearInterpolation(EncoderOnly):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
-        pooled, sizes = self.encode(x, train)
-        x = self.classifier(pooled[-1], "conv_classifier", kernel_size=1)
-        return bilinear_resize(x, 2 ** len(pooled), sizes[0])
+        stored, sizes = self.encode(x, train)
+        x = self.classifier(stored[-1], "conv_classifier", kernel_size=1)
+        return bilinear_resize(x, 2 ** len(stored), sizes[0])

@@ -2,19 +2,26 @@
 
 The paper does not say which stride it used. The 539 MB of its Table 6 are those of 4096 features in fc6 and fc7:
 FCN-32s has 539 MB, FCN-16s and FCN-8s 538 MB.
+
+It also says that upsampling by the indices of pooling "can be incorporated into any encoder-decoder architecture such
+as [2]", this one (section 1), and leaves the rest open; `upsampling="unpool"` is our answer.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from segnet_jax.errors import InputError
+from segnet_jax.models.base import pool_with_indices
 from segnet_jax.models.modules import ConvTranspose
 from segnet_jax.models.vgg import VGGModel
-from segnet_jax.ops.pooling import max_pool_argmax
+from segnet_jax.ops.pooling import max_pool_argmax, max_unpool
 from segnet_jax.ops.upsampling import bilinear_conv_transpose
 
 
@@ -23,7 +30,11 @@ class FCN(VGGModel):
 
     Attributes:
       upsampling: "learnt": deconvolutions over all classes, which start as bilinear interpolation. "fixed": bilinear
-        interpolation, without parameters, as in FCN's own code. Table 3 has both.
+        interpolation, without parameters, as in FCN's own code. Table 3 has both. "unpool": every doubling, down to the
+        full resolution, is SegNet's. Indices belong to the C features of an encoder, so a 1x1 convolution spreads the K
+        scores over them (`unpoolN_spread`, no bias), they go where the maxima of pool N were, and a 3x3 convolution
+        scores what is there (`unpoolN_score`). Scores are fused as before. This takes 10 C K + K parameters for each of
+        the five pools: 161,975 for K = 11, where the deconvolutions of FCN-8s have 34,848 and FCN-32s's has 495,616.
       reference_padding: False: every convolution keeps the size of its input. True: the padding of FCN's own code, 100
         pixels of zeros around the image and none around the input of fc6, at 2.2 times the cost for 360x480.
     """
@@ -39,23 +50,29 @@ class FCN(VGGModel):
     def check_fields(self) -> None:
         """Refuses values that make no sense, as in `SegmentationModel`."""
         super().check_fields()
-        if self.upsampling not in ("learnt", "fixed"):
-            raise InputError(f"upsampling={self.upsampling!r} is not known; choose learnt or fixed.")
+        if self.upsampling not in ("learnt", "fixed", "unpool"):
+            raise InputError(f"upsampling={self.upsampling!r} is not known; choose learnt, fixed or unpool.")
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
         x = self.checked(x)
-        height, width = x.shape[1:3]
-        pools = {}
+        size = x.shape[1], x.shape[2]
+        pools, indices = {}, {}
         for number in range(1, len(self.encoder) + 1):
             padding = 100 if number == 1 and self.reference_padding else "SAME"
-            x = self.encode(number, x, train, _max_pool, padding=padding)
+            pool = pool_with_indices if self.upsampling == "unpool" else _max_pool
+            x, indices[number] = self.encode(number, x, train, pool, padding=padding)
             self.sow("intermediates", f"pool{number}", x)
             pools[number] = x
         x = self.fully_connected(x, train, kernel_size=7, padding=0 if self.reference_padding else "SAME")
         x = self.classifier(x, "score_fr", kernel_size=1)
+        if self.upsampling == "unpool":
+            return self._unpooled(x, pools, indices, size)
+        return self._deconvolved(x, pools, size)
 
+    def _deconvolved(self, x: jax.Array, pools: Mapping[int, jax.Array], size: tuple[int, int]) -> jax.Array:
+        """Upsamples the scores of fc7 by deconvolutions, and adds those of the pools on the way, by number."""
         # The place of the first score on the grid of the pool that has its resolution: fc6 without padding loses 3.
         start = 3 if self.reference_padding else 0
         for number, name in self.skips:
@@ -70,7 +87,26 @@ class FCN(VGGModel):
         # A kernel of twice the stride begins half a stride before the first score. Of conv1_1's output, 99 pixels lie
         # before the image if the border is 100.
         padding = stride // 2 - stride * start + (99 if self.reference_padding else 0)
-        return self._upsample(x, self.last_upsampling, stride, (height, width), padding)
+        return self._upsample(x, self.last_upsampling, stride, size, padding)
+
+    def _unpooled(
+        self,
+        x: jax.Array,
+        pools: Mapping[int, jax.Array],
+        indices: Mapping[int, jax.Array],
+        size: tuple[int, int],
+    ) -> jax.Array:
+        """Upsamples the scores of fc7 by unpooling, and adds those of the pools on the way, by number."""
+        # fc6 without padding loses 3 on every side of pool5, beyond the image; conv1_1 has 99 pixels around the image.
+        lost, border = (3, 99) if self.reference_padding else (0, 0)
+        x = jnp.pad(x, ((0, 0), (lost, lost), (lost, lost), (0, 0)))
+        scored = [number for number, _ in self.skips]
+        for number in range(len(self.encoder), 0, -1):
+            if number in scored:
+                x = x + self.classifier(pools[number], f"score_pool{number}", kernel_size=1)
+            finer = pools[number - 1].shape[1:3] if number > 1 else (size[0] + 2 * border, size[1] + 2 * border)
+            x = self.stage(number, functools.partial(_unpool, number=number, size=finer), x, indices[number])
+        return x[:, border : border + size[0], border : border + size[1]]
 
     def _upsample(self, x: jax.Array, name: str, stride: int, size: tuple[int, int], padding: int) -> jax.Array:
         """Applies the deconvolution `name`, whose kernel is twice the stride, and crops it to `size` at `padding`."""
@@ -87,8 +123,13 @@ class FCN(VGGModel):
         )(x, size)
 
 
-def _max_pool(x: jax.Array) -> jax.Array:
-    return max_pool_argmax(x)[0]
+def _max_pool(x: jax.Array) -> tuple[jax.Array, None]:
+    return max_pool_argmax(x)[0], None
+
+
+def _unpool(model: FCN, x: jax.Array, indices: jax.Array, *, number: int, size: tuple[int, int]) -> jax.Array:
+    x = model.conv(indices.shape[-1], 1, name=f"unpool{number}_spread")(x)
+    return model.classifier(max_unpool(x, indices, size), f"unpool{number}_score", kernel_size=3)
 
 
 class FCN32s(FCN):

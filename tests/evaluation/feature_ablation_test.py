@@ -10,6 +10,7 @@ from PIL import Image
 
 from segnet_jax.data import preprocessing
 from segnet_jax.errors import InputError
+from segnet_jax.evaluation.eval_only import evaluate_checkpoint
 from segnet_jax.evaluation.feature_ablation import (
     feature_rms,
     predict_active,
@@ -92,7 +93,7 @@ def test_study_features_writes_pictures_and_numbers(tmp_path):
     config.preprocessing = "lcn"
     config.train.duration = "1 steps"
     train_and_evaluate(config, tmp_path)
-    rows = study_features(tmp_path, {"eval.top_features": (0, 1, 2), "eval.pictures": 2})
+    rows = study_features(tmp_path, {"eval.top_features": (0, 1, 2), "eval.pictures": 2, "eval.single_features": 1000})
     assert [(row["depth"], row["top"]) for row in rows] == [(d, n) for d in (1, 2) for n in (0, 1, 2, None)]
     for row in rows:
         top = {None: 4}.get(row["top"], row["top"])
@@ -103,6 +104,14 @@ def test_study_features_writes_pictures_and_numbers(tmp_path):
     assert json.loads((tmp_path / "ablation" / "val-1.json").read_text()) == rows
     pictures = sorted(path.name for path in (tmp_path / "ablation").glob("*.png"))
     assert pictures == ["val-1-0.png", "val-1-8.png"]
+    single = json.loads((tmp_path / "ablation" / "val-1-single.json").read_text())
+    assert [len(row["features"]) for row in single] == [4, 4]
+    # With all features the network of all pairs is the trained one, scored on the whole split.
+    scored = evaluate_checkpoint(tmp_path, {"eval.checkpoint": "1"})
+    for key in ("global_accuracy", "mean_iou"):
+        assert single[-1]["all"][key] == pytest.approx(scored[key])
+    table = (tmp_path / "ablation" / "val-1-single.md").read_text()
+    assert {line.split(" | ")[0] for line in table.splitlines()[2:]} == {"| 1", "| 2"}
     # Two rows of six pictures and a legend; a scene is 16x24, and enlarged.
     with Image.open(tmp_path / "ablation" / "val-1-0.png") as sheet:
         assert sheet.width > 6 * 24

@@ -47,6 +47,8 @@ _FCN = ("fcn32s", "fcn16s", "fcn8s")
         ("fcn8s", {}, 134_361_345, 539 / 4),
         ("fcn8s", {"batch_norm": False}, 134_348_929, 539 / 4),
         ("fcn8s", {"batch_norm": False, "upsampling": "fixed"}, 134_314_081, 539 / 4),
+        ("fcn8s", {"upsampling": "unpool"}, 134_488_472, 539 / 4),
+        ("fcn32s", {"upsampling": "unpool"}, 134_480_002, 539 / 4),
         ("deeplab_largefov", {}, 20_501_451, 83 / 4),
         ("deeplab_largefov", {"batch_norm": False}, 20_495_179, 83 / 4),
         ("deconvnet", {}, 81_906_699, None),
@@ -67,6 +69,8 @@ def test_networks_have_the_numbers_of_parameters_of_the_papers(name, fields, par
         *[(name, {}) for name in MODELS],
         *[(name, {"reference_padding": True}) for name in _FCN],
         *[(name, {"reference_padding": True, "upsampling": "fixed"}) for name in _FCN],
+        ("fcn8s", {"upsampling": "unpool"}),
+        ("fcn16s", {"upsampling": "unpool", "reference_padding": True}),
     ],
 )
 @pytest.mark.parametrize("size", [(360, 480), (45, 61), (1, 1), (2, 31)])
@@ -104,6 +108,7 @@ _TRAINING_SHAPES = {"deeplab_largefov": (1, 112, 120, 3), "deconvnet": (4, 40, 6
         # The layers of FCN-32s and FCN-16s are among those of FCN-8s.
         *[(name, {}) for name in MODELS if name not in ("fcn32s", "fcn16s")],
         ("fcn8s", {"upsampling": "fixed", "batch_norm": False}),
+        ("fcn8s", {"upsampling": "unpool", "remat": "activations"}),
         ("deeplab_largefov", {"batch_norm": False}),
         ("deconvnet", {"batch_norm": False}),
     ],
@@ -270,7 +275,7 @@ def test_create_model_answers_an_unknown_field_with_the_known_ones(field):
         ("segnet_basic", {"remat_stages": (5,)}, "remat_stages has 5; this network has the stages 1 to 4"),
         ("segnet_basic", {"remat_stages": ("x",)}, "remat_stages has 'x'"),
         ("fcn8s", {"fc_features": 0}, "fc_features=0 must be at least 1"),
-        ("fcn8s", {"upsampling": "nearest"}, "upsampling='nearest' is not known; choose learnt or fixed"),
+        ("fcn8s", {"upsampling": "nearest"}, "upsampling='nearest' is not known; choose learnt, fixed or unpool"),
         ("fcn8s", {"remat_stages": (6,)}, "remat_stages has 6; this network has the stages 1 to 5"),
         ("fcn8s", {"kernel_size": 7}, "model 'fcn8s' has no field 'kernel_size'"),
         ("segnet_flat", {"pairs": 0}, "pairs=0 must be 1 or more"),
