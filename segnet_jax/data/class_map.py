@@ -8,7 +8,7 @@ import numpy as np
 
 from segnet_jax.data.augment import Example
 from segnet_jax.data.class_table import VOID, ClassTable
-from segnet_jax.data.dataset import Dataset, modalities_of
+from segnet_jax.data.dataset import Dataset, modalities_of, modality_names_of
 from segnet_jax.errors import InputError
 
 
@@ -29,7 +29,7 @@ class Mapped:
         self.name = dataset.name
         self.split = dataset.split
         self.class_table = class_table
-        self.modalities = modalities_of(dataset)
+        self.modalities, self.modality_names = modalities_of(dataset), modality_names_of(dataset)
         if hasattr(dataset, "group"):
             self.group = dataset.group
         self._labels = np.full(256, VOID, np.uint8)
