@@ -19,6 +19,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.name = "synthetic"  # synthetic, camvid, folder or records
     config.data.root = ""  # the folder that holds the data set; synthetic needs none, that of records can be gs://...
     config.data.image_size = ()  # images and masks are resized to this, for training and evaluation
+    # How: stretch; or fit (the whole image, in black and void) or crop (its middle), which keep proportions.
+    config.data.resize = "stretch"
     config.data.train_split = "train"
     config.data.eval_split = "val"  # evaluated in training; the best checkpoint is the best on it
     config.data.max_images = 0  # use only the first so many images of each split, to try something out; 0 uses all
@@ -28,6 +30,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.classes = ()
     config.data.val_fraction = 0.1  # of the images that are for validation where there are no split files
     config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"
+    config.data.image_max = 65535  # value of 16-bit images that becomes 255 of 8 bits, such as 4095 for 12 bits
     # For `folder` and `synthetic`: depth as the fourth channel of images, for `folder` from the files in FOLDER/depth.
     config.data.depth = False
     config.data.depth_max = 65535  # value of 16-bit depth maps, in their own unit, that becomes 255 of 8 bits

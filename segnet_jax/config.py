@@ -27,6 +27,7 @@ _RANGES = {
     "data.num_workers": (0, 1025),
     "data.num_threads": (0, 1025),
     "data.val_fraction": (0, 1),
+    "data.image_max": (1, 65536),
     "data.depth_max": (1, 65536),
     "data.train_scenes": (1, math.inf),
     "data.eval_scenes": (1, math.inf),
@@ -55,6 +56,7 @@ _RANGES = {
 }
 
 _CHOICES = {
+    "data.resize": ("stretch", "fit", "crop"),
     "pretrained.weights": ("none", "vgg16"),
     "pretrained.batch_norm": ("matched", "absorbed"),
     "loss.normalization": ("pixels", "weights"),
@@ -63,6 +65,9 @@ _CHOICES = {
     "layerwise.classifier": ("joint", "first", "every", "last", "never"),
     "layerwise.target": ("labels", "input"),
 }
+
+# Four times 4K: more than a network of this kind is ever given, and less than what takes all memory.
+_MAX_PIXELS = 2**25
 
 _SIZES = ("data.image_size", "data.scene_size", "augment.crop_size")
 
@@ -142,6 +147,8 @@ def check_values(config: ml_collections.ConfigDict) -> None:
             len(size) == 2 and all(isinstance(length, int) and length > 0 for length in size)
         ):
             raise InputError(f"{key}={size!r} must be (height, width) in pixels, such as '(180, 240)'.")
+        if size and math.prod(size) > _MAX_PIXELS:
+            raise InputError(f"{key}={size!r} has more than {_MAX_PIXELS} pixels; choose a smaller size.")
     for key in ("eval.checkpoint", "transfer.checkpoint"):
         wanted = values[key]
         if wanted not in ("best", "latest") and not wanted.isdecimal():

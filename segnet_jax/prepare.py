@@ -49,6 +49,8 @@ def _prepare(config: ml_collections.ConfigDict, output: str, options: argparse.N
     from segnet_jax.data.from_config import build_dataset, configured_splits, dataset_settings
 
     check_values(config)
+    # Records hold images at their own size, for training at any.
+    config.data.image_size = ()
     names = options.split.split(",") if options.split else configured_splits(config)
     datasets = [build_dataset(config, split) for split in dict.fromkeys(names)]
     examples = ", ".join(f"{dataset.split} {len(dataset)} examples" for dataset in datasets)

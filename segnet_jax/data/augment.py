@@ -17,28 +17,69 @@ _LUMA = np.asarray((0.299, 0.587, 0.114))
 Example = dict[str, Any]
 
 
-def resize(example: Example, size: tuple[int, ...]) -> Example:
-    """Resizes an example to `size`, (height, width): the image smoothly, the label by its nearest pixels."""
+def resize(example: Example, size: tuple[int, ...], method: str = "stretch") -> Example:
+    """Resizes an example to `size`, (height, width): the image smoothly, the label by its nearest pixels.
+
+    By a whole factor the image is the mean of each block, rounded once. Where a label's place lies between two pixels,
+    it takes the left and the lower one, as the labels of the SegNet tutorial do: of a block of 2x2 the one at the lower
+    left.
+
+    Args:
+      example: with `image` and `label`.
+      size: the wanted one; () leaves the example as it is.
+      method: "stretch" changes the ratio of height and width where it must; the others keep it: "fit" shows the whole
+        image, centred in black and void, and "crop" the greatest part in its middle.
+    """
     if not size or example["label"].shape == tuple(size):
         return example
     height, width = example["label"].shape
-    return {**example, **_sample(example, size, (0.0, 0.0, float(width), float(height)))}
+    if method == "stretch":
+        return {**example, **_sample(example, size, (0.0, 0.0, float(width), float(height)))}
+    if method == "crop":
+        # The part of the image that has the ratio of `size`.
+        unit = min(height / size[0], width / size[1])
+        top, left = (height - size[0] * unit) / 2, (width - size[1] * unit) / 2
+        # Rounding may lead out of the image by a hair, which Pillow refuses.
+        right, lower = min(left + size[1] * unit, float(width)), min(top + size[0] * unit, float(height))
+        box = max(left, 0.0), max(top, 0.0), right, lower
+        return {**example, **_sample(example, size, box)}
+    unit = max(height / size[0], width / size[1])
+    inner = max(1, round(height / unit)), max(1, round(width / unit))
+    sampled = _sample(example, inner, (0.0, 0.0, float(width), float(height)))
+    return {**example, **_pad(sampled, size, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))}
 
 
 def _sample(example: Example, size: tuple[int, ...], box: tuple[float, float, float, float]) -> Example:
     """Resizes the part in `box` (left, upper, right, lower) of image and label to `size` (height, width)."""
     height, width = size
-    # Pillow's bilinear filter widens with the reduction, so that shrinking averages and does not alias; by a whole
-    # factor it is the plain average, rounded.
-    by_whole_factor = (box[2] - box[0]) % width == 0 and (box[3] - box[1]) % height == 0
-    smooth = Image.Resampling.BOX if by_whole_factor else Image.Resampling.BILINEAR
-    label = Image.fromarray(example["label"]).resize((width, height), Image.Resampling.NEAREST, box)
+    across, down = (box[2] - box[0]) / width, (box[3] - box[1]) / height
+    is_whole = all(value.is_integer() for value in (*box, across, down))
+
+    def smooth(channels: Image.Image) -> Image.Image:
+        if is_whole:
+            left, upper, right, lower = map(int, box)
+            return channels.reduce((int(across), int(down)), (left, upper, right, lower))
+        # Pillow's bilinear filter widens with the reduction, so that shrinking averages and does not alias.
+        return channels.resize((width, height), Image.Resampling.BILINEAR, box)
+
     # Pillow takes a fourth channel for opacity, and weighs the colours by it.
     image = [
-        np.asarray(Image.fromarray(channels).resize((width, height), smooth, box)).reshape(height, width, -1)
+        np.asarray(smooth(Image.fromarray(channels))).reshape(height, width, -1)
         for channels in (example["image"][..., :3], *np.moveaxis(example["image"][..., 3:], -1, 0))
     ]
-    return {"image": np.concatenate(image, axis=-1), "label": np.asarray(label)}
+    # What lies between two pixels does so by rounding errors too.
+    rows = np.floor(box[1] + (np.arange(height) + 0.5) * down + 1e-6).astype(int)
+    columns = np.ceil(box[0] + (np.arange(width) + 0.5) * across - 1e-6).astype(int) - 1
+    label = example["label"][rows].take(columns, axis=1)
+    return {"image": np.concatenate(image, axis=-1), "label": label}
+
+
+def _pad(example: Example, size: tuple[int, ...], place: tuple[int, int]) -> Example:
+    """Puts image and label at `place` (top, left) into a black and void example of `size`."""
+    image, label = example["image"], example["label"]
+    (top, left), (height, width) = place, label.shape
+    padding = ((top, size[0] - top - height), (left, size[1] - left - width))
+    return {"image": np.pad(image, (*padding, (0, 0))), "label": np.pad(label, padding, constant_values=VOID)}
 
 
 @dataclass(frozen=True)
@@ -85,9 +126,8 @@ class Augmentation:
             image, label = sampled["image"], sampled["label"]
         image = np.concatenate([self._jitter(image[..., :3], rng), image[..., 3:]], axis=-1)
         if label.shape != crop:
-            below, right = crop[0] - top - label.shape[0], crop[1] - left - label.shape[1]
-            image = np.pad(image, ((top, below), (left, right), (0, 0)))
-            label = np.pad(label, ((top, below), (left, right)), constant_values=VOID)
+            padded = _pad({"image": image, "label": label}, crop, (top, left))
+            image, label = padded["image"], padded["label"]
         if self.flip and rng.random() < 0.5:
             image, label = image[:, ::-1], label[:, ::-1]
         return {**example, "image": image, "label": label}

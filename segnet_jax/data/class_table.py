@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,19 @@ _MAX_ID = 65535
 _BLACK = (0, 0, 0)
 
 Color = tuple[int, int, int]
+
+
+class UnknownLabelError(InputError):
+    """A mask holds what its class table lacks.
+
+    Attributes:
+      values: all unknown ids, or colours.
+    """
+
+    def __init__(self, message: str, values: Collection[int | Color]) -> None:
+        """Takes the message and the unknown ids or colours."""
+        super().__init__(message)
+        self.values = values
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,7 @@ class ClassTable:
           uint8 [H, W], 0..K-1, VOID for ignored classes.
 
         Raises:
-          InputError: the mask holds an id that is not in the table.
+          UnknownLabelError: the mask holds an id that is not in the table.
         """
         labels = self._label_of_id[mask]
         void_ids = [entry.id for entry in self.classes if entry.ignored]
@@ -149,11 +162,12 @@ class ClassTable:
         if unknown.any():
             row, column = np.argwhere(unknown)[0]
             value, known = int(mask[row, column]), ", ".join(str(c.id) for c in self.classes)
-            raise InputError(
+            raise UnknownLabelError(
                 f"{source}: the label id {value} at row {row}, column {column} is not in class "
                 f"table {self.name!r}, which knows {known}; correct "
                 f'the mask, or add an entry with "id": {value} to the table (and "ignored": True '
-                "if such pixels are not to count)."
+                "if such pixels are not to count).",
+                np.unique(mask[unknown]).tolist(),
             )
         return labels
 
@@ -168,7 +182,7 @@ class ClassTable:
           uint8 [H, W], 0..K-1, VOID for ignored classes.
 
         Raises:
-          InputError: the image holds a colour that is not in the table.
+          UnknownLabelError: the image holds a colour that is not in the table.
         """
         palette = np.array([entry.color for entry in self.classes], np.uint8)
         labels, known = lookup_colors(rgb, palette, self._labels)
@@ -177,12 +191,13 @@ class ClassTable:
             color = tuple(rgb[row, column].tolist())
             distance = np.abs(palette.astype(np.int32) - rgb[row, column]).sum(axis=1)
             nearest = self.classes[int(distance.argmin())]
-            raise InputError(
+            raise UnknownLabelError(
                 f"{source}: the colour {color} at row {row}, column {column} is not in class table "
                 f"{self.name!r} (unknown colours: {np.sum(~known)} pixels; nearest known: "
                 f"{nearest.name} {nearest.color}); save the mask without smoothing or lossy "
                 f'compression, or add an entry with "color": {color} to the table (and '
-                '"ignored": True if such pixels are not to count).'
+                '"ignored": True if such pixels are not to count).',
+                [tuple(color) for color in np.unique(rgb[~known], axis=0)[:1000].tolist()],
             )
         return labels
 

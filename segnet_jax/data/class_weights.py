@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from segnet_jax.data.class_table import VOID, ClassTable
-from segnet_jax.data.dataset import Dataset
+from segnet_jax.data.dataset import Dataset, read_label
 from segnet_jax.errors import InputError
 from segnet_jax.runtime.files import write_atomically
 
@@ -57,10 +57,9 @@ def label_statistics(dataset: Dataset) -> LabelStatistics:
       InputError: a label cannot be read, or has a value that the class table does not allow.
     """
     num_classes = dataset.class_table.num_classes
-    read_label = getattr(dataset, "label", lambda index: dataset[index]["label"])
 
     def count(index: int) -> np.ndarray:
-        histogram = np.bincount(read_label(index).ravel(), minlength=VOID + 1)
+        histogram = np.bincount(read_label(dataset, index).ravel(), minlength=VOID + 1)
         if histogram[num_classes:VOID].any():
             raise InputError(
                 f"Label {index} of {dataset.name} ({dataset.split}) holds a value other than "

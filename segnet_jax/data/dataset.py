@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from segnet_jax.data.augment import Example
+from segnet_jax.data.augment import Example, resize
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.preprocessing import RGB
 
@@ -40,6 +40,38 @@ def modalities_of(dataset: Dataset) -> tuple[int, ...]:
     return tuple(getattr(dataset, "modalities", RGB))
 
 
+def read_label(dataset: Dataset, index: int) -> np.ndarray:
+    """Reads the label of an example, without its image if the data set can."""
+    return dataset.label(index) if hasattr(dataset, "label") else dataset[index]["label"]
+
+
+class Resized:
+    """A split whose examples come at one size; labels without their images come as they are."""
+
+    def __init__(self, dataset: Dataset, size: tuple[int, ...], method: str) -> None:
+        """Resizes each example of `dataset` to `size` (height, width), see `augment.resize`."""
+        self._dataset, self._size, self._method = dataset, size, method
+        self.name, self.split, self.class_table = dataset.name, dataset.split, dataset.class_table
+        self.modalities = modalities_of(dataset)
+        if hasattr(dataset, "fingerprint"):
+            self.fingerprint = dataset.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Example:
+        return resize(self._dataset[index], self._size, self._method)
+
+    def label(self, index: int) -> np.ndarray:
+        """Reads the label of an example alone, uint8 [H, W] of its own size."""
+        return read_label(self._dataset, index)
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Returns the size, that of all examples."""
+        del index
+        return self._size[0], self._size[1]
+
+
 class Subset:
     """The first examples of a split."""
 
@@ -63,10 +95,7 @@ class Subset:
 
     def label(self, index: int) -> np.ndarray:
         """Reads the label of an example alone, uint8 [H, W]."""
-        index = self._checked(index)
-        if hasattr(self._dataset, "label"):
-            return self._dataset.label(index)
-        return self._dataset[index]["label"]
+        return read_label(self._dataset, self._checked(index))
 
     def shape(self, index: int) -> tuple[int, int]:
         """Returns the (height, width) of an example."""

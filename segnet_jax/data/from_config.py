@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import os
 from collections.abc import Callable, Generator, Sequence
@@ -15,7 +16,7 @@ from segnet_jax.data import pipeline, preprocessing
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.class_weights import cached_label_statistics, class_weights
-from segnet_jax.data.dataset import Dataset, Subset
+from segnet_jax.data.dataset import Dataset, Resized, Subset
 from segnet_jax.data.datasets.camvid import Camvid
 from segnet_jax.data.datasets.folder import Folder
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
@@ -27,9 +28,14 @@ from segnet_jax.runtime.files import user_cache_dir
 from segnet_jax.runtime.processes import share_of
 from segnet_jax.runtime.sharding import to_devices
 
+_log = logging.getLogger("segnet_jax")
+
 
 def build_dataset(config: ml_collections.ConfigDict, split: str) -> Dataset:
     """Returns a split of the configured data set, or the first `data.max_images` images of it.
+
+    Where `data.resize` is fit or crop, its examples come at `data.image_size`. Where training images are stretched, the
+    log says so.
 
     Raises:
       InputError: for an unknown name, or whatever is wrong with the data.
@@ -43,7 +49,24 @@ def build_dataset(config: ml_collections.ConfigDict, split: str) -> Dataset:
     dataset = build(config, split)
     if not len(dataset):
         raise InputError(f"The split {split!r} of {data.name} is empty; give it images, or name another split.")
+    if data.image_size and data.resize != "stretch":
+        dataset = Resized(dataset, tuple(data.image_size), data.resize)
+    elif data.image_size and split == data.train_split:
+        _report_stretch(dataset, tuple(data.image_size))
     return Subset(dataset, data.max_images) if data.max_images else dataset
+
+
+def _report_stretch(dataset: Dataset, size: tuple[int, ...]) -> None:
+    """Says if `size` changes the ratio of width and height, by more than the 2 % of which it may be rounding."""
+    for height, width in map(dataset.shape, range(len(dataset))):
+        ratio = width / height * size[0] / size[1]
+        if not 0.98 < ratio < 1.02:
+            _log.warning(
+                "Images of %s, such as one of %dx%d (height x width), are resized to data.image_size, %dx%d, in which "
+                "all appears %.2f times as %s; data.resize=fit or crop keeps proportions.",
+                *(dataset.name, height, width, *size, max(ratio, 1 / ratio), "narrow" if ratio > 1 else "wide"),
+            )
+            return
 
 
 def configured_splits(config: ml_collections.ConfigDict) -> tuple[str, str]:
@@ -78,7 +101,16 @@ def _camvid(config: ml_collections.ConfigDict, split: str) -> Dataset:
 def _folder(config: ml_collections.ConfigDict, split: str) -> Dataset:
     data = config.data
     table = _class_table(config)
-    return Folder(_root(config), split, table, data.val_fraction, data.mask_suffix, data.depth, data.depth_max)
+    return Folder(
+        _root(config),
+        split,
+        table,
+        val_fraction=data.val_fraction,
+        mask_suffix=data.mask_suffix,
+        depth=data.depth,
+        depth_max=data.depth_max,
+        image_max=data.image_max,
+    )
 
 
 def _records(config: ml_collections.ConfigDict, split: str) -> Dataset:
@@ -102,7 +134,7 @@ def _class_table(config: ml_collections.ConfigDict) -> ClassTable | None:
 DATASETS: dict[str, tuple[Callable[[ml_collections.ConfigDict, str], Dataset], tuple[str, ...]]] = {
     "synthetic": (_synthetic, ("seed", "data.scene_size", "data.train_scenes", "data.eval_scenes")),
     "camvid": (_camvid, ("data.root",)),
-    "folder": (_folder, ("data.root", "data.val_fraction", "data.mask_suffix")),
+    "folder": (_folder, ("data.root", "data.val_fraction", "data.mask_suffix", "data.image_max")),
     "records": (_records, ("data.root",)),
 }
 """By name, the function that builds a split from a configuration, and the keys that it always reads."""

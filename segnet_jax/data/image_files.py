@@ -1,14 +1,16 @@
 """Reads image files, label files and lists of them.
 
-An EXIF orientation is ignored for images and masks alike: annotation tools write masks for the pixels as they are
-stored, and turning only one of the two would tear the pair apart.
+Every file is turned upright as its EXIF orientation says, as viewers and annotation tools show it.
 """
 
+import contextlib
+import functools
 import hashlib
+import logging
 import os
+import stat
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +20,38 @@ from segnet_jax.errors import InputError
 
 StrPath = str | os.PathLike[str]
 
+# The formats that are read. Pillow knows many more, and hands some of them to other programs, whatever the file's name.
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+
+_log = logging.getLogger("segnet_jax")
+
 # Pillow's warnings of odd metadata and large sizes are of no use to the user, and silencing them around each call
 # instead would not be thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def read_image(path: StrPath) -> np.ndarray:
+def read_image(path: StrPath, maximum: int = 65535) -> np.ndarray:
     """Reads an image as RGB, whatever its mode.
 
-    Gray is repeated, palettes and CMYK are converted, alpha is dropped, and 16-bit values are cut
-    to their upper 8 bits.
+    Gray is repeated, palettes and CMYK are converted, alpha is dropped. A 16-bit value v becomes `255 * v / maximum`,
+    rounded, and all above `maximum` become 255. Where that leaves an image almost black, as 12-bit data in 16-bit files
+    with a maximum of 65535, a warning says so, once for its folder.
 
     Args:
       path: the file; of several frames the first is read.
+      maximum: the 16-bit value that becomes 255, 1 to 65535.
 
     Returns:
       uint8 [H, W, 3].
@@ -40,12 +61,14 @@ def read_image(path: StrPath) -> np.ndarray:
     """
     with _opened(path) as image:
         if image.mode == "I" or image.mode.startswith("I;16"):
-            gray = (_as_uint16(image, path) >> 8).astype(np.uint8)
-            return np.repeat(gray[..., np.newaxis], 3, axis=2)
+            values = _as_uint16(image, path)
+            if 0 < values.max(initial=0) <= maximum // 16:
+                _warn_of_dark_images(os.path.dirname(path), maximum)
+            return np.repeat(_to_8_bits(values, maximum)[..., np.newaxis], 3, axis=2)
         if image.mode == "F":
             raise InputError(f"{path} holds floating-point values; save it with 8 bits a channel.")
         image.info.pop("transparency", None)  # a palette's would only set off a warning
-        return np.array(image.convert("RGB"))
+        return np.array(_upright(image).convert("RGB"))
 
 
 def read_mask(path: StrPath) -> np.ndarray:
@@ -62,12 +85,12 @@ def read_mask(path: StrPath) -> np.ndarray:
       InputError: the file is missing, damaged, no image, or of a kind that cannot hold labels.
     """
     with _opened(path) as image:
-        if image.format == "JPEG":
+        if image.format in ("JPEG", "MPO"):
             raise InputError(f"{path} is a JPEG file, whose compression alters labels; export the mask as PNG.")
         mode = image.mode
         if mode == "I" or mode.startswith("I;16"):
             return _as_uint16(image, path)
-        pixels = np.array(image)
+        pixels = np.array(_upright(image))
     if mode in ("RGBA", "LA", "PA"):
         if (pixels[..., -1] != 255).any():
             raise InputError(
@@ -100,10 +123,9 @@ def read_depth(path: StrPath, depth_max: int = 65535) -> np.ndarray:
     """
     with _opened(path) as image:
         if image.format == "PNG" and image.mode == "L":
-            return np.array(image)
+            return np.array(_upright(image))
         if image.format == "PNG" and (image.mode == "I" or image.mode.startswith("I;16")):
-            values = np.minimum(_as_uint16(image, path), depth_max).astype(np.uint32)
-            return ((255 * values + depth_max // 2) // depth_max).astype(np.uint8)
+            return _to_8_bits(_as_uint16(image, path), depth_max)
         raise InputError(
             f"{path} is a {image.format} file of the mode {image.mode} and no depth map; save it as a gray PNG of 8 or "
             "16 bits, one channel and no palette."
@@ -111,13 +133,13 @@ def read_depth(path: StrPath, depth_max: int = 65535) -> np.ndarray:
 
 
 def image_shape(path: StrPath) -> tuple[int, int]:
-    """Returns the (height, width) of an image in pixels from its header, decoding nothing.
+    """Returns the (height, width) of an image, turned upright, in pixels from its header, decoding nothing.
 
     Raises:
       InputError: the file is missing, no image, or damaged in its header.
     """
     with _opened(path) as image:
-        return image.height, image.width
+        return image.size if _orientation(image) in _SIDEWAYS else image.size[::-1]
 
 
 def common_shape(paths: Sequence[StrPath]) -> tuple[int, int]:
@@ -131,14 +153,21 @@ def common_shape(paths: Sequence[StrPath]) -> tuple[int, int]:
         other = image_shape(path)
         if image == other:
             continue
-        advice = "bring both to one size"
-        if image == other[::-1]:
-            advice = "the image may be stored turned, its EXIF data saying so; save it upright"
+        turned, advice = "", "bring both to one size"
+        if image == other[::-1] and _is_sideways(paths[0]):
+            turned = f" once it is turned as its EXIF data say, from {other[0]}x{other[1]}"
+            advice = "turn the former too, or remove the orientation from the image's EXIF data"
         raise InputError(
             f"{path} is {other[0]}x{other[1]} pixels (height x width) but its image {paths[0]} is "
-            f"{image[0]}x{image[1]}; {advice}."
+            f"{image[0]}x{image[1]}{turned}; {advice}."
         )
     return image
+
+
+def _is_sideways(path: StrPath) -> bool:
+    with _opened(path) as image:
+        # A TIFF file is turned by Pillow, which gives its orientation all the same.
+        return (image.getexif() if image.format == "TIFF" else _exif(image)).get(_ORIENTATION) in _SIDEWAYS
 
 
 def read_list(path: StrPath) -> list[tuple[int, str]]:
@@ -181,18 +210,55 @@ def fingerprint(paths: Iterable[StrPath]) -> str:
     return digest.hexdigest()
 
 
+def _exif(image: Image.Image) -> Image.Exif:
+    """Returns the EXIF data that are read with the header; empty if they are damaged, as viewers take them."""
+    exif = Image.Exif()
+    with contextlib.suppress(Exception):  # which Pillow raises of almost any kind
+        exif.load(image.info.get("exif", b""))
+    return exif
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the orientation that Pillow has left to do: it turns TIFF files by itself."""
+    return 1 if image.format == "TIFF" else _exif(image).get(_ORIENTATION, 1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    method = _UPRIGHT.get(_orientation(image))
+    return image if method is None else image.transpose(method)
+
+
+def _to_8_bits(values: np.ndarray, maximum: int) -> np.ndarray:
+    """Maps uint16 values to 255 * v / maximum, rounded, and all above `maximum` to 255."""
+    values = np.minimum(values, maximum).astype(np.uint32)
+    return ((255 * values + maximum // 2) // maximum).astype(np.uint8)
+
+
+@functools.cache
+def _warn_of_dark_images(folder: str, maximum: int) -> None:
+    _log.warning(
+        "%s holds images of 16 bits that use less than a sixteenth of the range up to %d and come out almost black; "
+        "set data.image_max to the greatest value of the images, such as 4095 for 12 bits.",
+        folder,
+        maximum,
+    )
+
+
 def _as_uint16(image: Image.Image, path: StrPath) -> np.ndarray:
-    values = np.array(image)
+    values = np.array(_upright(image))
     if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
         raise InputError(f"{path} holds values of 32 bits; save it with 8 or 16 bits.")
     return values.astype(np.uint16)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _opened(path: StrPath) -> Iterator[Image.Image]:
     """Opens an image, and turns whatever Pillow raises until it is closed into an InputError."""
     try:
-        with Image.open(path) as image:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            # To open a named pipe waits until another program writes to it.
+            raise InputError(f"{path} is a folder, a pipe or a device and no file; remove it, or put an image there.")
+        with Image.open(path, formats=_FORMATS) as image:
             yield image
     except (InputError, MemoryError):
         raise

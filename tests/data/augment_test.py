@@ -59,9 +59,10 @@ def test_resize_averages_blocks_by_whole_factors(down, across):
     example = noise(6 * down, 7 * across)
     resized = resize(example, (6, 7))
     mean = example["image"].reshape(6, down, 7, across, 3).mean(axis=(1, 3))
-    # Pillow rounds twice, after the columns and after the rows.
-    np.testing.assert_allclose(resized["image"], mean, rtol=0, atol=1.0)
-    np.testing.assert_array_equal(resized["label"], example["label"][down // 2 :: down, across // 2 :: across])
+    # Rounded once.
+    np.testing.assert_allclose(resized["image"], mean, rtol=0, atol=0.5 + 1e-6)
+    # Of an even number of pixels the lower and the left one of the two in the middle.
+    np.testing.assert_array_equal(resized["label"], example["label"][down // 2 :: down, (across - 1) // 2 :: across])
     assert (resized["image"].dtype, resized["label"].dtype, resized["name"]) == (np.uint8, np.uint8, "a")
 
 
@@ -103,6 +104,58 @@ def test_resize_keeps_image_and_label_together(target):
 def test_resize_to_the_same_size_changes_nothing(size):
     example = noise(4, 5)
     assert resize(example, size) is example
+
+
+def test_resize_takes_the_lower_left_label_between_pixels():
+    label = np.arange(24).reshape(4, 6)
+    resized = resize(example_of(np.zeros((4, 6, 3)), label), (6, 9))["label"]
+    # Every third place of two thirds of a pixel, from half of one on, is a whole number: 1, 3 and 5.
+    np.testing.assert_array_equal(resized, label[np.ix_([0, 1, 1, 2, 3, 3], [0, 0, 1, 2, 2, 3, 4, 4, 5])])
+
+
+def test_resize_fit_shows_the_whole_image_in_black_and_void():
+    resized = resize(map_of(4, 16), (8, 8), "fit")
+    assert (resized["image"].dtype, resized["image"].shape, resized["label"].shape) == (np.uint8, (8, 8, 3), (8, 8))
+    inner = resize(map_of(4, 16), (2, 8))
+    for key, outside in (("image", 0), ("label", VOID)):
+        np.testing.assert_array_equal(resized[key][3:5], inner[key])
+        assert (resized[key][[0, 1, 2, 5, 6, 7]] == outside).all()
+    upright = resize(map_of(16, 3), (8, 9), "fit")
+    assert np.flatnonzero((upright["label"] != VOID).all(axis=0)).tolist() == [3, 4]
+
+
+def test_resize_crop_takes_the_middle_and_keeps_the_ratio():
+    example = map_of(4, 16)
+    for key, value in resize(example, (4, 8), "crop").items():
+        np.testing.assert_array_equal(value, example[key] if key == "name" else example[key][:, 4:12])
+    upright = resize(map_of(16, 6), (4, 3), "crop")
+    np.testing.assert_array_equal(upright["label"], resize(map_of(16, 6), (8, 3))["label"][2:6])
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    size=st.tuples(st.integers(1, 15), st.integers(1, 17)),
+    target=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    method=st.sampled_from(["fit", "crop"]),
+)
+def test_resize_keeps_the_ratio(size, target, method):
+    resized = resize(map_of(*size), target, method)
+    assert (resized["image"].shape, resized["label"].shape) == ((*target, 3), target)
+    assert not resized["image"][resized["label"] == VOID].any()
+    units = [length / wanted for length, wanted in zip(size, target, strict=True)]
+    unit = max(units) if method == "fit" else min(units)
+    rows, columns = np.nonzero(resized["label"] != VOID)
+    shown = np.ptp(rows) + 1, np.ptp(columns) + 1
+    for axis in (0, 1):
+        seen = np.unique(places_by_label(resized, size[1])[:, axis])
+        if method == "fit":
+            assert shown[axis] == max(1, round(size[axis] / unit))
+            assert 2 * (rows, columns)[axis].min() - (target[axis] - shown[axis]) in (0, -1)
+        else:
+            assert shown[axis] == target[axis]
+            # About its middle, in steps of one unit.
+            assert abs(seen.min() + seen.max() + 1 - size[axis]) <= 1 + 1e-6
+            assert abs(np.ptp(seen) - (target[axis] - 1) * unit) <= 1 + 1e-6
 
 
 def test_augmentation_by_default_changes_nothing():
@@ -157,7 +210,8 @@ def test_augmentation_shifts_the_label_by_no_part_of_a_pixel():
     augmentation, rng = Augmentation(scale=(0.7, 1.7), crop_size=(8, 9)), np.random.default_rng(0)
     distances = []
     for _ in range(100):
-        changed = augmentation(map_of(12, 17), rng)
+        # Of odd sizes no place lies between two pixels.
+        changed = augmentation(map_of(13, 17), rng)
         distances.append(np.mean(places_by_image(changed) - places_by_label(changed, 17), axis=0))
     np.testing.assert_allclose(np.mean(distances, axis=0), 0, atol=0.05)
 

@@ -5,7 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from segnet_jax.data.dataset import Subset
+from segnet_jax.data.augment import resize
+from segnet_jax.data.dataset import Resized, Subset
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 
 
@@ -36,3 +37,22 @@ def test_subset_has_the_fingerprint_of_the_whole(scenes):
     assert not hasattr(Subset(scenes, 2), "fingerprint")
     scenes.fingerprint = lambda: "abc"
     assert Subset(scenes, 2).fingerprint() == "abc"
+
+
+@pytest.mark.parametrize("method", ["fit", "crop"])
+def test_resized_gives_all_examples_at_one_size(scenes, method):
+    resized = pickle.loads(pickle.dumps(Resized(scenes, (10, 20), method)))
+    assert (len(resized), resized.name, resized.split, resized.modalities) == (5, "synthetic", "train", (3,))
+    for index in range(5):
+        expected = resize(scenes[index], (10, 20), method)
+        np.testing.assert_array_equal(resized[index]["image"], expected["image"])
+        np.testing.assert_array_equal(resized[index]["label"], expected["label"])
+        assert resized.shape(index) == resized[index]["label"].shape == (10, 20)
+
+
+def test_resized_has_the_labels_and_the_fingerprint_of_its_source(scenes):
+    assert not hasattr(Resized(scenes, (10, 20), "fit"), "fingerprint")
+    scenes.fingerprint = lambda: "abc"
+    scenes.label = lambda index: index
+    resized = Resized(scenes, (10, 20), "fit")
+    assert (resized.fingerprint(), resized.label(3)) == ("abc", 3)

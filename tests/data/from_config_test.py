@@ -1,9 +1,12 @@
 """Tests for segnet_jax/data/from_config.py."""
 
+import logging
+
 import numpy as np
 import pytest
 
 from segnet_jax.config import default_config
+from segnet_jax.data.augment import resize
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.from_config import build_class_weights, build_dataset, dataset_settings
@@ -88,6 +91,36 @@ def test_build_dataset_refuses(data, message):
     assert str(error.value) == message
 
 
+def test_build_dataset_resizes_in_the_configured_way():
+    scenes = build_dataset(config_with(scene_size=(20, 80), train_scenes=3), "train")
+    for method in ("fit", "crop"):
+        config = config_with(scene_size=(20, 80), train_scenes=3, image_size=(16, 16), resize=method, max_images=2)
+        dataset = build_dataset(config, "train")
+        assert (len(dataset), dataset.shape(1)) == (2, (16, 16))
+        np.testing.assert_array_equal(dataset[1]["image"], resize(scenes[1], (16, 16), method)["image"])
+        # The labels that class weights count are those of the data set, whatever the method.
+        np.testing.assert_array_equal(dataset.label(1), scenes[1]["label"])
+
+
+def test_build_dataset_says_when_training_images_are_stretched(caplog):
+    with caplog.at_level(logging.WARNING, "segnet_jax"):
+        for size in ((10, 40), (10, 39), ()):
+            build_dataset(config_with(scene_size=(20, 80), image_size=size), "val")
+        build_dataset(config_with(scene_size=(20, 81), image_size=(10, 40)), "train")
+        build_dataset(config_with(scene_size=(20, 80), image_size=(16, 16), resize="fit"), "train")
+        build_dataset(config_with(scene_size=(20, 80), image_size=(16, 16)), "val")
+        assert not caplog.records
+        build_dataset(config_with(scene_size=(20, 80), image_size=(16, 16)), "train")
+        build_dataset(config_with(scene_size=(80, 20), image_size=(15, 5)), "train")
+    narrow, wide = (record.getMessage() for record in caplog.records)
+    assert (
+        "such as one of 20x80 (height x width), are resized to data.image_size, 16x16, in which all appears 4.00"
+        in narrow
+    )
+    assert "times as narrow; data.resize=fit or crop" in narrow
+    assert "1.33 times as wide" in wide
+
+
 def test_dataset_settings():
     config = config_with(scene_size=(9, 12), train_scenes=5, eval_scenes=3)
     sizes = {"data.scene_size": (9, 12), "data.train_scenes": 5, "data.eval_scenes": 3}
@@ -100,7 +133,7 @@ def test_dataset_settings():
     config = config_with(name="folder", root="here", depth=True, depth_max=10)
     assert dataset_settings(config) == {
         **{"data.name": "folder", "data.root": "here", "data.val_fraction": 0.1, "data.mask_suffix": ""},
-        **{"data.depth": True, "data.depth_max": 10},
+        **{"data.image_max": 65535, "data.depth": True, "data.depth_max": 10},
     }
 
 

@@ -1,5 +1,6 @@
 """Tests for segnet_jax/data/image_files.py."""
 
+import logging
 import os
 import struct
 import subprocess
@@ -8,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from segnet_jax.data import image_files
 from segnet_jax.errors import InputError
@@ -39,12 +40,28 @@ def test_read_image_of_many_formats(tmp_path, suffix):
     np.testing.assert_array_equal(image, RGB)
 
 
-def test_read_image_keeps_the_upper_8_of_16_bits(tmp_path):
-    gray = np.array([[0, 255, 256], [0x1234, 0xFF00, 0xFFFF]], np.uint16)
-    image = image_files.read_image(save(tmp_path / "a.png", gray))
-    assert image.dtype == np.uint8
-    assert image[..., 0].tolist() == [[0, 0, 1], [0x12, 0xFF, 0xFF]]
+@pytest.mark.parametrize("maximum", [4095, 65535])
+def test_read_image_scales_16_bits_by_the_maximum(tmp_path, maximum):
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    image = image_files.read_image(save(tmp_path / "a.png", values), maximum)
+    assert (image.dtype, image.shape) == (np.uint8, (256, 256, 3))
+    assert np.abs(image[..., 0] - np.minimum(values / maximum, 1.0) * 255).max() <= 0.5
     assert (image == image[..., :1]).all()
+
+
+def test_read_image_says_once_for_a_folder_that_12_bits_come_out_black(tmp_path, caplog):
+    for name, greatest in (("a", 4095), ("b", 4095), ("bright", 4096), ("black", 0)):
+        save(tmp_path / f"{name}.png", np.full((2, 3), greatest, np.uint16))
+    with caplog.at_level(logging.WARNING, "segnet_jax"):
+        for name in ("bright", "black"):
+            image_files.read_image(tmp_path / f"{name}.png")
+        image_files.read_image(tmp_path / "a.png", 4095)
+        assert not caplog.records
+        for name in ("a", "b"):
+            assert image_files.read_image(tmp_path / f"{name}.png").max() == 16
+    (record,) = caplog.records
+    assert f"{tmp_path} holds images of 16 bits" in record.getMessage()
+    assert "set data.image_max to the greatest value of the images, such as 4095" in record.getMessage()
 
 
 def test_read_image_of_many_modes(tmp_path):
@@ -98,14 +115,56 @@ def test_read_depth_refuses_other_images(tmp_path):
             image_files.read_depth(path)
 
 
-def test_read_image_ignores_the_orientation(tmp_path):
+# The rows and columns of [[1, 2, 3], [4, 5, 6]] once each orientation is put right, by the EXIF standard.
+UPRIGHT = {
+    1: [[1, 2, 3], [4, 5, 6]],
+    2: [[3, 2, 1], [6, 5, 4]],
+    3: [[6, 5, 4], [3, 2, 1]],
+    4: [[4, 5, 6], [1, 2, 3]],
+    5: [[1, 4], [2, 5], [3, 6]],
+    6: [[4, 1], [5, 2], [6, 3]],
+    7: [[6, 3], [5, 2], [4, 1]],
+    8: [[3, 6], [2, 5], [1, 4]],
+}
+
+
+def oriented(value):
     exif = Image.Exif()
-    exif[0x0112] = 6  # "rotate by 90 degrees to see it upright"
-    for suffix in ("jpg", "png"):
-        save(tmp_path / f"a.{suffix}", RGB, exif=exif)
-        assert image_files.read_image(tmp_path / f"a.{suffix}").shape == (2, 3, 3)
-        assert image_files.image_shape(tmp_path / f"a.{suffix}") == (2, 3)
-    assert image_files.read_mask(tmp_path / "a.png").shape == (2, 3, 3)
+    exif[0x0112] = value
+    return exif
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_read_image_turns_upright_as_the_exif_data_say(tmp_path, suffix):
+    stored = np.array(UPRIGHT[1], np.uint8)
+    options = {"lossless": True} if suffix == "webp" else {}
+    for value, upright in UPRIGHT.items():
+        path = save(tmp_path / f"{value}.{suffix}", np.dstack([stored] * 3), exif=oriented(value), **options)
+        assert image_files.read_image(path)[..., 0].tolist() == upright
+        assert image_files.image_shape(path) == np.shape(upright)
+        assert image_files.read_mask(path)[..., 0].tolist() == upright
+    wide = save(tmp_path / "wide.png", stored.astype(np.uint16) * 257, exif=oriented(8))
+    assert image_files.read_depth(wide).tolist() == UPRIGHT[8]
+
+
+def test_read_image_takes_damaged_exif_data_for_none(tmp_path):
+    path = save(tmp_path / "a.png", RGB, exif=b"Exif\0\0MM\0*\0\0")
+    np.testing.assert_array_equal(image_files.read_image(path), RGB)
+    assert image_files.image_shape(path) == (2, 3)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_common_shape_refuses_a_mask_of_the_image_as_it_is_stored(tmp_path, suffix):
+    image = save(tmp_path / f"a.{suffix}", RGB, exif=oriented(6))
+    assert image_files.common_shape([image, save(tmp_path / "upright.png", GRAY.T)]) == (3, 2)
+    message = (
+        rf"stored\.png is 2x3 pixels \(height x width\) but its image .*a\.{suffix} is 3x2 once it is turned as its "
+        "EXIF data say, from 2x3; turn the former too"
+    )
+    with pytest.raises(InputError, match=message):
+        image_files.common_shape([image, save(tmp_path / "stored.png", GRAY)])
+    with pytest.raises(InputError, match=r"stored\.png is 2x3 .* is 3x2; bring both to one size"):
+        image_files.common_shape([save(tmp_path / "b.png", GRAY.T), tmp_path / "stored.png"])
 
 
 def test_read_mask_of_many_modes(tmp_path):
@@ -165,8 +224,31 @@ def test_read_image_refuses_other_files(tmp_path, read):
         read(tmp_path / "empty.png")
     with pytest.raises(InputError, match=r"text\.png is not an image that can be read; "):
         read(tmp_path / "text.png")
-    with pytest.raises(InputError, match=f"{tmp_path.name} is damaged or cannot be read .Is a directory.; "):
-        read(tmp_path)
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path, tmp_path / "pipe.png"):
+        with pytest.raises(InputError, match=f"{path} is a folder, a pipe or a device and no file; "):
+            read(path)
+
+
+def test_read_image_hands_no_file_to_another_program(tmp_path, monkeypatch):
+    """Pillow takes a file for what its bytes say, and asks Ghostscript to draw PostScript."""
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    monkeypatch.setattr(subprocess, "check_call", lambda command, **_: started.append(command))
+    path = tmp_path / "a1.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
+    for read in (image_files.read_image, image_files.read_mask, image_files.read_depth, image_files.image_shape):
+        with pytest.raises(InputError, match=r"a1\.png is not an image that can be read; give a PNG, JPEG, TIFF, BMP"):
+            read(path)
+    assert started == []
+
+
+def test_read_mask_refuses_formats_other_than_those_it_names(tmp_path):
+    for format_ in ("GIF", "PPM", "TGA", "ICNS"):
+        path = tmp_path / f"{format_}.png"
+        Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(path, format=format_)
+        with pytest.raises(InputError, match=rf"{format_}\.png is not an image that can be read; give a PNG, JPEG"):
+            image_files.read_mask(path)
 
 
 def test_read_image_refuses_damaged_files(tmp_path):

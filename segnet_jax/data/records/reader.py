@@ -37,6 +37,8 @@ class Records:
     def __init__(self, root: str, split: str, class_table: ClassTable | None = None) -> None:
         """Reads the index and checks that the shards have their full size; their contents are checked when read.
 
+        The greatest images are read at once.
+
         Args:
           root: the folder.
           split: one of those that were prepared.
@@ -71,6 +73,9 @@ class Records:
         self._files = _local_files(folder, shards)
         parts = [_Part(file, 0, n.examples, n.examples) for file, n in zip(self._files, shards, strict=True)]
         self._source = grain.sources.ArrayRecordDataSource(parts)
+        # Evaluation takes memory for the greatest height and width, which therefore are read off the records too.
+        for axis in (0, 1):
+            self[max(range(len(self)), key=lambda index: self._shapes[index][axis])]
 
     def __len__(self) -> int:
         return len(self._shapes)
@@ -78,7 +83,11 @@ class Records:
     def __getitem__(self, index: int) -> Example:
         index = range(len(self))[index]
         try:
-            return decode(self._source[index])
+            example = decode(self._source[index])
+            found, wanted = example["image"].shape, (*self._shapes[index], sum(self.modalities))
+            if found != wanted:
+                raise ValueError(f"its height, width and channels are {found} and not the {wanted} of the index")
+            return example
         except (RuntimeError, ValueError) as error:
             shard, record = divmod(index, self._examples_per_shard)
             raise InputError(

@@ -42,9 +42,17 @@ def encode(example: Example) -> bytes:
 
 
 def decode(record: bytes) -> Example:
-    """Inverts `encode`; the arrays of the example cannot be written to."""
+    """Inverts `encode`; the arrays of the example cannot be written to.
+
+    Raises:
+      ValueError: if the record is none, or has not the length that its header says.
+    """
+    if len(record) < _HEADER.size or not record.startswith(_MAGIC):
+        raise ValueError("it has not the header of one")
     _, height, width, channels, name_length = _HEADER.unpack_from(record)
     pixels, start = height * width, _HEADER.size + name_length
+    if len(record) != start + pixels * (channels + 1):
+        raise ValueError(f"it has {len(record)} bytes, and its header says {start + pixels * (channels + 1)}")
     # Views of the record's own memory: nothing is copied.
     image = np.frombuffer(record, np.uint8, pixels * channels, start).reshape(height, width, channels)
     label = np.frombuffer(record, np.uint8, pixels, start + pixels * channels).reshape(height, width)

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from segnet_jax.data.augment import resize
 from segnet_jax.data.class_table import VOID
 from segnet_jax.data.datasets.camvid import CAMVID11, Camvid, standard_split
 from segnet_jax.errors import InputError
@@ -189,6 +190,17 @@ def test_camvid_native_labels_agree_with_the_tutorials(camvid_root, samples_root
         unanimous = (blocks == blocks[:, :1, :, :1]).all(axis=(1, 3))
         assert unanimous.mean() > 0.8
         np.testing.assert_array_equal(full[1::2, ::2][unanimous], small[unanimous])
+
+
+def test_camvid_native_frames_at_half_their_size_are_those_of_the_tutorial(camvid_root, samples_root):
+    for split in ("train", "val"):
+        tutorial, native = Camvid(camvid_root, split), Camvid(samples_root / "camvid_native", split)
+        for index, name in enumerate(native.names):
+            half, small = resize(native[index], (360, 480)), tutorial[tutorial.names.index(name)]
+            assert np.mean(half["label"] == small["label"]) > 0.996
+            # The tutorial's images are cut off to whole numbers, these are rounded.
+            difference = half["image"].astype(int) - small["image"]
+            assert (difference.min(), difference.max()) == (0, 1)
 
 
 def test_camvid_pickle_and_fingerprint(tmp_path):

@@ -46,6 +46,26 @@ def test_encode_by_hand():
     assert encode(given) == expected + bytes([1, 0, 0, 1])
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: b"", "it has not the header of one"),
+        (lambda record: record[:15], "it has not the header of one"),
+        (lambda record: b"PNG1" + record[4:], "it has not the header of one"),
+        (lambda record: record[:-1], "it has 156 bytes, and its header says 157"),
+        (lambda record: record + b"a", "it has 158 bytes, and its header says 157"),
+        (
+            lambda record: record[:4] + struct.pack("<II", 60000, 60000) + record[12:],
+            f"it has 157 bytes, and its header says {17 + 4 * 60000**2}",
+        ),
+    ],
+)
+def test_decode_refuses_what_is_no_record(change, message):
+    record = encode(example(5, 7))
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        decode(change(record))
+
+
 class Given:
     """A data set of given examples."""
 

@@ -1,0 +1,274 @@
+"""Finds the images and masks of a split in a user's folder, and pairs them up."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segnet_jax.data import image_files
+from segnet_jax.errors import InputError
+
+SPLITS = ("train", "val", "test")
+
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+_DEPTH_SUFFIXES = (".png",)
+
+# What people call the two folders, in lower case; the first name of each is taken before any other.
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "image_2")
+_MASK_FOLDERS = (
+    *("masks", "mask", "annotations", "annotation", "anns", "ann", "labels", "label"),
+    *("segmentationclass", "gtfine", "semantic", "semantic_rgb"),
+)
+
+# Cityscapes': leftImg8bit/train/aachen/a_leftImg8bit.png has the mask gtFine/train/aachen/a_gtFine_labelIds.png.
+_CITYSCAPES_IMAGE, _CITYSCAPES_MASK = "_leftImg8bit", "_gtFine_labelIds"
+
+_log = logging.getLogger("segnet_jax")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one example.
+
+    Attributes:
+      name: the image's path in its folder, without its ending; in a flat folder its stem.
+      image: the image.
+      mask: its mask.
+      depth: its depth map, or None.
+    """
+
+    name: str
+    image: Path
+    mask: Path
+    depth: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Folders:
+    """Where the examples of a split lie; `is_split` says that no examples of other splits do."""
+
+    images: Path
+    masks: Path
+    depth: Path
+    is_split: bool
+
+
+def find_files(root: Path, split: str, val_fraction: float, mask_suffix: str, depth: bool) -> list[Files]:
+    """Returns the files of a split, sorted or as listed; `Folder` describes the layouts.
+
+    Raises:
+      InputError: the layout or split is unknown, a file has no counterpart, or the split is empty.
+      OSError: a folder cannot be read.
+    """
+    folders = _find_folders(root, split)
+    images = _files_by_name(folders.images, _IMAGE_SUFFIXES)
+    masks = _files_by_name(folders.masks, _MASK_SUFFIXES)
+    if not images:
+        raise InputError(f"{folders.images} holds no image; add some, or correct the root.")
+    if all(name.endswith(_CITYSCAPES_IMAGE) for name in images):
+        images = {name.removesuffix(_CITYSCAPES_IMAGE): path for name, path in images.items()}
+        if not mask_suffix and any(name.endswith(_CITYSCAPES_MASK) for name in masks):
+            mask_suffix = _CITYSCAPES_MASK
+    lists = [] if folders.is_split else _find_lists(root)
+    if lists:
+        # What no list names may lie there unpaired.
+        images = _listed_images(folders.images, split, lists, images)
+        wanted = {name + mask_suffix for name in images}
+        masks = {name: path for name, path in masks.items() if name in wanted}
+    _refuse_unpaired(folders, images, masks, mask_suffix)
+    if not lists and not folders.is_split:
+        images = _hashed_images(root, split, images, val_fraction)
+    depths = _find_depths(folders.depth, list(images)) if depth else {}
+    return [Files(name, path, masks[name + mask_suffix], depths.get(name)) for name, path in images.items()]
+
+
+def _find_folders(root: Path, split: str) -> _Folders:
+    """Returns the folders of a split: ROOT/images, ROOT/images/SPLIT or ROOT/SPLIT/images, and so on."""
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder; set the root of the data to an existing one.")
+    parent, images = root, _folder_called(root, _IMAGE_FOLDERS)
+    if images is None:
+        present = [name for name in SPLITS if _folder_called(root / name, _IMAGE_FOLDERS)]
+        if not present:
+            raise InputError(
+                f"{root} holds {some(sorted(os.listdir(root)))}; it needs the folders images and "
+                "masks, or else train/images, train/masks, val/images and val/masks."
+            )
+        if split not in present:
+            raise _no_split(root / split / "images", present)
+        parent = root / split
+        images = _folder_called(parent, _IMAGE_FOLDERS)
+        assert images is not None
+    masks = _folder_called(parent, _MASK_FOLDERS) or parent / "masks"
+    if parent == root:
+        present = [name for name in SPLITS if (images / name).is_dir()]
+        if present and split not in present:
+            raise _no_split(images / split, present)
+        if present:
+            return _Folders(images / split, masks / split, parent / "depth" / split, is_split=True)
+    return _Folders(images, masks, parent / "depth", is_split=parent != root)
+
+
+def _no_split(folder: Path, present: Sequence[str]) -> InputError:
+    return InputError(f"{folder} does not exist; add it, or use a split that does ({', '.join(present)}).")
+
+
+def _folder_called(parent: Path, names: Sequence[str]) -> Path | None:
+    """Returns the folder in `parent` that has one of the names; None if there is none."""
+    if (parent / names[0]).is_dir():
+        return parent / names[0]
+    found = (
+        [path for path in sorted(parent.iterdir()) if path.name.lower() in names and path.is_dir()]
+        if parent.is_dir()
+        else []
+    )
+    if len(found) > 1:
+        raise InputError(
+            f"{parent} holds the folders {some([path.name for path in found])}, each of which may be {names[0]}; "
+            f"rename the right one to {names[0]}."
+        )
+    return found[0] if found else None
+
+
+def _files_by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Returns the files in a folder and its subfolders that have one of the suffixes, by name, sorted."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} does not exist; add this folder.")
+    files: dict[str, Path] = {}
+    for parent, subfolders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for path in (Path(parent, name) for name in sorted(names) if not name.startswith(".")):
+            if path.suffix.lower() not in suffixes:
+                continue
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if name in files:
+                raise InputError(
+                    f"{path} and {files[name].name} differ only in their ending, so they would "
+                    "share a mask or an image; rename or remove one of them."
+                )
+            files[name] = path
+    return dict(sorted(files.items()))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _find_depths(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Returns the depth map of each image; those of other images may lie there too."""
+    depths = _files_by_name(folder, _DEPTH_SUFFIXES)
+    bare = [f"{name}.png" for name in names if name not in depths]
+    if bare:
+        raise InputError(
+            f"{folder} lacks {some(bare)}, one for each image; add what is missing, or set data.depth=False."
+        )
+    return depths
+
+
+def _find_lists(root: Path) -> list[Path]:
+    """Returns the split files that there are: in the root, or where PASCAL VOC has them."""
+    for folder in (root, root / "ImageSets" / "Segmentation"):
+        lists = [folder / f"{name}.txt" for name in SPLITS if (folder / f"{name}.txt").is_file()]
+        if lists:
+            return lists
+    return []
+
+
+def _listed_images(folder: Path, split: str, lists: Sequence[Path], images: dict[str, Path]) -> dict[str, Path]:
+    """Returns the images that the split's list names, in its order."""
+    by_split = {path.stem: path for path in lists}
+    if split not in by_split:
+        path = lists[0].with_name(f"{split}.txt")
+        raise InputError(f"{path} does not exist; add it, or use a split that has a list ({', '.join(by_split)}).")
+    chosen = _read_names(by_split[split], folder, images)
+    if not chosen:
+        raise InputError(f"{by_split[split]} lists no image; write one stem or file name a line.")
+    if split != "train" and "train" in by_split:
+        shared = sorted(set(chosen) & set(_read_names(by_split["train"], folder, images)))
+        if shared:
+            message = "%s and train.txt share %d images (%s): scores will look better than they are."
+            _log.warning(message, by_split[split], len(shared), some(shared))
+    return {name: images[name] for name in chosen}
+
+
+def _read_names(path: Path, folder: Path, images: dict[str, Path]) -> list[str]:
+    """Returns the names of the images that a list holds, each as a path, or an end of one, with or without ending."""
+    known = {image.relative_to(folder).as_posix(): name for name, image in images.items()}
+    known |= {name: name for name in images}
+    names: dict[str, int] = {}
+    for number, line in image_files.read_list(path):
+        parts = line.replace("\\", "/").split("/")
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        name = next((known[end] for end in ends if end in known), None)
+        if name is None:
+            raise InputError(
+                f"Line {number} of {path} names {line!r}, which is not in {folder}; correct the line or add the image."
+            )
+        if name in names:
+            raise InputError(
+                f"Line {number} of {path} names {line!r} again, after line {names[name]}; remove one of them."
+            )
+        names[name] = number
+    return list(names)
+
+
+def _hashed_images(root: Path, split: str, images: dict[str, Path], val_fraction: float) -> dict[str, Path]:
+    """Returns the images that a hash of their name puts into the split."""
+    if split == "test":
+        raise InputError(
+            f"{root} has no test split; list its images in {root / 'test.txt'}, those of the other "
+            "splits in train.txt and val.txt."
+        )
+    chosen = {name: path for name, path in images.items() if _hashed_split(name, val_fraction) == split}
+    if not chosen:
+        raise InputError(
+            f"{split} gets none of the {len(images)} images of {root} with val_fraction "
+            f"{val_fraction}; change val_fraction, or list the images of each split in "
+            f"{root / 'train.txt'} and val.txt."
+        )
+    return chosen
+
+
+def _hashed_split(name: str, val_fraction: float) -> str:
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    return "val" if int.from_bytes(digest[:8]) < val_fraction * 2**64 else "train"
+
+
+def _refuse_unpaired(folders: _Folders, images: dict[str, Path], masks: dict[str, Path], mask_suffix: str) -> None:
+    wanted = {name + mask_suffix: path.name for name, path in images.items()}
+    bare = [name for stem, name in wanted.items() if stem not in masks]
+    # With a suffix, files of other kinds may lie beside the masks, as Cityscapes has them.
+    spare = [path.name for stem, path in masks.items() if stem not in wanted and stem.endswith(mask_suffix)]
+    if not bare and not spare:
+        return
+    faults = [f"no mask for {some(bare)}"] if bare else []
+    faults += [f"no image for {some(spare)}"] if spare else []
+    advice = "add what is missing or move the rest elsewhere"
+    suffix = _common_suffix(images, _files_by_name(folders.masks, _MASK_SUFFIXES))
+    if bare and suffix is not None and suffix != mask_suffix:
+        advice = f'set mask_suffix to "{suffix}"'
+    elif not masks and os.listdir(folders.masks):
+        advice = f"save the masks as PNG files, such as {next(iter(wanted))}.png"
+    raise InputError(
+        f"{folders.images} holds {len(images)} images and {folders.masks} {len(masks)} masks that do not pair up, with "
+        f"{' and '.join(faults)}; {advice}."
+    )
+
+
+def _common_suffix(images: Iterable[str], masks: Iterable[str]) -> str | None:
+    """Returns the suffix that masks' names add to the names of all images, or None if there is none."""
+    names, first = set(masks), min(images)
+    for candidate in sorted(name.removeprefix(first) for name in names if name.startswith(first)):
+        if all(name + candidate in names for name in images):
+            return candidate
+    return None
+
+
+def some(names: Sequence[str]) -> str:
+    """Formats the first names of a list, and the number of the others."""
+    if len(names) <= 3:
+        return ", ".join(names) or "nothing"
+    return f"{', '.join(names[:3])} and {len(names) - 3} more"
