@@ -136,7 +136,9 @@ def _segment(segmenter: Any, images: dict[str, Path], files: Any, summary: Path,
     seconds = time.perf_counter() - started
     done = len(images) - len(failed)
     parts = ", ".join(f"{100 * spent / seconds:.0f} % {what}" for what, spent in waits.items())
-    print(f"{done} images in {seconds:.1f} s ({done / seconds:.2f} a second; the time went: {parts}), in {files.folder}.")
+    print(
+        f"{done} images in {seconds:.1f} s ({done / seconds:.2f} a second; the time went: {parts}), in {files.folder}."
+    )
     if failed:
         print(f"{len(failed)} images could not be read, such as {failed[0]}.", file=sys.stderr)
     return 1 if failed else 0

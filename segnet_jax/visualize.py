@@ -114,11 +114,15 @@ def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
         write_atomically(Path(path), content.getvalue())
 
 
-def overlay_with_legend(image: np.ndarray, label: np.ndarray, class_table: ClassTable, alpha: float = 0.5) -> Image.Image:
+def overlay_with_legend(
+    image: np.ndarray, label: np.ndarray, class_table: ClassTable, alpha: float = 0.5
+) -> Image.Image:
     """Draws an `overlay` above a legend of the classes that occur in it; the arguments are those of `overlay`."""
     picture = Image.fromarray(overlay(image, label, class_table, alpha))
     shown = np.unique(label[_is_class(label, class_table)])
-    legend = _legend(class_table, max(picture.width, 160), has_void=not _is_class(label, class_table).all(), shown=shown)
+    legend = _legend(
+        class_table, max(picture.width, 160), has_void=not _is_class(label, class_table).all(), shown=shown
+    )
     sheet = Image.new("RGB", (max(picture.width, legend.width), picture.height + legend.height + 2 * _GUTTER), _PAPER)
     sheet.paste(picture, (0, 0))
     sheet.paste(legend, (0, picture.height + _GUTTER))
