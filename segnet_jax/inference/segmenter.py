@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from segnet_jax import visualize
 from segnet_jax.data import image_files
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.preprocessing import RGB
+from segnet_jax.data.preprocessing import RGB, Normalize
 from segnet_jax.errors import InputError
 from segnet_jax.inference import bayesian
 from segnet_jax.inference.from_config import build_crf, build_preparation
@@ -24,6 +24,7 @@ from segnet_jax.inference.preparation import resize_image
 from segnet_jax.inference.pretrained import load_network, save_network
 from segnet_jax.inference.tiles import blend_tiles
 from segnet_jax.inference.trained_model import TrainedModel
+from segnet_jax.models.base import SegmentationModel
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
@@ -103,7 +104,6 @@ class Segmenter:
         self._preparation = build_preparation(trained.config, trained.modalities)
         self._crf = build_crf(trained.config)
         self._variables = jax.device_put(trained.variables)
-        self._score = jax.jit(self._scores, static_argnames="samples")
 
     @overload
     def predict(self, images: ImageLike, **options: Any) -> Segmentation: ...
@@ -190,19 +190,23 @@ class Segmenter:
             )
         return array
 
-    def _scores(self, variables: Any, images: jax.Array, *, samples: int) -> tuple[jax.Array, jax.Array | None]:
+    def _scores(self, images: np.ndarray, samples: int) -> tuple[jax.Array, jax.Array | None]:
         """Returns logits, or mean probabilities of stochastic passes, and their uncertainty."""
-        x = self._preparation.normalize(images)
-        if not samples:
-            return self.trained.model.apply(variables, x, train=False).astype(jnp.float32), None  # type: ignore[union-attr]
-        keys = jax.random.split(jax.random.key(self._preparation.seed), len(images))
-        return bayesian.sample_posterior(self.trained.model, variables, x, keys, samples=samples)
+        preparation = self._preparation
+        return _score(
+            self._variables,
+            images,
+            model=self.trained.model,
+            normalize=preparation.normalize,
+            samples=samples,
+            seed=preparation.seed,
+        )
 
     def _whole(self, images: Sequence[np.ndarray], options: Options) -> Iterator[Segmentation]:
         own = images[0].shape[:2]
         size = self._preparation.network_size(*own) if options.size is None else options.size or own
         batch = np.stack([resize_image(image, size) for image in images])
-        scores, uncertainty = self._score(self._variables, batch, samples=options.samples)
+        scores, uncertainty = self._scores(batch, options.samples)
         wants = options.probabilities or self._crf is not None
         labels, probabilities = _read_off(scores, size=own, normalized=bool(options.samples), probabilities=wants)
         maps = jax.device_get((labels, probabilities, _resized(uncertainty, own)))
@@ -213,7 +217,7 @@ class Segmenter:
         size = image.shape[:2]
 
         def score(part: np.ndarray) -> np.ndarray:
-            scores, uncertainty = self._score(self._variables, part[None], samples=options.samples)
+            scores, uncertainty = self._scores(part[None], options.samples)
             if uncertainty is None:
                 return np.asarray(scores[0])
             return np.concatenate([scores[0], uncertainty[0][..., None]], axis=-1)
@@ -263,6 +267,18 @@ def from_pretrained(where: str | Path, *, revision: str | None = None, **overrid
     """
     dotted = {key.replace("__", "."): value for key, value in overrides.items()}
     return Segmenter(load_network(where, dotted, revision))
+
+
+@functools.partial(jax.jit, static_argnames=("model", "normalize", "samples", "seed"))
+def _score(
+    variables: Any, images: jax.Array, *, model: SegmentationModel, normalize: Normalize, samples: int, seed: int
+) -> tuple[jax.Array, jax.Array | None]:
+    """Returns logits, or mean probabilities of stochastic passes, and their uncertainty; of uint8 images."""
+    x = normalize(images)
+    if not samples:
+        return model.apply(variables, x, train=False).astype(jnp.float32), None  # type: ignore[union-attr]
+    keys = jax.random.split(jax.random.key(seed), len(images))
+    return bayesian.sample_posterior(model, variables, x, keys, samples=samples)
 
 
 @functools.partial(jax.jit, static_argnames=("size", "normalized", "probabilities"))
