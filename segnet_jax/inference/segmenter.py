@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -203,15 +203,17 @@ class Segmenter:
         )
 
     def _whole(self, images: Sequence[np.ndarray], options: Options) -> Iterator[Segmentation]:
-        own = images[0].shape[:2]
-        size = self._preparation.network_size(*own) if options.size is None else options.size or own
-        batch = np.stack([resize_image(image, size) for image in images])
+        own = (images[0].shape[0], images[0].shape[1])
+        height, width = self._preparation.network_size(*own) if options.size is None else options.size or own
+        batch = np.stack([resize_image(image, (height, width)) for image in images])
         scores, uncertainty = self._scores(batch, options.samples)
         wants = options.probabilities or self._crf is not None
         labels, probabilities = _read_off(scores, size=own, normalized=bool(options.samples), probabilities=wants)
-        maps = jax.device_get((labels, probabilities, _resized(uncertainty, own)))
+        wide = None if uncertainty is None else _resized(uncertainty, own)
+        labels, probabilities, wide = jax.device_get((labels, probabilities, wide))
         for i, image in enumerate(images):
-            yield self._segmentation(image, *(None if x is None else x[i] for x in maps), options=options)
+            maps = [None if maps is None else maps[i] for maps in (probabilities, wide)]
+            yield self._segmentation(Segmentation(image, labels[i], self.class_table, *maps), options)
 
     def _by_tiles(self, image: np.ndarray, options: Options) -> Segmentation:
         size = image.shape[:2]
@@ -233,23 +235,15 @@ class Segmenter:
             labels[rows] = np.argmax(band, axis=-1)
             if probabilities is not None:
                 probabilities[rows] = band if options.samples else jax.nn.softmax(band)
-        return self._segmentation(image, labels, probabilities, uncertainty, options=options)
+        return self._segmentation(Segmentation(image, labels, self.class_table, probabilities, uncertainty), options)
 
-    def _segmentation(
-        self,
-        image: np.ndarray,
-        labels: np.ndarray,
-        probabilities: np.ndarray | None,
-        uncertainty: np.ndarray | None,
-        *,
-        options: Options,
-    ) -> Segmentation:
+    def _segmentation(self, found: Segmentation, options: Options) -> Segmentation:
+        """Applies the CRF, if there is one, and leaves out what was not asked for."""
         if self._crf is not None:
-            probabilities = self._crf(image[..., :3], probabilities)
-            labels = np.argmax(probabilities, axis=-1).astype(np.uint8)
-        return Segmentation(
-            image, labels, self.class_table, probabilities if options.probabilities else None, uncertainty
-        )
+            assert found.probabilities is not None
+            refined = np.asarray(self._crf(found.image[..., :3], found.probabilities))
+            found = replace(found, labels=refined.argmax(-1).astype(np.uint8), probabilities=refined)
+        return found if options.probabilities else replace(found, probabilities=None)
 
 
 def from_pretrained(where: str | Path, *, revision: str | None = None, **overrides: Any) -> Segmenter:
@@ -293,8 +287,8 @@ def _read_off(
     return labels, scores if normalized else jax.nn.softmax(scores)
 
 
-def _resized(maps: jax.Array | None, size: tuple[int, int]) -> jax.Array | None:
-    """Returns maps, [N, h, w] or [N, h, w, K], interpolated to `size`; None of None."""
-    if maps is None or maps.shape[1:3] == size:
+def _resized(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Returns maps, [N, h, w] or [N, h, w, K], interpolated to `size`."""
+    if maps.shape[1:3] == size:
         return maps
     return jax.image.resize(maps, (len(maps), *size, *maps.shape[3:]), "linear")
