@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from segnet_jax.data.class_table import VOID, ClassTable
-from segnet_jax.runtime.files import write_errors
+from segnet_jax.runtime.files import write_atomically, write_errors
 
 _TILE_SIZE = 480
 _GUTTER = 4
@@ -84,7 +86,7 @@ def heat_map(values: np.ndarray, greatest: float) -> np.ndarray:
 
 
 def save_label_png(label: np.ndarray, path: str | os.PathLike[str], class_table: ClassTable) -> None:
-    """Writes a label map as a PNG of labels that viewers show in the class colours.
+    """Writes a label map as a PNG of labels that viewers show in the class colours; the file appears when it is whole.
 
     Args:
       label: integers [H, W], 0..K-1 or VOID.
@@ -102,8 +104,34 @@ def save_label_png(label: np.ndarray, path: str | os.PathLike[str], class_table:
     palette[: class_table.num_classes] = class_table.colors
     picture = Image.fromarray(label.astype(np.uint8))
     picture.putpalette(palette.tobytes())
+    save_picture(picture, path)
+
+
+def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Writes a picture, in the format of the file's suffix; the file appears when it is whole.
+
+    Raises:
+      InputError: if the file cannot be written.
+    """
+    content = io.BytesIO()
+    picture.save(content, Image.registered_extensions()[Path(path).suffix.lower()])
     with write_errors(path, advice="choose a file in an existing folder that has room"):
-        picture.save(path, "PNG")
+        write_atomically(Path(path), content.getvalue())
+
+
+def overlay_with_legend(
+    image: np.ndarray, label: np.ndarray, class_table: ClassTable, alpha: float = 0.5
+) -> Image.Image:
+    """Draws an `overlay` above a legend of the classes that occur in it; the arguments are those of `overlay`."""
+    picture = Image.fromarray(overlay(image, label, class_table, alpha))
+    shown = np.unique(label[_is_class(label, class_table)])
+    legend = _legend(
+        class_table, max(picture.width, 160), has_void=not _is_class(label, class_table).all(), shown=shown
+    )
+    sheet = Image.new("RGB", (max(picture.width, legend.width), picture.height + legend.height + 2 * _GUTTER), _PAPER)
+    sheet.paste(picture, (0, 0))
+    sheet.paste(legend, (0, picture.height + _GUTTER))
+    return sheet
 
 
 def prediction_sheet(
@@ -255,9 +283,20 @@ def _prediction_tiles(
     ]
 
 
-def _legend(class_table: ClassTable, width: int, *, has_void: bool, greatest: float | None = None) -> Image.Image:
-    """Draws colour chips with names in as many equal columns as fit, and below a heat map's scale up to `greatest`."""
-    entries = [*zip(class_table.names, map(tuple, class_table.colors.tolist()), strict=True)]
+def _legend(
+    class_table: ClassTable,
+    width: int,
+    *,
+    has_void: bool,
+    greatest: float | None = None,
+    shown: Iterable[int] | None = None,
+) -> Image.Image:
+    """Draws colour chips with names in as many equal columns as fit, and below a heat map's scale up to `greatest`.
+
+    `shown` are the classes to name; None names all.
+    """
+    classes = range(class_table.num_classes) if shown is None else shown
+    entries = [(class_table.names[k], tuple(class_table.colors[k].tolist())) for k in classes]
     if has_void:
         entries.append(("void", class_table.void_color))
     # Sheets are looked at whole, so the text grows with them.

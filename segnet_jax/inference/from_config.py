@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
 
 from segnet_jax.config import apply_overrides, check_values, from_dict, reconstructs
 from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.from_config import build_normalization
 from segnet_jax.errors import InputError
 from segnet_jax.inference.crf import DenseCRF
+from segnet_jax.inference.preparation import Preparation
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.models.from_config import build_model
 
@@ -59,3 +61,26 @@ def build_crf(config: ml_collections.ConfigDict) -> DenseCRF | None:
     """Builds the configured CRF after the network, or None."""
     fields = config.crf.to_dict()
     return DenseCRF(**fields) if fields.pop("enabled") else None
+
+
+# What tells of the machine that trained, and of nothing else.
+_PRIVATE = ("data.root", "pretrained.path", "transfer.source")
+
+
+def public_config(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns a configuration as nested JSON values, without paths of the machine that trained."""
+    shown = config.copy_and_resolve_references()
+    apply_overrides(shown, dict.fromkeys(_PRIVATE, ""))
+    return shown.to_dict()
+
+
+def describe_training(config: ml_collections.ConfigDict) -> tuple[str, str, str, tuple[int, ...]]:
+    """Returns the names of network, data set and evaluated split, and the (height, width) of images or ()."""
+    return config.model.name, config.data.name, config.data.eval_split, tuple(config.data.image_size)
+
+
+def build_preparation(config: ml_collections.ConfigDict, modalities: Sequence[int]) -> Preparation:
+    """Builds what becomes of an image before the network sees it, as in training."""
+    return Preparation(
+        tuple(config.data.image_size), config.data.resize, build_normalization(config, modalities), config.seed
+    )

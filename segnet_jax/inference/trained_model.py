@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class TrainedModel:
     """A network as a checkpoint holds it.
 
     Attributes:
+      metadata: of the checkpoint, as JSON holds it: configuration, class table, modalities and the network's fields.
       config: the run's, with overrides.
       run_config: the run's, without them.
       class_table: of the data that it was trained on.
@@ -42,8 +43,10 @@ class TrainedModel:
       step: of the checkpoint.
       has_exact_batch_stats: whether `batch_stats` are those of a pass over the training set, not running averages.
       modalities: the number of channels of each modality of its images.
+      scores: of the evaluation that was saved with it, on `data.eval_split`; empty without one.
     """
 
+    metadata: Mapping[str, Any]
     config: ml_collections.ConfigDict
     run_config: ml_collections.ConfigDict
     class_table: ClassTable
@@ -52,6 +55,7 @@ class TrainedModel:
     step: int
     has_exact_batch_stats: bool
     modalities: tuple[int, ...] = RGB
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 def load_trained(workdir: str | Path, overrides: Mapping[str, Any] | None = None) -> TrainedModel:
@@ -77,30 +81,58 @@ def load_trained(workdir: str | Path, overrides: Mapping[str, Any] | None = None
         run_config = stored_config(checkpoints.read_metadata(latest))
         config = overridden(run_config, overrides or {})
         step, saved, metadata = checkpoints.restore_part(_template, wanted_step(config))
+        scores = checkpoints.read_metrics(step) or {}
     use_exact = metadata["exact_batch_stats"] and wants_exact_batch_stats(config)
     state = saved["train_state"]
     variables = {
         "params": state["params"],
         "batch_stats": saved["eval_batch_stats"] if use_exact else state["batch_stats"],
     }
-    model, configured = _model(metadata), configured_model(metadata)
+    trained = build_trained(metadata, variables, config, run_config, step, scores, use_exact)
+    model, configured = trained.model, configured_model(metadata)
     for name, whole in configured.size.items():
         if model.size[name] != whole:
             _log.info("Step %d of %s has trained %d of %d %s.", step, workdir, model.size[name], whole, name)
-    class_table = ClassTable.from_dict(metadata["class_table"])
-    modalities = tuple(metadata.get("modalities", RGB))
-    return TrainedModel(config, run_config, class_table, model, variables, step, use_exact, modalities)
+    return trained
 
 
-def _model(metadata: Mapping[str, Any]) -> SegmentationModel:
+def build_trained(
+    metadata: Mapping[str, Any],
+    variables: dict[str, Any],
+    config: ml_collections.ConfigDict,
+    run_config: ml_collections.ConfigDict,
+    step: int,
+    scores: Mapping[str, float | None],
+    has_exact_batch_stats: bool,
+) -> TrainedModel:
+    """Builds the network that a checkpoint's metadata describe, around its variables."""
+    return TrainedModel(
+        metadata,
+        config,
+        run_config,
+        ClassTable.from_dict(metadata["class_table"]),
+        build_network(metadata),
+        variables,
+        step,
+        has_exact_batch_stats,
+        tuple(metadata.get("modalities", RGB)),
+        {key: value for key, value in scores.items() if value is not None},
+    )
+
+
+def build_network(metadata: Mapping[str, Any]) -> SegmentationModel:
     """Builds the network as training had made it by then."""
     return configured_model(metadata).clone(**metadata.get("model", {}))
 
 
+def variable_shapes(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns shapes and types of the variables of the network that a checkpoint's metadata describe."""
+    channels = sum(metadata.get("modalities", RGB))
+    variables = jax.eval_shape(build_network(metadata).init, jax.random.key(0), jnp.zeros((1, 32, 32, channels)))
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
 def _template(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Returns shapes and types of a checkpoint's arrays that evaluation needs, from its metadata."""
-    channels = sum(metadata.get("modalities", RGB))
-    variables = jax.eval_shape(_model(metadata).init, jax.random.key(0), jnp.zeros((1, 32, 32, channels)))
-    batch_stats = variables.get("batch_stats", {})
-    state = {"params": variables["params"], "batch_stats": batch_stats}
-    return {"train_state": state, "eval_batch_stats": batch_stats}
+    state = variable_shapes(metadata)
+    return {"train_state": state, "eval_batch_stats": state["batch_stats"]}
