@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except InputError as error:
             faults[str(error)] = None
     if not newest and not faults:
-        faults[f"{workdir} has no evaluation in full yet; let the run finish, or {_evaluate(workdir)}."] = None
+        faults[f"{workdir} has no evaluation in full yet; let the run finish, or {_evaluate(workdir)}"] = None
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if faults else 0
@@ -76,7 +76,10 @@ def _of_evaluation(workdir: Path, name: str, step: int, path: Path) -> Iterator[
     title = f"{workdir.resolve().name}: {name}, step {step:,}"
     yield f"classes-{name}", draw_class_bars(report["classes"], title)
     if "confusion" not in report:
-        raise InputError(f"{path} has no confusion matrix, as an earlier version wrote it; {_evaluate(workdir)}.")
+        raise InputError(
+            f"{path} has no confusion matrix, as an earlier version wrote it; {_evaluate(workdir)} "
+            f"--config.data.eval_split={report['split']}"
+        )
     names = [entry["name"] for entry in report["classes"]]
     yield f"confusion-{name}", draw_confusion(np.array(report["confusion"], np.int64), names, title)
 

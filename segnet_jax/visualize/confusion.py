@@ -72,7 +72,7 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], title: str) -> I
         x, y = left + column * cell, top + row * cell
         color = _EMPTY if np.isnan(share) else tuple(np.rint(255 + (_FULL - 255) * share).astype(int).tolist())
         draw.rectangle((x, y, x + cell, y + cell), color, _EMPTY)
-        if share >= 0.005:
+        if share > 0.005:
             text = PAPER if share > 0.5 else INK
             draw.text((x + cell / 2, y + cell / 2), f"{100 * share:.0f}", text, numbers, anchor="mm")
     for k in range(len(names)):

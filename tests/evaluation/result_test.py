@@ -1,40 +1,16 @@
-"""Tests for segnet_jax/evaluation/result.py, and for the names that settings give to reports."""
+"""Tests for segnet_jax/evaluation/result.py."""
 
-import pytest
+import numpy as np
 
-from segnet_jax.evaluation.from_config import build_settings
-from segnet_jax.evaluation.result import find_reports, report_path
-from tests.helpers.tiny_config import config_with
-
-SMALL_EXACT = {"eval__batch_norm": "exact", "data__image_size": (180, 240)}
+from segnet_jax.evaluation.metrics import summarize
+from segnet_jax.evaluation.result import Evaluation
+from segnet_jax.visualize.confusion import draw_confusion
 
 
-@pytest.mark.parametrize(
-    ("values", "trained", "kind"),
-    [
-        ({}, {}, ""),
-        ({"eval__samples": 40}, {}, "-samples40"),
-        ({"crf__enabled": True, "eval__samples": 3, "data__max_images": 1}, {}, "-crf-samples3-first1"),
-        (SMALL_EXACT, {}, "-exact-180x240"),
-        # Statistics and size are not named where they are those of the training run.
-        (SMALL_EXACT, SMALL_EXACT, ""),
-        (SMALL_EXACT, None, ""),
-        ({}, SMALL_EXACT, "-running-native"),
-    ],
-)
-def test_report_path_names_what_sets_a_report_apart_and_find_reports_finds_it(tmp_path, values, trained, kind):
-    settings = build_settings(config_with(**values), None if trained is None else config_with(**trained))
-    path = report_path(tmp_path, "val", 2, settings.kind)
-    assert path == tmp_path / "eval" / f"val-2{kind}.json"
-    path.parent.mkdir()
-    path.write_text("")
-    assert find_reports(tmp_path) == {("val", 2, kind): path}
-
-
-def test_find_reports_takes_splits_with_hyphens_and_numbers(tmp_path):
-    (tmp_path / "eval").mkdir()
-    for name in ("fold-3-10", "fold-3-10-crf", "val-6-missing", "val-6-crf-missing", "val", "notes-crf", "val-6-crfs"):
-        (tmp_path / "eval" / f"{name}.json").write_text("")
-    (tmp_path / "eval" / "val-7.png").write_text("")
-    assert sorted(find_reports(tmp_path)) == [("fold-3", 10, ""), ("fold-3", 10, "-crf")]
-    assert find_reports(tmp_path / "none") == {}
+def test_evaluation_draws_the_confusion_matrix_of_its_report():
+    confusion = np.array([[3, 1], [2, 2]])
+    report = summarize(confusion, ["a", "b"], boundary_f1=None, void_pixels=0, images=1)
+    assert report["confusion"] == [[3, 1], [2, 2]]
+    picture = Evaluation(report, []).draw_confusion("val, step 7")
+    np.testing.assert_array_equal(picture, draw_confusion(confusion, ["a", "b"], "val, step 7"))
+    assert Evaluation({"mean_squared_error": 0.5}, []).draw_confusion("val, step 7") is None

@@ -58,6 +58,7 @@ def test_visualize_says_what_is_missing_and_draws_the_rest(tmp_path, capsys):
     assert (status, names) == (1, ["classes-val.png"])
     assert errors[0].startswith(f"error: {tmp_path / 'old' / 'metrics.jsonl'} cannot be read")
     assert errors[1].startswith(f"error: {path} has no confusion matrix")
+    assert errors[1].endswith("--config.data.eval_split=val")
 
 
 def test_visualize_names_a_damaged_report(tmp_path, capsys):
