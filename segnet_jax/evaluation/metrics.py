@@ -64,7 +64,6 @@ def summarize(
         pixels: number of labelled pixels.
         classes: per class {name, iou, accuracy, pixels}; accuracy is correct pixels / pixels,
           pixels those of the ground truth.
-        confusion: the argument, as lists of rows.
     """
     correct = np.diagonal(confusion)
     truth = confusion.sum(axis=1)

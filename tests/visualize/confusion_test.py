@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from segnet_jax.evaluation.metrics import summarize
+from segnet_jax.evaluation.result import Evaluation
 from segnet_jax.visualize.confusion import draw_confusion, row_shares
 
 _MATRIX = np.array([[6, 2, 0], [0, 0, 0], [5, 0, 5]], np.int64)
@@ -45,3 +47,12 @@ def test_draw_confusion_has_room_for_all_names_and_a_long_title(count):
     assert (np.asarray(long)[:, -8:] == 255).all(), "nothing is cut off at the right"
     titled = draw_confusion(np.eye(count, dtype=np.int64), ["a"] * count, "a title of a run " * 12)
     assert (np.asarray(titled)[:, -8:] == 255).all()
+
+
+def test_draw_confusion_is_what_an_evaluation_draws_of_its_report():
+    report = summarize(_MATRIX, ["a", "b", "c"], boundary_f1=None, void_pixels=0, images=1)
+    assert report["confusion"] == [[6, 2, 0], [0, 0, 0], [5, 0, 5]]
+    picture = Evaluation(report, []).draw_confusion("val, step 7")
+    np.testing.assert_array_equal(picture, draw_confusion(_MATRIX, ["a", "b", "c"], "val, step 7"))
+    # A network that reconstructs its input has no classes.
+    assert Evaluation({"mean_squared_error": 0.5}, []).draw_confusion("val, step 7") is None
