@@ -104,7 +104,7 @@ def _draw_small_panels(classes: Mapping[str, Series], title: str) -> Image.Image
         _draw_curve(axes, series)
         axes.set_title(f"{_shortened(name)}  {series.values[-1]:.1f}", fontsize=9, loc="left")
         axes.set_ylim(0, 100)
-        style_steps(axes, last_step, ticks=4)
+        style_steps(axes, last_step, ticks=5)
         # The outer panels have numbers, for all.
         axes.tick_params(labelsize=8, labelleft=number % columns == 0, labelbottom=number + columns >= len(classes))
     for axes in panels[len(classes) :]:
