@@ -17,6 +17,7 @@ from segnet_jax import visualize
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.evaluation import metrics
 from segnet_jax.runtime.files import write_atomically, write_errors
+from segnet_jax.visualize.confusion import draw_confusion
 
 # The step is the last number before what sets an evaluation apart; a split's own name may hold hyphens and numbers.
 _NAME = re.compile(r"(.+)-(\d+)((?:-(?:crf|samples\d+|first\d+|exact|running|native|\d+x\d+|mapped))*)")
@@ -81,7 +82,7 @@ class Evaluation:
         return metrics.format_table(self.report)
 
     def draw(self, class_table: ClassTable) -> Image.Image | None:
-        """Draws image, ground truth, prediction, overlay and uncertainty, if any, of each picture; None without any."""
+        """Draws `visualize.prediction_sheet` of the pictures; None without any."""
         if not self.pictures:
             return None
         uncertainties = [picture.uncertainty for picture in self.pictures if picture.uncertainty is not None]
@@ -92,6 +93,13 @@ class Evaluation:
             class_table,
             uncertainties=uncertainties,
         )
+
+    def draw_confusion(self, title: str) -> Image.Image | None:
+        """Draws the confusion matrix below a title; None for a network without classes."""
+        if "confusion" not in self.report:
+            return None
+        names = [entry["name"] for entry in self.report["classes"]]
+        return draw_confusion(np.array(self.report["confusion"], np.int64), names, title)
 
     def write(self, workdir: Path, split: str, step: int, class_table: ClassTable, settings: Settings) -> Path:
         """Writes the report and the sheet beside it; returns the path of the former, see `report_path`.

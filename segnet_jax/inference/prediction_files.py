@@ -87,6 +87,8 @@ class PredictionFiles:
             if arrays:
                 np.savez_compressed(self.folder / f"{name}.npz", **arrays)
         if self.overlays:
-            picture = visualize.overlay_with_legend(found.image[..., :3], found.labels, found.class_table, self.alpha)
+            picture = visualize.overlay_with_legend(
+                visualize.rgb_of(found.image), found.labels, found.class_table, self.alpha
+            )
             visualize.save_picture(picture, self.folder / f"{name}_overlay.png")
         found.save(path)

@@ -49,7 +49,7 @@ class Segmentation:
 
     def overlay(self, alpha: float = 0.5) -> np.ndarray:
         """Returns the image with the classes' colours blended in, uint8 [H, W, 3]."""
-        return visualize.overlay(self.image[..., :3], self.labels, self.class_table, alpha)
+        return visualize.overlay(visualize.rgb_of(self.image), self.labels, self.class_table, alpha)
 
     def shares(self) -> dict[str, float]:
         """Returns the share of the pixels that each class has, 0 to 1."""

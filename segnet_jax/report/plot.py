@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from segnet_jax.errors import InputError
 from segnet_jax.report.comparison import Comparison, differing_conditions
 from segnet_jax.report.published import METRICS
+from segnet_jax.visualize.figure import GRID_COLOR, new_figure
 
 _TITLES = {
     "global_accuracy": "Global accuracy (G)",
@@ -27,19 +27,11 @@ def draw(comparisons: Sequence[Comparison], path: Path) -> None:
       InputError: if matplotlib is not installed.
       OSError: if the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            "The plot needs matplotlib; install it with pip install -r requirements-report.txt."
-        ) from error
-
     known = {metric for comparison in comparisons for metric in (*comparison.scores, *comparison.published)}
     metrics = [metric for metric in METRICS if metric in known]
     labels = [label for comparison in comparisons for label in (_run_label(comparison), _paper_label(comparison))]
     lines = max(label.count("\n") + 1 for label in labels)
-    size = 4.6 + 2.6 * len(metrics), 1.6 + (0.4 + 0.4 * lines) * len(comparisons)
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    figure = new_figure(4.6 + 2.6 * len(metrics), 1.6 + (0.4 + 0.4 * lines) * len(comparisons))
     panels = figure.subplots(1, len(metrics), sharex=True, sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
         ours = [comparison.scores.get(metric, (None, None)) for comparison in comparisons]
@@ -57,7 +49,7 @@ def draw(comparisons: Sequence[Comparison], path: Path) -> None:
         axes.set_title(_TITLES[metric], fontsize=11)
         axes.set_xlim(0, 118)
         axes.set_xticks(range(0, 101, 25), [f"{x} %" for x in range(0, 101, 25)], fontsize=8)
-        axes.grid(axis="x", color="#e4e6e8")
+        axes.grid(axis="x", color=GRID_COLOR)
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "bottom"]].set_visible(False)
     places = [y + shift for y in range(len(comparisons)) for shift in (-_BAR / 2, _BAR / 2)]

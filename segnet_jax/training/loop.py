@@ -236,6 +236,9 @@ def _log_evaluation(run: Run, evaluation: Evaluation, step: int, writer: MetricW
     if sheet is not None:
         writer.write_image(step, f"{split}/predictions", np.asarray(sheet))
     if run.plan.reports(step):
+        confusion = evaluation.draw_confusion(f"{split}, step {step:,}")
+        if confusion is not None:
+            writer.write_image(step, f"{split}/confusion", np.asarray(confusion))
         _log.info("%s", evaluation.table())
     else:
         _log.info("step %d: %s %s", step, split, evaluation.line())

@@ -64,7 +64,9 @@ def test_train_and_evaluate_leaves_report_pictures_metrics_and_checkpoints(train
     assert report["mean_iou"] == pytest.approx(scores_of(trained_run)[6])
     assert 0 <= report["boundary_f1"] <= 1
     assert (trained_run / "eval" / "val-6.png").stat().st_size > 1000
-    assert list(trained_run.glob("events.out.tfevents.*"))
+    (events,) = trained_run.glob("events.out.tfevents.*")
+    # A sheet of each evaluation, and the confusion matrix of the one in full.
+    assert [events.read_bytes().count(b"val/" + name) for name in (b"predictions", b"confusion")] == [2, 1]
     losses = losses_of(trained_run)
     assert list(losses) == [2, 4, 6]
     assert losses[6] < losses[2]

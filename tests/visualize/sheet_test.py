@@ -1,12 +1,11 @@
-"""Tests for segnet_jax/visualize.py."""
+"""Tests for segnet_jax/visualize/sheet.py."""
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from segnet_jax.data.class_table import VOID, ClassTable, SegmentationClass
-from segnet_jax.errors import InputError
-from segnet_jax.visualize import colorize, heat_map, overlay, picture_grid, prediction_sheet, rgb_of, save_label_png
+from segnet_jax.visualize import colorize, heat_map, mark_errors, overlay, picture_grid, prediction_sheet, rgb_of
+from segnet_jax.visualize.label_maps import WRONG_COLOR
 
 _RED, _GREEN, _BLUE, _VOID_COLOR = (200, 10, 20), (10, 190, 30), (5, 15, 180), (90, 91, 92)
 _TABLE = ClassTable(
@@ -18,7 +17,6 @@ _TABLE = ClassTable(
         SegmentationClass("c", 2, _BLUE),
     ),
 )
-_LABEL = np.array([[0, 1, 2], [VOID, 0, 3]], np.uint8)
 
 
 def _blobs(seed, height, width):
@@ -27,58 +25,6 @@ def _blobs(seed, height, width):
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
     label = rng.integers(0, 4, (height, width))
     return image, np.where(label == 3, VOID, label).astype(np.uint8), rng.integers(0, 3, (height, width), np.int32)
-
-
-def test_colorize_paints_classes_and_void():
-    expected = [[_RED, _GREEN, _BLUE], [_VOID_COLOR, _RED, _VOID_COLOR]]
-    for label in (_LABEL, _LABEL.astype(np.int32), np.where(_LABEL == VOID, np.int32(-1), _LABEL)):
-        colors = colorize(label, _TABLE)
-        assert colors.dtype == np.uint8
-        np.testing.assert_array_equal(colors, expected)
-
-
-def test_overlay_blends_classes_and_leaves_void():
-    image = np.full((2, 3, 3), 100, np.uint8)
-    blended = overlay(image, _LABEL, _TABLE, alpha=0.3)
-    np.testing.assert_array_equal(blended[0, 0], [130, 73, 76])
-    np.testing.assert_array_equal(blended[1, 0], [100, 100, 100])
-    np.testing.assert_array_equal(blended[1, 2], [100, 100, 100])
-    np.testing.assert_array_equal(overlay(image, _LABEL, _TABLE, alpha=0), image)
-    np.testing.assert_array_equal(overlay(image, _LABEL, _TABLE, alpha=1)[0], [[*_RED], _GREEN, _BLUE])
-
-
-def test_overlay_rounds_without_overflow():
-    image = np.array([[[255, 0, 3]]], np.uint8)
-    table = ClassTable("white", (SegmentationClass("w", 0, (255, 255, 4)),))
-    blended = overlay(image, np.zeros((1, 1), np.uint8), table)
-    np.testing.assert_array_equal(blended, [[[255, 128, 4]]])
-
-
-def test_overlay_refuses_another_size():
-    with pytest.raises(ValueError, match=r"\(4, 5, 3\).*\(4, 6\)"):
-        overlay(np.zeros((4, 5, 3), np.uint8), np.zeros((4, 6), np.uint8), _TABLE)
-
-
-def test_save_label_png_reads_back_as_labels_and_as_colours(tmp_path):
-    label = np.array([[0, 1, 2], [VOID, 0, 2]], np.uint8)
-    for dtype in (np.uint8, np.int32):
-        save_label_png(label.astype(dtype), tmp_path / "label.png", _TABLE)
-        with Image.open(tmp_path / "label.png") as picture:
-            assert (picture.format, picture.mode, picture.size) == ("PNG", "P", (3, 2))
-            np.testing.assert_array_equal(np.asarray(picture), label)
-            np.testing.assert_array_equal(picture.convert("RGB"), colorize(label, _TABLE))
-
-
-def test_save_label_png_refuses_a_value_that_is_no_class(tmp_path):
-    with pytest.raises(ValueError, match="label value 3 is neither VOID nor one of 3"):
-        save_label_png(_LABEL, tmp_path / "label.png", _TABLE)
-    assert not (tmp_path / "label.png").exists()
-
-
-def test_save_label_png_names_a_path_that_cannot_be_written(tmp_path):
-    path = tmp_path / "missing" / "label.png"
-    with pytest.raises(InputError, match=rf"{path} cannot be written.*existing folder"):
-        save_label_png(np.zeros((2, 2), np.uint8), path, _TABLE)
 
 
 def _find(sheet, picture):
@@ -116,11 +62,12 @@ def test_prediction_sheet_scales_tiles(size, tile):
     assert sheet.mode == "RGB"
 
 
-def test_prediction_sheet_holds_image_and_overlay_of_480_pixels_as_they_are():
+def test_prediction_sheet_holds_image_errors_and_overlay_of_480_pixels_as_they_are():
     image, label, prediction = _blobs(1, 60, 480)
     sheet = prediction_sheet([image], [label], [prediction], _TABLE)
     ((top, left),) = _find(sheet, image)
-    assert _find(sheet, overlay(image, prediction, _TABLE)) == [(top, left + 3 * (480 + 4))]
+    assert _find(sheet, mark_errors(image, label, prediction, _TABLE)) == [(top, left + 3 * (480 + 4))]
+    assert _find(sheet, overlay(image, prediction, _TABLE)) == [(top, left + 4 * (480 + 4))]
 
 
 def _legend_colors(sheet, tiles_height):
@@ -133,7 +80,7 @@ def test_prediction_sheet_legend_names_void_only_where_it_occurs():
     image, label, prediction = _blobs(2, 60, 120)
     with_void = prediction_sheet([image], [label], [prediction], _TABLE)
     without = prediction_sheet([image], [prediction], [prediction], _TABLE)
-    assert {_RED, _GREEN, _BLUE, _VOID_COLOR} <= _legend_colors(with_void, 20)
+    assert {_RED, _GREEN, _BLUE, _VOID_COLOR, WRONG_COLOR} <= _legend_colors(with_void, 20)
     assert {_RED, _GREEN, _BLUE} <= _legend_colors(without, 20)
     assert _VOID_COLOR not in _legend_colors(without, 20)
 
@@ -163,7 +110,7 @@ def test_prediction_sheet_of_narrow_tiles_keeps_its_headings_apart():
     image, label, prediction = _blobs(3, 480, 16)
     sheet = prediction_sheet([image], [label], [prediction], _TABLE)
     # The widest heading, not the 16 pixels of a tile, makes the column.
-    assert sheet.width > 4 * 40
+    assert sheet.width > 5 * 40
 
 
 def test_prediction_sheet_with_many_long_names_wraps_its_legend():
@@ -173,8 +120,8 @@ def test_prediction_sheet_with_many_long_names_wraps_its_legend():
     sheet = prediction_sheet([image], [label], [prediction], table)
     few = prediction_sheet([image], [label], [prediction], _TABLE)
     assert sheet.width == few.width
-    # At most 8 such names fit a row, so there are at least 4 rows more than for three names.
-    assert sheet.height - few.height > 4 * 15
+    # At most 10 such names fit a row, so there are at least 3 rows more than for three names.
+    assert sheet.height - few.height > 3 * 15
     colors = _legend_colors(sheet, sheet.height - few.height + 20)
     assert {tuple(color) for color in table.colors.tolist()} <= colors
 
@@ -187,18 +134,6 @@ def test_prediction_sheet_refuses_what_does_not_belong_together():
         prediction_sheet([image], [label], [prediction[1:]], _TABLE)
 
 
-def test_heat_map_rises_from_black_to_light_yellow():
-    values = np.array([[0.0, 0.5, 2.0, 5.0], [0.25, 1.0, 1.5, 2.0]])
-    colors = heat_map(values, 2.0)
-    assert colors.dtype == np.uint8
-    np.testing.assert_array_equal(colors[0], [(0, 0, 12), (87, 16, 110), (252, 255, 164), (252, 255, 164)])
-    # Halfway between the first two colours, rounded to even.
-    np.testing.assert_array_equal(colors[1], [(44, 8, 61), (188, 55, 84), (249, 142, 9), (252, 255, 164)])
-    ramp = heat_map(np.linspace(0, 1, 101)[None], 1.0)[0] @ (0.299, 0.587, 0.114)
-    assert (np.diff(ramp) > 0).all(), "more is lighter"
-    np.testing.assert_array_equal(heat_map(np.zeros((2, 2)), 0.0), np.full((2, 2, 3), (0, 0, 12)))
-
-
 def test_prediction_sheet_with_uncertainties_has_one_more_column_of_one_scale():
     rows = [_blobs(seed, 60, 480) for seed in range(2)]
     images, labels, predictions = zip(*rows, strict=True)
@@ -209,7 +144,7 @@ def test_prediction_sheet_with_uncertainties_has_one_more_column_of_one_scale():
     assert sheet.height > plain.height, "the scale is named below the classes"
     heats = [heat_map(uncertainty, uncertainties.max()) for uncertainty in uncertainties]
     ((top, left),) = _find(sheet, heats[0])
-    assert left == 12 + 4 * (480 + 4)
+    assert left == 12 + 5 * (480 + 4)
     assert _find(sheet, heats[1]) == [(top + 64, left)]
     with pytest.raises(ValueError, match="shorter"):
         prediction_sheet(images, labels, predictions, _TABLE, uncertainties=uncertainties[:1])
