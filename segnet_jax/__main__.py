@@ -5,9 +5,12 @@ SegNet and its competitors for semantic segmentation, in JAX:
     python -m segnet_jax.main --config=configs/synthetic.py --workdir=runs/first    trains; --help has all keys
     python -m segnet_jax.main --mode=eval --workdir=runs/first                      evaluates; also missing, ablation
     python -m segnet_jax.prepare --output=FOLDER --config.data.name=camvid ...      writes a data set as records
+    python -m segnet_jax.predict runs/first --input=IMAGES --output=LABELS          segments images and videos
+    python -m segnet_jax.visualize --workdir=runs/first                             draws curves and scores
     python -m segnet_jax.report --runs runs/first                                   compares with the papers' tables
 
-In Python: segnet_jax.create_model, load_trained, max_pool_argmax and max_unpool. README.md is where to start.
+In Python: segnet_jax.create_model, from_pretrained, load_trained, max_pool_argmax and max_unpool. README.md is where to
+start.
 """
 
 from __future__ import annotations
