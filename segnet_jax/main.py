@@ -45,6 +45,12 @@ _MODE = flags.DEFINE_enum(
     "features of a segnet_flat.",
 )
 
+_WEIGHTS = flags.DEFINE_string(
+    "weights",
+    "",
+    "With --mode=eval: the network to evaluate in place of the work directory's checkpoint: a folder of "
+    "Segmenter.save_pretrained, the name of a shipped network, or OWNER/NAME on the Hugging Face hub.",
+)
 _PARAMETERS = flags.DEFINE_bool("parameters", False, "List every parameter of the network before it is trained.")
 
 _COORDINATOR = flags.DEFINE_string(
@@ -116,8 +122,11 @@ def _run() -> None:
     if _MODE.value == "train":
         train_and_evaluate(_CONFIG.value, workdir, lists_parameters=_PARAMETERS.value)
         return
-    act = {"eval": evaluate_checkpoint, "missing": evaluate_missing, "ablation": study_features}[_MODE.value]
-    act(workdir, config_flags.get_override_values(flags.FLAGS["config"]))
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    if _MODE.value == "eval":
+        evaluate_checkpoint(workdir, overrides, _WEIGHTS.value)
+    else:
+        {"missing": evaluate_missing, "ablation": study_features}[_MODE.value](workdir, overrides)
 
 
 class _LogHandler(logging.Handler):

@@ -23,6 +23,7 @@ from segnet_jax.evaluation.batch_stats import exact_batch_stats
 from segnet_jax.evaluation.evaluator import Evaluator
 from segnet_jax.evaluation.result import Settings
 from segnet_jax.inference.from_config import build_crf
+from segnet_jax.inference.pretrained import load_network
 from segnet_jax.inference.trained_model import load_trained
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.runtime.collectives import require_same
@@ -70,12 +71,15 @@ def build_evaluator(
     )
 
 
-def build_settings(config: ml_collections.ConfigDict, trained: ml_collections.ConfigDict | None = None) -> Settings:
+def build_settings(
+    config: ml_collections.ConfigDict, trained: ml_collections.ConfigDict | None = None, weights: str = ""
+) -> Settings:
     """Builds the settings that a report states.
 
     Args:
       config: of the evaluation.
       trained: the training run's configuration; None where it is `config`.
+      weights: the network that was evaluated in place of the run's own.
     """
     parts = ["crf"] if config.crf.enabled else []
     class_map: tuple[tuple[str, str], ...] = ()
@@ -91,12 +95,15 @@ def build_settings(config: ml_collections.ConfigDict, trained: ml_collections.Co
             parts.append("x".join(map(str, size)) or "native")
         if class_map := config.eval.class_map:
             parts.append("mapped")
+    if weights:
+        parts.append("weights")
     return Settings(
         data=config.data.root or config.data.name,
         image_size=size,
         batch_norm=config.eval.batch_norm,
         max_images=config.data.max_images,
         class_map=class_map,
+        weights=weights,
         kind="".join(f"-{part}" for part in parts),
     )
 
@@ -123,6 +130,7 @@ class CheckpointEvaluation:
       workdir: of a training run.
       overrides: by dotted key, over the run's configuration: `eval.checkpoint` (best, latest or a step),
         `data.eval_split`, `data.root`, ...
+      weights: a network to evaluate in place of the run's checkpoint, see `pretrained.load_network`; "" has none.
 
     Attributes:
       trained: the network.
@@ -143,8 +151,8 @@ class CheckpointEvaluation:
         have.
     """
 
-    def __init__(self, workdir: Path, overrides: Mapping[str, Any] | None = None) -> None:
-        self.trained = trained = load_trained(workdir, overrides)
+    def __init__(self, workdir: Path, overrides: Mapping[str, Any] | None = None, weights: str = "") -> None:
+        self.trained = trained = load_network(weights, overrides) if weights else load_trained(workdir, overrides)
         self._config = config = trained.config
         if reconstructs(config):
             raise InputError(
@@ -169,7 +177,7 @@ class CheckpointEvaluation:
         require_same({**shared_keys(config), "checkpoint": trained.step, "number of images": len(dataset)})
         self.devices = all_devices()
         self.normalize = build_normalization(config, trained.modalities)
-        self.settings = build_settings(config, trained.run_config)
+        self.settings = build_settings(config, trained.run_config, weights)
         self.pictures: int = config.eval.pictures
         self.missing_pixels: tuple[float, ...] = config.eval.missing_pixels
         self.missing_block: int = config.eval.missing_block

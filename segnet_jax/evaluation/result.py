@@ -20,7 +20,7 @@ from segnet_jax.runtime.files import write_atomically, write_errors
 from segnet_jax.visualize.confusion import draw_confusion
 
 # The step is the last number before what sets an evaluation apart; a split's own name may hold hyphens and numbers.
-_NAME = re.compile(r"(.+)-(\d+)((?:-(?:crf|samples\d+|first\d+|exact|running|native|\d+x\d+|mapped))*)")
+_NAME = re.compile(r"(.+)-(\d+)((?:-(?:crf|samples\d+|first\d+|exact|running|native|\d+x\d+|mapped|weights))*)")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Settings:
       batch_norm: "running" or "exact".
       max_images: the number of first images of the split, 0 for all.
       class_map: pairs of a class of the data and one of the network; () where they are the same.
+      weights: the network that was evaluated in place of the run's own, or "".
       kind: what sets the evaluation apart from a plain one in its file's name, such as "-crf-first8", or "".
     """
 
@@ -41,6 +42,7 @@ class Settings:
     batch_norm: str
     max_images: int
     class_map: tuple[tuple[str, str], ...] = ()
+    weights: str = ""
     kind: str = ""
 
 

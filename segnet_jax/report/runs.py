@@ -26,6 +26,7 @@ _KINDS = {
     r"\d+x\d+": r"at \g<0>",
     r"native": "at the images' own size",
     r"mapped": "classes mapped",
+    r"weights": "weights from elsewhere",
 }
 
 

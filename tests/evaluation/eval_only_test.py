@@ -8,6 +8,8 @@ import pytest
 
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.eval_only import evaluate_checkpoint
+from segnet_jax.inference.pretrained import save_network
+from segnet_jax.inference.trained_model import load_trained
 from segnet_jax.report.runs import read_runs
 from segnet_jax.training.loop import train_and_evaluate
 from tests.helpers.tiny_config import make_tiny_config
@@ -90,6 +92,17 @@ def test_evaluate_checkpoint_writes_the_scores_of_each_image_on_request(trained_
     assert written["per_image"] == report["per_image"]
     assert [entry["index"] for entry in written["per_image"]] == list(range(9))
     assert np.sum(written["confusion"]) == written["pixels"]
+
+
+def test_evaluate_checkpoint_takes_weights_from_elsewhere(trained_copy, tmp_path):
+    saved = tmp_path / "saved"
+    save_network(load_trained(trained_copy, {"eval.checkpoint": "latest"}), saved)
+    expected = json.loads((trained_copy / "eval" / "val-6.json").read_text())
+    for workdir in (trained_copy, tmp_path / "new"):
+        evaluate_checkpoint(workdir, {}, str(saved))
+        found = json.loads((workdir / "eval" / "val-6-weights.json").read_text())
+        assert found == {**expected, "weights": str(saved)}
+    assert {run.kind for run in read_runs(trained_copy, "val")} == {(), ("weights from elsewhere",)}
 
 
 @pytest.mark.parametrize(
