@@ -69,7 +69,7 @@ def read_image(path: StrPath, maximum: int = 65535) -> np.ndarray:
         if image.mode == "F":
             raise InputError(f"{path} holds floating-point values; save it with 8 bits a channel.")
         # Pillow reads no more than their upper half.
-        has_wide_colors = ";16" in str(image.tile)
+        has_wide_colors = ";16" in str(getattr(image, "tile", ""))
         if has_wide_colors and maximum != 65535:
             raise InputError(f"{path} has colours of 16 bits, which data.image_max cannot scale; save it with 8 bits.")
         image.info.pop("transparency", None)  # a palette's would only set off a warning
