@@ -78,7 +78,6 @@ def _segment(segmenter: Any, images: dict[str, Path], files: Any, summary: Path,
     """Segments images, of which some are read ahead and some are written behind the network."""
     from tqdm import tqdm
 
-    from segnet_jax.data.image_files import read_image
     from segnet_jax.runtime.files import write_atomically, write_errors
 
     shares = json.loads(summary.read_text("utf-8")) if summary.is_file() else {}
@@ -94,7 +93,7 @@ def _segment(segmenter: Any, images: dict[str, Path], files: Any, summary: Path,
             paths = iter(images.items())
             while True:
                 for name, path in paths:
-                    pending.append((name, readers.submit(read_image, str(path))))
+                    pending.append((name, readers.submit(segmenter.read, path)))
                     if len(pending) >= _READ_AHEAD:
                         break
                 if not pending:

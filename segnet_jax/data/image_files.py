@@ -35,6 +35,9 @@ _UPRIGHT = {
 }
 _SIDEWAYS = (5, 6, 7, 8)
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+"""Endings of the files that can be images."""
+
 _log = logging.getLogger("segnet_jax")
 
 # Pillow's warnings of odd metadata and large sizes are of no use to the user, and silencing them around each call

@@ -81,6 +81,6 @@ def describe_training(config: ml_collections.ConfigDict) -> tuple[str, str, str,
 
 def build_preparation(config: ml_collections.ConfigDict, modalities: Sequence[int]) -> Preparation:
     """Builds what becomes of an image before the network sees it, as in training."""
-    return Preparation(
-        tuple(config.data.image_size), config.data.resize, build_normalization(config, modalities), config.seed
-    )
+    data = config.data
+    normalize = build_normalization(config, modalities)
+    return Preparation(tuple(data.image_size), data.resize, data.image_max, normalize, config.seed)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from segnet_jax import visualize
-from segnet_jax.data.datasets.folder_layout import _IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from segnet_jax.data.image_files import IMAGE_SUFFIXES
 from segnet_jax.errors import InputError
 from segnet_jax.inference.segmenter import Segmentation
 from segnet_jax.runtime.files import write_errors

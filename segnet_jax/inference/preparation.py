@@ -17,12 +17,14 @@ class Preparation:
     Attributes:
       image_size: (height, width) that training images were resized to; () means they kept their own.
       method: how they were resized, see `augment.RESIZE_METHODS`.
+      image_max: the value of 16-bit images that becomes 255, see `image_files.read_image`.
       normalize: from uint8 images to the network's input, on the device.
       seed: of stochastic passes.
     """
 
     image_size: tuple[int, ...]
     method: str
+    image_max: int
     normalize: Normalize
     seed: int
 

@@ -147,6 +147,14 @@ class Segmenter:
         if waiting:
             yield from self._whole(waiting, chosen)
 
+    def read(self, path: str | Path) -> np.ndarray:
+        """Reads an image as training did, uint8 [H, W, 3].
+
+        Raises:
+          InputError: if the file is missing, damaged or no image.
+        """
+        return image_files.read_image(str(path), self._preparation.image_max)
+
     def save_pretrained(self, folder: str | Path, *, eight_bits: bool = False) -> None:
         """Writes the network into a folder that `from_pretrained` reads, see `pretrained.save_network`."""
         save_network(self.trained, Path(folder).expanduser(), eight_bits=eight_bits)
@@ -177,7 +185,7 @@ class Segmenter:
         """Returns an image as uint8 [H, W, channels], as the network's data set reads it."""
         channels = sum(self.trained.modalities)
         if isinstance(image, (str, Path)):
-            array = image_files.read_image(str(image))
+            array = self.read(image)
         elif isinstance(image, Image.Image):
             array = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         else:

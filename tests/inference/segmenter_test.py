@@ -141,6 +141,13 @@ def test_predict_refines_by_the_configured_crf(trained):
     assert changes(smooth.labels) < changes(plain.labels)
 
 
+def test_read_takes_16_bits_as_training_did(trained, tmp_path):
+    values = np.array([[0, 1000, 2000, 4095]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    found = Segmenter(with_values(trained, data__image_max=4095)).read(tmp_path / "deep.png")
+    np.testing.assert_array_equal(found[..., 0], [[0, 62, 125, 255]])
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [

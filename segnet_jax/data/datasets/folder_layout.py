@@ -12,7 +12,6 @@ from segnet_jax.errors import InputError
 
 SPLITS = ("train", "val", "test")
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 _DEPTH_SUFFIXES = (".png",)  # pictures of it may lie beside
 
@@ -65,7 +64,7 @@ def find_files(root: Path, split: str, val_fraction: float, mask_suffix: str, mo
       OSError: a folder cannot be read.
     """
     folders = _find_folders(root, split, modalities)
-    images = _files_by_name(folders.images, _IMAGE_SUFFIXES)
+    images = _files_by_name(folders.images, image_files.IMAGE_SUFFIXES)
     masks = _files_by_name(folders.masks, _MASK_SUFFIXES)
     if not images:
         raise InputError(f"{folders.images} holds no image; add some, or correct the root.")
@@ -163,7 +162,7 @@ def _raise(error: OSError) -> None:
 
 def _find_others(modality: str, folder: Path, names: Sequence[str]) -> dict[str, Path]:
     """Returns the file of each image in the folder of another modality; those of other images may lie there too."""
-    files = _files_by_name(folder, _DEPTH_SUFFIXES if modality == "depth" else _IMAGE_SUFFIXES)
+    files = _files_by_name(folder, _DEPTH_SUFFIXES if modality == "depth" else image_files.IMAGE_SUFFIXES)
     bare = [f"{name}.png" for name in names if name not in files]
     if bare:
         raise InputError(
