@@ -9,6 +9,9 @@ import numpy as np
 from segnet_jax.models import create_model
 from tests.helpers.numpy_layers import NumpyLayers
 
+# Programs that run once on little are compiled quickly rather than well, in a fifth of the time.
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+
 
 @functools.cache
 def shapes(model, channels=3):
@@ -56,7 +59,7 @@ def mirrored(variables):
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
 def gradients(model, variables, x):
     """Returns the gradients, in training, of a loss over three classes that weights them differently."""
 
@@ -85,7 +88,7 @@ def vgg_stages():
     return [[f"conv{stage}_{i}" for i in range(1, depth + 1)] for stage, depth in enumerate((2, 2, 3, 3, 3), start=1)]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
 def logits_of(model, variables, x):
     """Returns the logits in evaluation."""
     return model.apply(variables, x)

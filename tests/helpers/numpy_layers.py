@@ -27,14 +27,11 @@ def deconvolve(x, kernel, stride=1):
 def pool(x):
     """Pools 2x2 in ceil mode: the values, and the flat index in `x` of each, as Caffe stores it, [h, w, C] both."""
     height, width, depth = x.shape
-    pooled = np.zeros((-(-height // 2), -(-width // 2), depth))
-    places = np.zeros(pooled.shape, int)
-    for row, column, channel in np.ndindex(pooled.shape):
-        window = x[2 * row : 2 * row + 2, 2 * column : 2 * column + 2, channel]
-        i, j = np.unravel_index(window.argmax(), window.shape)
-        pooled[row, column, channel] = window[i, j]
-        places[row, column, channel] = np.ravel_multi_index((2 * row + i, 2 * column + j, channel), x.shape)
-    return pooled, places
+    padded = np.pad(x, ((0, height % 2), (0, width % 2), (0, 0)), constant_values=-np.inf)
+    corners = np.stack([padded[i::2, j::2] for i in (0, 1) for j in (0, 1)])
+    i, j = np.divmod(corners.argmax(axis=0), 2)
+    row, column, channel = np.indices(i.shape)
+    return corners.max(axis=0), np.ravel_multi_index((2 * row + i, 2 * column + j, channel), x.shape)
 
 
 def unpool(x, places, shape):

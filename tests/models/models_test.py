@@ -177,8 +177,8 @@ def test_networks_have_dropout_where_the_authors_have_it(name, expected):
         return next_function(*args, **kwargs)
 
     def places(rate):
-        model = create_model(name, 2, width_multiplier=1 / 64, dropout_rate=rate)
-        variables = shapes(model)
+        model = create_model(name, 3, width_multiplier=1 / 16, dropout_rate=rate)
+        variables = shapes(create_model(name, 3, width_multiplier=1 / 16))
         log.clear()
         apply = functools.partial(model.apply, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)})
         with nn.intercept_methods(record):
@@ -195,15 +195,14 @@ def test_networks_have_dropout_where_the_authors_have_it(name, expected):
 
 @_EACH
 def test_networks_refuse_images_of_another_number_of_channels(name):
-    model = create_model(name, 3, width_multiplier=1 / 32, remat="activations")
-    variables = shapes(model, channels=4)
-    with pytest.raises(InputError, match="images have 3 channels, but this network takes 4"):
-        jax.eval_shape(model.apply, variables, jnp.zeros((1, 32, 32, 3)))
+    model = create_model(name, 3, width_multiplier=1 / 16)
+    with pytest.raises(InputError, match="images have 4 channels, but this network takes 3"):
+        jax.eval_shape(model.clone(remat="activations").apply, shapes(model), jnp.zeros((1, 32, 32, 4)))
 
 
 @_EACH
 def test_networks_refuse_images_without_all_axes(name):
-    model = create_model(name, 3, width_multiplier=1 / 32)
+    model = create_model(name, 3, width_multiplier=1 / 16)
     variables = shapes(model)
     for shape in [(3,), (32, 32, 3), (1, 1, 32, 32, 3)]:
         message = re.escape(f"The images have the shape {shape}, but this network takes [N, H, W, channels]; give")

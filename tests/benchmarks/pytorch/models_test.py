@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 
 from segnet_jax.models import MODELS, create_model
-from tests.helpers.networks import count, images, shapes, small_model
+from tests.helpers.networks import QUICK, count, images, shapes, small_model
 
 torch = pytest.importorskip("torch", reason="PyTorch comes with requirements-bench.txt")
 
@@ -74,14 +74,12 @@ def assert_close(actual, expected, what=""):
 def in_float64(function, model, *arguments):
     """Returns `function(model, *arguments)` in float64.
 
-    In float32 a rounding error may decide a maximum or a ReLU, and change a gradient by a tenth. It is compiled quickly
-    rather than well, because it runs once.
+    In float32 a rounding error may decide a maximum or a ReLU, and change a gradient by a tenth.
     """
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
     with jax.enable_x64(True):
         arguments = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), arguments)
         function = jax.jit(functools.partial(function, model.clone(dtype=jnp.float64)))
-        return function.lower(*arguments).compile(compiler_options=options)(*arguments)
+        return function.lower(*arguments).compile(compiler_options=QUICK)(*arguments)
 
 
 def evaluate_and_train(model, variables, x):
