@@ -167,9 +167,10 @@ def test_main_prints_an_error_of_the_input_in_one_line_and_leaves_nothing(enviro
 
 
 def test_main_names_a_platform_without_devices(environment, tmp_path):
-    result = run("--workdir=x", env={**environment, "JAX_PLATFORMS": "tpu"}, cwd=tmp_path)
+    result = run("--workdir=x", env={**environment, "JAX_PLATFORMS": "abacus"}, cwd=tmp_path)
     (line,) = [line for line in result.stderr.splitlines() if not line.startswith("WARNING")]
-    assert (result.returncode, line[:46]) == (1, "error: JAX_PLATFORMS=tpu gives no devices (Una")
+    assert result.returncode == 1
+    assert line.startswith("error: JAX_PLATFORMS=abacus gives no devices (")
     assert line.endswith("); unset it, or name what there is, such as JAX_PLATFORMS=cpu.")
     assert not (tmp_path / "x").exists()
 

@@ -29,8 +29,9 @@ def all_devices() -> list[jax.Device]:
     if not several():
         try:
             return jax.local_devices()
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
+        # JAX asserts that there are devices where a platform's library is not installed.
+        except (RuntimeError, AssertionError) as error:
+            reason = " ".join(str(error).split()) or "it is not installed"
             raise InputError(
                 f"JAX_PLATFORMS={jax.config.values['jax_platforms']} gives no devices ({reason}); unset it, or name "
                 "what there is, such as JAX_PLATFORMS=cpu."

@@ -285,6 +285,15 @@ def test_join_refuses_flags_that_make_no_sense(arguments, message):
         find(**arguments)
 
 
+def test_all_devices_names_the_platform_where_jax_asserts_that_it_has_devices(monkeypatch):
+    def local_devices():
+        raise AssertionError
+
+    monkeypatch.setattr(jax, "local_devices", local_devices)
+    with pytest.raises(InputError, match=r"^JAX_PLATFORMS=cpu gives no devices \(it is not installed\); unset it"):
+        all_devices()
+
+
 def test_collectives_of_one_process_give_its_own_values():
     value = {"a": np.arange(3)}
     assert collectives.gather(value)[0] is value
