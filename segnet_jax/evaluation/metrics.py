@@ -169,7 +169,8 @@ def smoothness(label: np.ndarray, prediction: np.ndarray, num_classes: int) -> d
     Returns:
       boundary_share and label_boundary_share: the share of the pixels whose 2x2 block, as of `boundary_f1`, holds
         more than one class, of those whose block is labelled; None if there are none.
-      regions and label_regions: the number of regions of one class, connected over the edges of pixels.
+      regions and label_regions: the number of regions of one class, connected over the edges of pixels;
+        None if no pixel is labelled.
     """
     labelled = (label >= 0) & (label < num_classes)
     known = ~_block_any(~labelled)
@@ -181,7 +182,7 @@ def smoothness(label: np.ndarray, prediction: np.ndarray, num_classes: int) -> d
             mixed |= classes != other
         result[f"{prefix}boundary_share"] = _ratio(np.count_nonzero(mixed & known), np.count_nonzero(known))
         regions = (ndimage.label(labelled & (classes == k))[1] for k in np.unique(classes[labelled]))
-        result[f"{prefix}regions"] = float(sum(regions))
+        result[f"{prefix}regions"] = float(sum(regions)) if labelled.any() else None
     return result
 
 

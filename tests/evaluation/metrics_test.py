@@ -249,7 +249,7 @@ def test_smoothness_equals_a_search(label, prediction):
     found = smoothness(label, prediction, 3)
     counted = label != VOID
     for prefix, classes in (("", prediction), ("label_", label)):
-        assert found[f"{prefix}regions"] == _regions_by_search(classes, counted)
+        assert found[f"{prefix}regions"] == (_regions_by_search(classes, counted) or None)
         # A pixel is of some class's boundary, and its block labelled.
         boundary = {place for k in range(3) for place in _boundary_by_loop(classes, k, ~counted)}
         clipped = np.pad(counted, ((0, 1), (0, 1)), mode="edge")

@@ -128,8 +128,9 @@ def test_build_initial_state_takes_batch_norm_from_training_images_or_from_the_b
         pretrained__images=3,
     )
     dataset = build_dataset(config, "train")
-    state = build_initial_state(config, build_model(config, 10), optax.identity(), dataset)
-    kernel, bias = load_vgg16(path)["conv1_1"]
+    layers = load_vgg16(path)
+    state = build_initial_state(config, build_model(config, 10), optax.identity(), dataset, layers)
+    kernel, bias = layers["conv1_1"]
     np.testing.assert_array_equal(state.params["conv1_1"]["kernel"], kernel)
     mean, scale = state.batch_stats["conv1_1_bn"]["mean"], state.params["conv1_1_bn"]["scale"]
     if start == "absorbed":
