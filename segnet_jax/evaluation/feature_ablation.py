@@ -178,7 +178,7 @@ def study_features(workdir: Path, overrides: Mapping[str, Any] | None = None) ->
     return rows
 
 
-def _spread(dataset: Dataset, count: int, image_size: tuple[int, int]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _spread(dataset: Dataset, count: int, image_size: tuple[int, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields `count` examples (all, if there are fewer) spread over a split, with their numbers, resized."""
     for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist():
         yield index, resize(dataset[index], image_size)

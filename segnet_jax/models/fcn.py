@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,8 @@ class FCN(VGGModel):
         """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
         x = self.checked(x)
         size = x.shape[1], x.shape[2]
-        pools, indices = {}, {}
+        pools: dict[int, jax.Array] = {}
+        indices: dict[int, Any] = {}
         for number in range(1, len(self.encoder) + 1):
             padding = 100 if number == 1 and self.reference_padding else "SAME"
             pool = pool_with_indices if self.upsampling == "unpool" else _max_pool
@@ -104,8 +105,9 @@ class FCN(VGGModel):
         for number in range(len(self.encoder), 0, -1):
             if number in scored:
                 x = x + self.classifier(pools[number], f"score_pool{number}", kernel_size=1)
-            finer = pools[number - 1].shape[1:3] if number > 1 else (size[0] + 2 * border, size[1] + 2 * border)
-            x = self.stage(number, functools.partial(_unpool, number=number, size=finer), x, indices[number])
+            height, width = pools[number - 1].shape[1:3] if number > 1 else (size[0] + 2 * border, size[1] + 2 * border)
+            body = functools.partial(_unpool, number=number, size=(height, width))
+            x = self.stage(number, body, x, indices[number])
         return x[:, border : border + size[0], border : border + size[1]]
 
     def _upsample(self, x: jax.Array, name: str, stride: int, size: tuple[int, int], padding: int) -> jax.Array:

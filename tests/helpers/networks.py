@@ -7,10 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from segnet_jax.models import create_model
+from tests.helpers.compilation import QUICK
 from tests.helpers.numpy_layers import NumpyLayers
-
-# Programs that run once on little are compiled quickly rather than well, in a fifth of the time.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 @functools.cache

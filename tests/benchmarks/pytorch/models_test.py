@@ -9,7 +9,8 @@ import pytest
 from flax import linen as nn
 
 from segnet_jax.models import MODELS, create_model
-from tests.helpers.networks import QUICK, count, images, shapes, small_model
+from tests.helpers.compilation import QUICK
+from tests.helpers.networks import count, images, shapes, small_model
 
 torch = pytest.importorskip("torch", reason="PyTorch comes with requirements-bench.txt")
 
