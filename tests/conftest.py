@@ -9,9 +9,10 @@ from pathlib import Path
 import ml_collections
 import pytest
 
+from tests.helpers.compilation import QUICK_FLAGS
+
 # Before JAX starts: device counts of 1 to 8 are tested on any machine.
-# Most of the time goes into compiling, which a lower level of LLVM's optimisation makes shorter by a third.
-_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1"
+_FLAGS = f"--xla_force_host_platform_device_count=8 {QUICK_FLAGS}"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
 

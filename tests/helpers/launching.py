@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+from tests.helpers.compilation import QUICK_FLAGS
 from tests.helpers.paths import ROOT
 
 # Seconds, on a machine that may have others to serve first.
@@ -52,7 +53,7 @@ def environment(devices, **more):
     return {
         **kept,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK_FLAGS}",
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         **more,

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from segnet_jax.models import create_model
-from tests.helpers.compilation import QUICK
 from tests.helpers.numpy_layers import NumpyLayers
 
 
@@ -57,7 +56,7 @@ def mirrored(variables):
     )
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=0)
 def gradients(model, variables, x):
     """Returns the gradients, in training, of a loss over three classes that weights them differently."""
 
@@ -86,7 +85,7 @@ def vgg_stages():
     return [[f"conv{stage}_{i}" for i in range(1, depth + 1)] for stage, depth in enumerate((2, 2, 3, 3, 3), start=1)]
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=0)
 def logits_of(model, variables, x):
     """Returns the logits in evaluation."""
     return model.apply(variables, x)

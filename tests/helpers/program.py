@@ -21,6 +21,7 @@ from segnet_jax.config import from_dict
 from segnet_jax.models.from_config import build_model
 from segnet_jax.training.from_config import build_optimizer
 from segnet_jax.training.step import checkpoint_template
+from tests.helpers.compilation import QUICK_FLAGS
 from tests.helpers.paths import ROOT
 
 TOTAL_STEPS = 40
@@ -47,7 +48,7 @@ def make_environment(cache: Path) -> dict[str, str]:
     """Returns the environment of a program with one device and a cache of compiled programs."""
     return {
         **os.environ,
-        "XLA_FLAGS": "",
+        "XLA_FLAGS": QUICK_FLAGS,
         "XDG_CACHE_HOME": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONPATH": str(ROOT),

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from segnet_jax.models import create_model
-from tests.helpers.compilation import QUICK
 from tests.helpers.networks import assert_logits, images, small_model
 from tests.helpers.numpy_layers import convolve, interpolate, pool, unpool
 
@@ -59,9 +58,7 @@ def test_decoder_variants_in_evaluation_equal_a_reference(name):
 @pytest.mark.parametrize("name", _FCN_BASIC)
 def test_fcn_basic_starts_with_deconvolutions_that_interpolate(name):
     channels = 64 if "no_dim_reduction" in name else 11
-    params = jax.jit(create_model(name, 11).init, compiler_options=QUICK)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))[
-        "params"
-    ]
+    params = jax.jit(create_model(name, 11).init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
     line = np.array([1, 3, 5, 7, 7, 5, 3, 1]) / 16
     expected = np.einsum("i,j,cf->ijcf", line, line, np.eye(channels))
     for number in range(1, 5):

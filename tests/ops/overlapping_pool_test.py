@@ -7,7 +7,6 @@ import pytest
 from flax import linen as nn
 
 from segnet_jax.ops.overlapping_pool import overlapping_max_pool
-from tests.helpers.compilation import QUICK
 
 
 # With the border behind the last pixel that ceil mode takes.
@@ -32,7 +31,7 @@ def test_overlapping_max_pool_has_values_and_gradients_of_xla(size, stride, behi
         y, vjp = jax.vjp(function, x)
         return function(x), y, vjp(weights)[0]
 
-    both = jax.jit(lambda x: [values_and_gradient(function, x) for function in (ours, plain)], compiler_options=QUICK)
+    both = jax.jit(lambda x: [values_and_gradient(function, x) for function in (ours, plain)])
     (y, y_in_training, gradient), (expected, _, expected_gradient) = both(x)
     np.testing.assert_array_equal(y, expected)
     np.testing.assert_array_equal(y_in_training, expected)

@@ -10,7 +10,6 @@ from jax.extend.core import jaxprs_in_params
 
 from segnet_jax.models.modules import bilinear_init
 from segnet_jax.ops.upsampling import bilinear_conv_transpose, bilinear_kernel, bilinear_resize, conv_transpose
-from tests.helpers.compilation import QUICK
 from tests.helpers.convolutions import output_and_gradients, random
 from tests.helpers.numpy_layers import interpolate
 
@@ -130,7 +129,7 @@ def test_bilinear_conv_transpose_interpolates_inside_and_fades_at_the_border():
 def test_bilinear_resize_equals_numpys_interpolation(size, factor, output_size, align_corners):
     x = random(2, *size, 3)
     resize = functools.partial(bilinear_resize, align_corners=align_corners)
-    actual = jax.jit(resize, static_argnums=(1, 2), compiler_options=QUICK)(x, factor, output_size)
+    actual = jax.jit(resize, static_argnums=(1, 2))(x, factor, output_size)
     expected = interpolate(x, factor, output_size, align_corners=align_corners)
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
@@ -145,7 +144,7 @@ def test_bilinear_resize_equals_numpys_interpolation(size, factor, output_size, 
     ids=["conv_transpose", "bilinear_conv_transpose", "bilinear_resize"],
 )
 def test_upsampling_in_half_precision(upsample):
-    upsample = jax.jit(upsample, compiler_options=QUICK)
+    upsample = jax.jit(upsample)
     actual, expected = (upsample(random(1, 3, 4, 2, dtype=dtype)) for dtype in (jnp.bfloat16, jnp.float32))
     assert actual.dtype == jnp.bfloat16
     np.testing.assert_allclose(actual.astype(jnp.float32), expected, atol=0.02 * np.abs(expected).max())

@@ -9,7 +9,6 @@ import pytest
 from flax import linen as nn
 
 from segnet_jax.models import MODELS, create_model
-from tests.helpers.compilation import QUICK
 from tests.helpers.networks import count, images, shapes, small_model
 
 torch = pytest.importorskip("torch", reason="PyTorch comes with requirements-bench.txt")
@@ -80,7 +79,7 @@ def in_float64(function, model, *arguments):
     with jax.enable_x64(True):
         arguments = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), arguments)
         function = jax.jit(functools.partial(function, model.clone(dtype=jnp.float64)))
-        return function.lower(*arguments).compile(compiler_options=QUICK)(*arguments)
+        return function(*arguments)
 
 
 def evaluate_and_train(model, variables, x):
