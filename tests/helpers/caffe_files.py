@@ -4,6 +4,7 @@ import struct
 from dataclasses import dataclass, field
 
 import numpy as np
+from hypothesis import strategies as st
 
 from tests.helpers.numpy_layers import convolve, pool, unpool
 
@@ -214,3 +215,13 @@ def prototxt(net, *, size=(360, 480), training=False):
             body += "  dropout_param {\n    sample_weights_test: true\n    dropout_ratio: 0.5\n  }\n"
         out.append(f'layer {{\n{body}  name: "{layer.name}"\n  type: "{layer.type}"\n}}\n')
     return "".join(out)
+
+
+@st.composite
+def damaged(draw, content):
+    """Draws a file with flipped bits, most near its beginning where the structure is dense, and perhaps cut."""
+    damaged = bytearray(content)
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.one_of(st.integers(0, min(400, len(content) - 1)), st.integers(0, len(content) - 1)))
+        damaged[at] ^= 1 << draw(st.integers(0, 7))
+    return bytes(damaged[: draw(st.one_of(st.just(len(content)), st.integers(0, len(content))))])

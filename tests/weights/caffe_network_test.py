@@ -2,14 +2,16 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from segnet_jax.errors import InputError
 from segnet_jax.models import create_model
-from segnet_jax.weights.caffe_network import convert, named_network, recognize
-from segnet_jax.weights.caffemodel import CaffeLayer
-from tests.helpers.caffe_files import basic_net, vgg_net, with_statistics
+from segnet_jax.weights.caffe_network import classifier, convert, first_features, named_network, recognize
+from segnet_jax.weights.caffemodel import CaffeLayer, read_caffemodel
+from tests.helpers.caffe_files import basic_net, caffemodel, damaged, vgg_net, with_statistics
 from tests.helpers.networks import shapes
 
 PLACES = ("pool3", "pool4", "pool5", "conv5_1_D", "conv4_1_D", "conv3_1_D")
@@ -158,3 +160,21 @@ def test_convert_refuses_bn_of_other_arrays_and_a_negative_variance():
     layer.blobs = layer.blobs[:3]
     with pytest.raises(InputError, match="'conv2_bn' has 3 arrays"):
         converted(net)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damaged(caffemodel(with_statistics(basic_net(3, width=1, dropout=True)).layers)))
+def test_convert_converts_or_refuses_any_damaged_file(tmp_path, content):
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(content)
+    model = create_model("segnet_basic", 3, width_multiplier=1 / 64)
+    try:
+        layers = read_caffemodel(path)
+        network = recognize(layers, "net.caffemodel")
+        assert first_features(layers, network.name, "net.caffemodel") >= 1
+        outputs = range(len(classifier(layers, "net.caffemodel").blobs[0]))
+        variables = convert(layers, "segnet_basic", shapes(model), outputs, "net.caffemodel")
+    except InputError as error:
+        assert "net.caffemodel" in str(error)
+    else:
+        jax.tree.map(lambda leaf, value: np.testing.assert_equal(value.shape, leaf.shape), shapes(model), variables)

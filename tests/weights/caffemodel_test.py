@@ -1,6 +1,5 @@
 """Tests for segnet_jax/weights/caffemodel.py."""
 
-import functools
 import tracemalloc
 
 import numpy as np
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from segnet_jax.errors import InputError
 from segnet_jax.weights.caffemodel import read_caffemodel
-from tests.helpers.caffe_files import Layer, blob, caffemodel, message, old_caffemodel, varint, vgg_net
+from tests.helpers.caffe_files import Layer, blob, caffemodel, damaged, message, old_caffemodel, varint, vgg_net
 
 KERNEL = np.random.default_rng(0).normal(size=(4, 3, 2, 5)).astype(np.float32)
 LAYERS = [
@@ -105,23 +104,12 @@ def test_read_caffemodel_names_a_missing_file_and_a_folder(tmp_path):
         assert str(path) in str(caught.value)
 
 
-@functools.cache
-def small_file():
-    return caffemodel(vgg_net(3, width=1).layers[:8], packed=False) + caffemodel(vgg_net(3, width=1).layers[8:])
-
-
-@st.composite
-def damaged(draw):
-    """Returns a file with flipped bits, most near its beginning where the structure is dense, and perhaps cut."""
-    content = bytearray(small_file())
-    for _ in range(draw(st.integers(0, 4))):
-        at = draw(st.one_of(st.integers(0, 400), st.integers(0, len(content) - 1)))
-        content[at] ^= 1 << draw(st.integers(0, 7))
-    return bytes(content[: draw(st.one_of(st.just(len(content)), st.integers(0, len(content))))])
+_SMALL = vgg_net(3, width=1).layers
+SMALL_FILE = caffemodel(_SMALL[:8], packed=False) + caffemodel(_SMALL[8:])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(damaged())
+@given(damaged(SMALL_FILE))
 def test_read_caffemodel_reads_or_refuses_any_damaged_file_within_little_memory(tmp_path, content):
     path = write(tmp_path, content)
     tracemalloc.start()
