@@ -13,7 +13,14 @@ from segnet_jax.data.class_table import ClassTable, SegmentationClass, palette_c
 from segnet_jax.data.datasets.camvid import CAMVID11
 from segnet_jax.data.preprocessing import RGB
 from segnet_jax.inference.trained_model import variable_shapes
-from segnet_jax.weights.caffe_network import classifier, convert, first_features, named_network, recognize
+from segnet_jax.weights.caffe_network import (
+    classifier,
+    convert,
+    first_features,
+    has_separate_classifier,
+    named_network,
+    recognize,
+)
 from segnet_jax.weights.caffemodel import read_caffemodel
 from segnet_jax.weights.prototxt import read_prototxt
 
@@ -149,6 +156,7 @@ def read_caffe_network(
         },
         "class_table": table.to_dict(),
         "modalities": list(RGB),
+        "model": {"separate_classifier": has_separate_classifier(layers, network.name, str(path))},
         "exact_batch_stats": True,
     }
     outputs = [entry.id for entry in table.classes if not entry.ignored]

@@ -125,6 +125,13 @@ def classifier(layers: Sequence[CaffeLayer], source: str) -> CaffeLayer:
     raise InputError(f"{source} has no convolution with weights; give the .caffemodel file of a SegNet.")
 
 
+def has_separate_classifier(layers: Sequence[CaffeLayer], name: str, source: str) -> bool:
+    """Tells whether another convolution follows what is the classifier else, see `SegNet.separate_classifier`."""
+    usual = _NETWORKS[name].classifier_layer[0]
+    has_usual = any(layer.name == usual and layer.blobs for layer in layers)
+    return name == "segnet" and has_usual and classifier(layers, source).name != usual
+
+
 def convert(
     layers: Sequence[CaffeLayer], name: str, shapes: Mapping[str, Any], outputs: Sequence[int], source: str
 ) -> dict[str, Any]:
@@ -147,7 +154,8 @@ def convert(
     """
     found = {layer.name: layer for layer in layers if layer.blobs}
     last = classifier(layers, source)
-    model_last = _NETWORKS[name].classifier_layer[0]
+    is_separate = has_separate_classifier(layers, name, source)
+    model_last = "conv_classifier" if is_separate else _NETWORKS[name].classifier_layer[0]
     params: dict[str, Any] = {}
     batch_stats: dict[str, Any] = {}
     used = {last.name}

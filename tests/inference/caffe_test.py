@@ -24,6 +24,7 @@ NETS = {
     "web demo": lambda: vgg_net(12),
     "sun": lambda: vgg_net(38, dropout=PLACES),
     "pascal": lambda: vgg_net(21, dropout=PASCAL),
+    "bayesian camvid": lambda: vgg_net(11, dropout=PLACES, classifier="camvid", extra=True),
     "basic": lambda: basic_net(11, classifier="dense_softmax_inner_prod"),
     "bayesian basic": lambda: with_statistics(basic_net(11, dropout=True, seed=1)),
 }
