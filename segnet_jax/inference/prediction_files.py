@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -76,7 +77,7 @@ class PredictionFiles:
         path = self.labels(name)
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            arrays = {}
+            arrays: dict[str, Any] = {}
             if found.probabilities is not None:
                 arrays["probabilities"] = found.probabilities.astype(np.float16)
             if found.uncertainty is not None:

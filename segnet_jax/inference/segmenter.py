@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from segnet_jax import visualize
 from segnet_jax.data import image_files
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.preprocessing import RGB
+from segnet_jax.data.preprocessing import RGB, Normalize
 from segnet_jax.errors import InputError
 from segnet_jax.inference import bayesian
 from segnet_jax.inference.from_config import build_crf, build_preparation
@@ -24,6 +24,7 @@ from segnet_jax.inference.preparation import resize_image
 from segnet_jax.inference.pretrained import load_network, save_network
 from segnet_jax.inference.tiles import blend_tiles
 from segnet_jax.inference.trained_model import TrainedModel
+from segnet_jax.models.base import SegmentationModel
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
@@ -103,7 +104,6 @@ class Segmenter:
         self._preparation = build_preparation(trained.config, trained.modalities)
         self._crf = build_crf(trained.config)
         self._variables = jax.device_put(trained.variables)
-        self._score = jax.jit(self._scores, static_argnames="samples")
 
     @overload
     def predict(self, images: ImageLike, **options: Any) -> Segmentation: ...
@@ -190,30 +190,36 @@ class Segmenter:
             )
         return array
 
-    def _scores(self, variables: Any, images: jax.Array, *, samples: int) -> tuple[jax.Array, jax.Array | None]:
+    def _scores(self, images: np.ndarray, samples: int) -> tuple[jax.Array, jax.Array | None]:
         """Returns logits, or mean probabilities of stochastic passes, and their uncertainty."""
-        x = self._preparation.normalize(images)
-        if not samples:
-            return self.trained.model.apply(variables, x, train=False).astype(jnp.float32), None  # type: ignore[union-attr]
-        keys = jax.random.split(jax.random.key(self._preparation.seed), len(images))
-        return bayesian.sample_posterior(self.trained.model, variables, x, keys, samples=samples)
+        preparation = self._preparation
+        return _score(
+            self._variables,
+            images,
+            model=self.trained.model,
+            normalize=preparation.normalize,
+            samples=samples,
+            seed=preparation.seed,
+        )
 
     def _whole(self, images: Sequence[np.ndarray], options: Options) -> Iterator[Segmentation]:
-        own = images[0].shape[:2]
-        size = self._preparation.network_size(*own) if options.size is None else options.size or own
-        batch = np.stack([resize_image(image, size) for image in images])
-        scores, uncertainty = self._score(self._variables, batch, samples=options.samples)
+        own = (images[0].shape[0], images[0].shape[1])
+        height, width = self._preparation.network_size(*own) if options.size is None else options.size or own
+        batch = np.stack([resize_image(image, (height, width)) for image in images])
+        scores, uncertainty = self._scores(batch, options.samples)
         wants = options.probabilities or self._crf is not None
         labels, probabilities = _read_off(scores, size=own, normalized=bool(options.samples), probabilities=wants)
-        maps = jax.device_get((labels, probabilities, _resized(uncertainty, own)))
+        wide = None if uncertainty is None else _resized(uncertainty, own)
+        labels, probabilities, wide = jax.device_get((labels, probabilities, wide))
         for i, image in enumerate(images):
-            yield self._segmentation(image, *(None if x is None else x[i] for x in maps), options=options)
+            maps = [None if maps is None else maps[i] for maps in (probabilities, wide)]
+            yield self._segmentation(Segmentation(image, labels[i], self.class_table, *maps), options)
 
     def _by_tiles(self, image: np.ndarray, options: Options) -> Segmentation:
         size = image.shape[:2]
 
         def score(part: np.ndarray) -> np.ndarray:
-            scores, uncertainty = self._score(self._variables, part[None], samples=options.samples)
+            scores, uncertainty = self._scores(part[None], options.samples)
             if uncertainty is None:
                 return np.asarray(scores[0])
             return np.concatenate([scores[0], uncertainty[0][..., None]], axis=-1)
@@ -229,23 +235,15 @@ class Segmenter:
             labels[rows] = np.argmax(band, axis=-1)
             if probabilities is not None:
                 probabilities[rows] = band if options.samples else jax.nn.softmax(band)
-        return self._segmentation(image, labels, probabilities, uncertainty, options=options)
+        return self._segmentation(Segmentation(image, labels, self.class_table, probabilities, uncertainty), options)
 
-    def _segmentation(
-        self,
-        image: np.ndarray,
-        labels: np.ndarray,
-        probabilities: np.ndarray | None,
-        uncertainty: np.ndarray | None,
-        *,
-        options: Options,
-    ) -> Segmentation:
+    def _segmentation(self, found: Segmentation, options: Options) -> Segmentation:
+        """Applies the CRF, if there is one, and leaves out what was not asked for."""
         if self._crf is not None:
-            probabilities = self._crf(image[..., :3], probabilities)
-            labels = np.argmax(probabilities, axis=-1).astype(np.uint8)
-        return Segmentation(
-            image, labels, self.class_table, probabilities if options.probabilities else None, uncertainty
-        )
+            assert found.probabilities is not None
+            refined = np.asarray(self._crf(found.image[..., :3], found.probabilities))
+            found = replace(found, labels=refined.argmax(-1).astype(np.uint8), probabilities=refined)
+        return found if options.probabilities else replace(found, probabilities=None)
 
 
 def from_pretrained(
@@ -276,6 +274,18 @@ def from_pretrained(
     return Segmenter(load_network(where, dotted, revision, prototxt=prototxt, architecture=architecture))
 
 
+@functools.partial(jax.jit, static_argnames=("model", "normalize", "samples", "seed"))
+def _score(
+    variables: Any, images: jax.Array, *, model: SegmentationModel, normalize: Normalize, samples: int, seed: int
+) -> tuple[jax.Array, jax.Array | None]:
+    """Returns logits, or mean probabilities of stochastic passes, and their uncertainty; of uint8 images."""
+    x = normalize(images)
+    if not samples:
+        return model.apply(variables, x, train=False).astype(jnp.float32), None  # type: ignore[union-attr]
+    keys = jax.random.split(jax.random.key(seed), len(images))
+    return bayesian.sample_posterior(model, variables, x, keys, samples=samples)
+
+
 @functools.partial(jax.jit, static_argnames=("size", "normalized", "probabilities"))
 def _read_off(
     scores: jax.Array, *, size: tuple[int, int], normalized: bool, probabilities: bool
@@ -288,8 +298,8 @@ def _read_off(
     return labels, scores if normalized else jax.nn.softmax(scores)
 
 
-def _resized(maps: jax.Array | None, size: tuple[int, int]) -> jax.Array | None:
-    """Returns maps, [N, h, w] or [N, h, w, K], interpolated to `size`; None of None."""
-    if maps is None or maps.shape[1:3] == size:
+def _resized(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Returns maps, [N, h, w] or [N, h, w, K], interpolated to `size`."""
+    if maps.shape[1:3] == size:
         return maps
     return jax.image.resize(maps, (len(maps), *size, *maps.shape[3:]), "linear")

@@ -38,6 +38,8 @@ def segment_video(
         import av
     except ImportError as error:
         raise InputError("Videos need PyAV: pip install -r requirements-video.txt") from error
+    if not source.is_file():
+        raise InputError(f"{source} does not exist; correct the path.")
     target = folder / f"{source.stem}_overlay.mp4"
     aside = target.with_name(f"{target.stem}.tmp.mp4")
     with write_errors(folder):

@@ -191,7 +191,7 @@ def match_batch_norm(
 
     each = [jax.device_get(moments(variables, batch)) for batch in images]
     for name in names:
-        mean, mean_of_squares = np.mean([found[name] for found in each], axis=0, dtype=np.float64)
+        mean, mean_of_squares = np.stack([found[name] for found in each]).mean(axis=0, dtype=np.float64)
         var = np.maximum(0.0, mean_of_squares - np.square(mean))
         bias = -batch_stats[name]["mean"]
         dtype = params[name]["scale"].dtype
