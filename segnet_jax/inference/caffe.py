@@ -102,7 +102,7 @@ SUN37 = ClassTable(
 """The 37 classes of SUN RGB-D (arXiv 1511.00561, Table 5), in the authors' colours."""
 
 # By the classifier's outputs: classes, and the (height, width) of images in the authors' prototxts.
-_KNOWN = {
+_KNOWN: dict[int, tuple[ClassTable, tuple[int, ...]]] = {
     11: (CAMVID11, (360, 480)),
     12: (CAMVID12, (360, 480)),
     21: (VOC21, (224, 224)),

@@ -79,7 +79,8 @@ def _layers(message: memoryview) -> Iterator[CaffeLayer]:
 
 def _layer(message: memoryview) -> CaffeLayer:
     name = kind = ""
-    ratio, blobs = 0.5, []
+    ratio = 0.5
+    blobs: list[np.ndarray] = []
     for number, value in _fields(message):
         if number == _NAME:
             name = _text(value)
@@ -93,7 +94,8 @@ def _layer(message: memoryview) -> CaffeLayer:
 
 
 def _old_layer(message: memoryview) -> CaffeLayer:
-    name, blobs = "", []
+    name = ""
+    blobs: list[np.ndarray] = []
     for number, value in _fields(message):
         if number == _OLD_NAME:
             name = _text(value)
