@@ -68,11 +68,16 @@ def recognize(layers: Sequence[CaffeLayer], source: str) -> CaffeNetwork:
       source: the file, for messages.
 
     Raises:
-      InputError: if it is none of the authors'.
+      InputError: if it is none of the authors', or the layers without weights, which tell the rest, are missing.
     """
+    if all(layer.blobs for layer in layers):
+        raise InputError(
+            f"{source} holds weights alone, which tell neither normalisation nor dropout; give the .prototxt file that "
+            "goes with it, or the architecture."
+        )
     names = {layer.name for layer in layers}
     for name, network in _NETWORKS.items():
-        if {first for first, _ in (network.encoder[0][0], network.decoder[0][0])} <= names:
+        if {network.encoder[0][0][0], network.decoder[0][0][0]} <= names:
             normalization = "lrn" if any(layer.type == "LRN" for layer in layers) else "none"
             return CaffeNetwork(name, normalization, _dropout_rate(network, layers, source))
     shown = ", ".join([layer.name for layer in layers][:4])

@@ -83,8 +83,8 @@ def test_read_caffe_network_takes_network_and_size_from_a_prototxt(tmp_path):
     (tmp_path / "net.prototxt").write_text(prototxt(net, size=(90, 120)))
     net.layers = [layer for layer in net.layers if layer.blobs]  # so that the file itself tells nothing
     path = write(tmp_path, net)
-    alone = read_caffe_network(path)[0]["config"]
-    assert (alone["preprocessing"], alone["model"]["dropout_rate"]) == ("none", 0)
+    with pytest.raises(InputError, match="net.caffemodel holds weights alone"):
+        read_caffe_network(path)
     config = read_caffe_network(path, prototxt=tmp_path / "net.prototxt")[0]["config"]
     assert config == {
         "data": {"name": "camvid", "image_size": [90, 120]},

@@ -47,6 +47,12 @@ def test_recognize_refuses_another_network():
         recognize([CaffeLayer("conv1_1", "Convolution"), CaffeLayer("score_fr", "Convolution")], "fcn.caffemodel")
 
 
+def test_recognize_refuses_weights_alone():
+    layers = [layer for layer in layers_of(basic_net(2, width=1)) if layer.blobs]
+    with pytest.raises(InputError, match="bare.caffemodel holds weights alone.* or the architecture"):
+        recognize(layers, "bare.caffemodel")
+
+
 def test_named_network_knows_the_authors_networks():
     assert dataclasses.astuple(named_network("bayesian_segnet_basic")) == ("segnet_basic", "lrn", 0.5)
     with pytest.raises(InputError, match="no architecture 'segnet2'; the authors' are segnet, segnet_basic, bayesian"):
