@@ -78,7 +78,8 @@ def get_config() -> ml_collections.ConfigDict:
     # VGG16 computes; or absorbed by the running means alone, so that only evaluation does.
     config.pretrained.batch_norm = "matched"
     config.pretrained.images = 16  # training images that it is matched to
-    config.pretrained.path = ""  # a local .safetensors file; "" fetches the one below from the Hugging Face hub
+    # A local .safetensors or .caffemodel file; "" fetches the one below from the Hugging Face hub.
+    config.pretrained.path = ""
     config.pretrained.repository = "timm/vgg16.tv_in1k"
     config.pretrained.file = "model.safetensors"
     config.pretrained.revision = "main"

@@ -3,9 +3,9 @@
 python -m segnet_jax.predict WHERE --input=PATH --output=DIR
 
 WHERE is a work directory, a folder or .safetensors file that `Segmenter.save_pretrained` wrote, the name of a shipped
-network, or OWNER/NAME of a repository on the Hugging Face hub. PATH is an image, a folder (with its subfolders), a glob
-or a video. DIR gets for each image the labels as a PNG in the classes' colours, an overlay with a legend, and
-`summary.json`, the share of each class.
+network, OWNER/NAME of a repository on the Hugging Face hub, or one of the SegNet authors' .caffemodel files. PATH is an
+image, a folder (with its subfolders), a glob or a video. DIR gets for each image the labels as a PNG in the classes'
+colours, an overlay with a legend, and `summary.json`, the share of each class.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 import segnet_jax
 from segnet_jax.checkpoint.manager import exists
 from segnet_jax.errors import InputError
+from segnet_jax.inference.caffe import read_caffe_network
 from segnet_jax.inference.from_config import overridden, public_config, stored_config
 from segnet_jax.inference.model_card import write_card
 from segnet_jax.inference.trained_model import TrainedModel, build_trained, load_trained, variable_shapes
@@ -22,20 +23,35 @@ _ASSETS = Path(segnet_jax.__file__).parent / "assets"
 
 
 def load_network(
-    where: str | Path, overrides: Mapping[str, Any] | None = None, revision: str | None = None
+    where: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    revision: str | None = None,
+    *,
+    prototxt: str | Path = "",
+    architecture: str = "",
 ) -> TrainedModel:
     """Loads a trained network.
 
     Args:
       where: a work directory; a folder that `save_network` wrote, or the .safetensors file in it; the name of a shipped
-        network; or OWNER/NAME of a repository on the Hugging Face hub.
+        network; OWNER/NAME of a repository on the Hugging Face hub; or a .caffemodel file, see
+        `caffe.read_caffe_network`.
       overrides: by dotted key, over the configuration that it was trained with.
       revision: branch, tag or commit of the repository; None is its main branch.
+      prototxt: the definition that goes with a .caffemodel file, if it is at hand.
+      architecture: the name of a .caffemodel file's network, if the file itself does not tell.
 
     Raises:
       InputError: if there is no such network, or its files are damaged.
     """
     path = Path(where).expanduser()
+    if path.suffix == ".caffemodel":
+        metadata, variables = read_caffe_network(path, prototxt, architecture)
+        run_config = stored_config(metadata)
+        config = overridden(run_config, overrides or {})
+        return build_trained(metadata, variables, config, run_config, 0, {}, metadata["exact_batch_stats"])
+    if prototxt or architecture:
+        raise InputError(f"prototxt and architecture describe a .caffemodel file, and {where} is none; leave them out.")
     if exists(path / "checkpoints"):
         return load_trained(path, overrides)
     folder = path.parent if path.suffix == ".safetensors" and path.is_file() else path

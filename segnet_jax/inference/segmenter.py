@@ -254,13 +254,24 @@ class Segmenter:
         return found if options.probabilities else replace(found, probabilities=None)
 
 
-def from_pretrained(where: str | Path, *, revision: str | None = None, **overrides: Any) -> Segmenter:
+def from_pretrained(
+    where: str | Path,
+    *,
+    revision: str | None = None,
+    prototxt: str | Path = "",
+    architecture: str = "",
+    **overrides: Any,
+) -> Segmenter:
     """Loads a network to segment images with.
 
     Args:
       where: a work directory, a folder that `Segmenter.save_pretrained` wrote or the .safetensors file in it, the name
-        of a shipped network, or OWNER/NAME of a repository on the Hugging Face hub.
+        of a shipped network, OWNER/NAME of a repository on the Hugging Face hub, or one of the authors' .caffemodel
+        files.
       revision: branch, tag or commit of the repository.
+      prototxt: the definition that goes with a .caffemodel file, if it is at hand.
+      architecture: of a .caffemodel file: segnet, segnet_basic, bayesian_segnet or bayesian_segnet_basic, if the file
+        itself does not tell.
       **overrides: by key with `__` for the dot, over the configuration that it was trained with, such as
         `crf__enabled=True` or `eval__checkpoint="latest"`.
 
@@ -268,7 +279,7 @@ def from_pretrained(where: str | Path, *, revision: str | None = None, **overrid
       InputError: if there is no such network, or its files are damaged.
     """
     dotted = {key.replace("__", "."): value for key, value in overrides.items()}
-    return Segmenter(load_network(where, dotted, revision))
+    return Segmenter(load_network(where, dotted, revision, prototxt=prototxt, architecture=architecture))
 
 
 @functools.partial(jax.jit, static_argnames=("model", "normalize", "samples", "seed"))

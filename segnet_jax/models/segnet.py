@@ -8,6 +8,7 @@ from typing import ClassVar
 import jax
 from flax import linen as nn
 
+from segnet_jax.errors import InputError
 from segnet_jax.models.base import SegmentationModel, Stage, pool_with_indices
 from segnet_jax.ops.pooling import max_unpool
 
@@ -18,7 +19,13 @@ class SegNet(SegmentationModel):
     Every 3x3 convolution but the classifier, conv1_1_D, is followed by BatchNorm and ReLU. Each decoder stage begins
     with unpooling by the indices of the encoder stage that it mirrors. With a dropout rate this is the authors'
     `bayesian_segnet`: dropout after pool3, pool4, pool5, conv5_1_D, conv4_1_D and conv3_1_D.
+
+    Attributes:
+      separate_classifier: whether conv1_1_D has 64 features, BatchNorm and ReLU too, and another 3x3 convolution,
+        conv_classifier, scores classes: the authors' `bayesian_segnet_camvid`. Not for the networks derived from this.
     """
+
+    separate_classifier: bool = False
 
     encoder: ClassVar[tuple[Stage, ...]] = (
         (("conv1_1", 64), ("conv1_2", 64)),
@@ -63,7 +70,17 @@ class SegNet(SegmentationModel):
                 x = x + maps[number - 2]
             x = self.deep_dropout(number, x, train)
         name, kernel_size = self.classifier_layer
+        if self.separate_classifier:
+            x = self.decoder_unit(x, self.encoder[0][0][1], name, train)
+            name = "conv_classifier"
         return self.classifier(x, name, kernel_size=kernel_size)
+
+    @nn.nowrap
+    def check_fields(self) -> None:
+        """Refuses values that make no sense, as in `SegmentationModel`."""
+        if self.separate_classifier and type(self) is not SegNet:
+            raise InputError("separate_classifier is for the network segnet alone; leave it out.")
+        super().check_fields()
 
     def deep_dropout(self, number: int, x: jax.Array, train: bool) -> jax.Array:
         """Applies dropout after encoder or decoder `number`, if it is one of the deeper ones."""

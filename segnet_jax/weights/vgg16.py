@@ -14,9 +14,11 @@ from flax import linen as nn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from segnet_jax.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from segnet_jax.errors import InputError
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.models.modules import BatchNorm
+from segnet_jax.weights.caffemodel import read_caffemodel
 
 # Seconds in which the Hugging Face hub must answer at all. Its client alone tries for half a minute, and says so.
 _PATIENCE = 5
@@ -41,6 +43,9 @@ VGG16_LAYERS = {
     "conv5_3": 28,
 }
 
+# RGB of 0 to 255, subtracted from images in the training of Caffe's VGG16; it was not divided by anything.
+_CAFFE_MEAN = (123.68, 116.779, 103.939)
+
 
 def find_weights(path: str, *, repository: str, file: str, revision: str) -> Path:
     """Finds the weights' file: the local `path` if one is given, else from the Hugging Face hub, or its cache.
@@ -51,7 +56,7 @@ def find_weights(path: str, *, repository: str, file: str, revision: str) -> Pat
     if path:
         local = Path(path).expanduser()
         if not local.is_file():
-            raise InputError(f"pretrained.path={path} is not a file; give the .safetensors file of VGG16.")
+            raise InputError(f"pretrained.path={path} is not a file; give VGG16's .safetensors or .caffemodel file.")
         return local
     # Imported here, for it is slow and only this function needs it.
     from huggingface_hub import constants, errors, hf_hub_download, utils
@@ -74,15 +79,18 @@ def load_vgg16(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Reads VGG16's convolutions.
 
     Args:
-      path: a .safetensors file with torchvision's names, `features.N.weight` (OIHW) and `features.N.bias`; other
-        tensors in it are ignored.
+      path: a .safetensors file with torchvision's names, `features.N.weight` (OIHW) and `features.N.bias`, or a
+        .caffemodel file with the prototxt's; whatever else is in it is ignored.
 
     Returns:
-      For each name of the paper's prototxt ("conv1_1", ...) the kernel, float32 HWIO, and the bias, float32 [O].
+      For each name of the paper's prototxt ("conv1_1", ...) the kernel, float32 HWIO, and the bias, float32 [O]; for
+      images that `preprocessing.imagenet` normalises.
 
     Raises:
-      InputError: if the file is no safetensors file, or a tensor is missing or not finite.
+      InputError: if the file is damaged, or a tensor is missing or not finite.
     """
+    if Path(path).suffix == ".caffemodel":
+        return _load_caffe(path)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -96,6 +104,32 @@ def load_vgg16(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
             raise InputError(f"{path} has values of {name} that are not finite; download it again.")
         layers[name] = kernel.transpose(2, 3, 1, 0), bias
+    return layers
+
+
+def _load_caffe(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Reads VGG16 for Caffe, as `load_vgg16` does; its first layer, for BGR, is rewritten for normalised RGB.
+
+    It then answers the same, but for the outermost pixels: the zeros around an image stand for another mean, half a
+    step of 8 bits away.
+    """
+    found = {layer.name: layer.blobs for layer in read_caffemodel(path)}
+    layers = {}
+    for name in VGG16_LAYERS:
+        blobs = found.get(name, ())
+        if [blob.ndim for blob in blobs[:1]] != [4] or len(blobs) != 2 or blobs[1].size != len(blobs[0]):
+            raise InputError(
+                f"{path} has no kernel and bias of {name!r}; it must hold VGG16 with its prototxt's names."
+            )
+        layers[name] = blobs[0].transpose(2, 3, 1, 0), blobs[1].ravel()
+    kernel, bias = layers["conv1_1"]
+    if kernel.shape[2] != 3:
+        raise InputError(f"{path} takes images of {kernel.shape[2]} channels; give VGG16 for colour images.")
+    kernel = kernel[:, :, ::-1]
+    # A value of 0 to 255 is mean + std * normalised, of which Caffe's network takes its own mean off.
+    mean, std = (255 * np.array(values) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    bias = bias + np.sum(kernel * (mean - _CAFFE_MEAN)[:, None], axis=(0, 1, 2))
+    layers["conv1_1"] = (kernel * std[:, None]).astype(np.float32), bias.astype(np.float32)
     return layers
 
 

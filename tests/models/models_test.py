@@ -260,7 +260,7 @@ def test_create_model_answers_an_unknown_field_with_the_known_ones(field):
     known = str(caught.value).partition("it has ")[2].rstrip(".").split(", ")
     assert known == [
         *["axis_name", "batch_norm_momentum", "dropout_rate", "dtype", "param_dtype", "remat", "remat_stages"],
-        "stochastic",
+        *["separate_classifier", "stochastic"],
         "width_multiplier",
     ]
 

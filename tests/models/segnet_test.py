@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from segnet_jax.errors import InputError
+from segnet_jax.models import create_model
 from segnet_jax.models.segnet import SegNet, SegNetBasic
 from segnet_jax.runtime.compilation import Compiled
 from tests.helpers.networks import assert_logits, images, random_variables, shapes
@@ -54,6 +56,16 @@ def test_segnet_has_the_names_and_kernels_of_the_prototxts(network):
     expected[classifier] = {"kernel": (classifier_size, classifier_size, depth, 11), "bias": (11,)}
     assert jax.tree.map(lambda leaf: leaf.shape, variables["params"]) == expected
     assert jax.tree.map(lambda leaf: leaf.shape, variables["batch_stats"]) == stats
+
+
+def test_segnet_with_a_separate_classifier_has_a_convolution_more():
+    plain, separate = (shapes(SegNet(num_classes=11, separate_classifier=more)) for more in (False, True))
+    assert separate["params"]["conv1_1_D"]["kernel"].shape == (3, 3, 64, 64)
+    assert separate["params"]["conv_classifier"]["kernel"].shape == (3, 3, 64, 11)
+    assert separate["params"].keys() - plain["params"].keys() == {"conv1_1_D_bn", "conv_classifier"}
+    assert separate["batch_stats"].keys() - plain["batch_stats"].keys() == {"conv1_1_D_bn"}
+    with pytest.raises(InputError, match="separate_classifier is for the network segnet alone"):
+        create_model("segnet_basic", 11, separate_classifier=True)
 
 
 def reference(network, layers, x):

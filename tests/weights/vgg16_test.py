@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from jax import lax
 
+from segnet_jax.data.preprocessing import imagenet
 from segnet_jax.errors import InputError
 from segnet_jax.models import create_model
 from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16, match_batch_norm
+from tests.helpers.caffe_files import old_caffemodel
+from tests.helpers.numpy_layers import convolve
 from tests.helpers.vgg16 import LAYERS, random_layers, write
 
 _SOURCE = {"repository": "someone/vgg16", "file": "model.safetensors", "revision": "v1"}
@@ -75,6 +78,56 @@ def test_load_vgg16_names_a_damaged_file(tmp_path):
             load_vgg16(path)
     with pytest.raises(InputError, match="absent.safetensors"):
         load_vgg16(tmp_path / "absent.safetensors")
+
+
+def caffe_tensors():
+    """Returns VGG16 for Caffe with few features, by layer, among others: kernels OIHW, of BGR, and biases."""
+    rng = np.random.default_rng(0)
+    tensors = {"data": [], "fc8": [rng.normal(size=(1000, 16))]}
+    for name, _, fan_in, fan_out in LAYERS:
+        shape = (fan_out // 32, max(3, fan_in // 32), 3, 3)
+        tensors[name] = [rng.normal(size=shape), rng.normal(size=shape[0])]
+    return tensors
+
+
+def test_load_vgg16_reads_caffes_file_for_normalised_rgb(tmp_path):
+    tensors = caffe_tensors()
+    path = tmp_path / "VGG_ILSVRC_16_layers.caffemodel"
+    path.write_bytes(old_caffemodel(tensors))
+    layers = load_vgg16(path)
+    assert list(layers) == [name for name, *_ in LAYERS]
+    for name, *_ in LAYERS[1:]:
+        kernel, bias = layers[name]
+        np.testing.assert_array_equal(kernel.transpose(3, 2, 0, 1), tensors[name][0].astype(np.float32))
+        np.testing.assert_array_equal(bias, tensors[name][1].astype(np.float32))
+    # Caffe subtracts its mean from BGR of 0 to 255. Within the border, which the padding reaches, the answer is equal.
+    rgb = np.random.default_rng(1).integers(0, 256, (5, 6, 3)).astype(np.uint8)
+    kernel, bias = tensors["conv1_1"]
+    expected = convolve(rgb[..., ::-1] - np.array([103.939, 116.779, 123.68]), kernel.transpose(2, 3, 1, 0)) + bias
+    kernel, bias = layers["conv1_1"]
+    assert kernel.dtype == bias.dtype == np.float32
+    found = convolve(np.asarray(imagenet(rgb[None]))[0].astype(np.float64), kernel) + bias
+    np.testing.assert_allclose(found[1:-1, 1:-1], expected[1:-1, 1:-1], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(found, expected, atol=0.6 * np.abs(kernel).sum() / 58)
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays", "reason"),
+    [
+        ("conv5_3", None, "no kernel and bias of 'conv5_3'"),
+        ("conv1_2", [np.ones((2, 2, 3, 3))], "no kernel and bias of 'conv1_2'"),
+        ("conv1_2", [np.ones((2, 18)), np.ones(2)], "no kernel and bias of 'conv1_2'"),
+        ("conv1_2", [np.ones((2, 2, 3, 3)), np.ones(3)], "no kernel and bias of 'conv1_2'"),
+        ("conv1_1", [np.ones((2, 4, 3, 3)), np.ones(2)], "images of 4 channels"),
+    ],
+)
+def test_load_vgg16_says_what_caffes_file_lacks(tmp_path, name, arrays, reason):
+    tensors = caffe_tensors() | {name: arrays}
+    path = tmp_path / "vgg.caffemodel"
+    path.write_bytes(old_caffemodel({key: value for key, value in tensors.items() if value is not None}))
+    with pytest.raises(InputError, match=reason) as caught:
+        load_vgg16(path)
+    assert str(path) in str(caught.value)
 
 
 @jax.jit
