@@ -11,6 +11,7 @@ from segnet_jax.data.class_table import VOID, ClassTable
 from segnet_jax.visualize.picture_file import save_picture
 
 WRONG_COLOR = (214, 0, 78)
+_ROWS = 64
 # From little to much: each colour is lighter than the one before, so that it reads in gray too.
 _HEAT = np.array([(0, 0, 12), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)])
 
@@ -50,9 +51,14 @@ def overlay(image: np.ndarray, label: np.ndarray, class_table: ClassTable, alpha
       ValueError: if the sizes differ.
     """
     check_sizes(image, label)
-    blend = (1 - alpha) * image + alpha * colorize(label, class_table)
-    painted = is_class(label, class_table)[..., None]
-    return np.where(painted, np.rint(blend), image).astype(np.uint8)
+    result = np.array(image)
+    # Some rows at a time: the sum of a large image would take many times its memory.
+    for top in range(0, len(label), _ROWS):
+        rows = slice(top, top + _ROWS)
+        blend = (1 - alpha) * image[rows] + alpha * colorize(label[rows], class_table)
+        painted = is_class(label[rows], class_table)[..., None]
+        result[rows] = np.where(painted, np.rint(blend), image[rows])
+    return result
 
 
 def mark_errors(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, class_table: ClassTable) -> np.ndarray:
