@@ -11,8 +11,6 @@ from jax import lax
 
 from segnet_jax.ops import shifted_matmul
 
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-
 
 def conv_transpose(
     x: jax.Array, kernel: jax.Array, stride: int, output_size: tuple[int, int], padding: int = 0
@@ -50,7 +48,7 @@ def conv_transpose(
         x,
         phases,
         cpu=functools.partial(shifted_matmul.convolve, borders=tuple(borders)),
-        default=lambda x, phases: lax.conv_general_dilated(x, phases, (1, 1), borders, dimension_numbers=_DIMENSIONS),
+        default=functools.partial(shifted_matmul.plain, borders=tuple(borders)),
     )
     images, rows, columns, _ = y.shape
     y = y.reshape(images, rows, columns, stride, stride, features).transpose(0, 1, 3, 2, 4, 5)
