@@ -19,7 +19,7 @@ from onnx import helper
 from segnet_jax.errors import InputError
 from segnet_jax.export.graph import Graph
 from segnet_jax.export.lengths import Lengths
-from segnet_jax.export.pooling import Form, lowest, whole_windows
+from segnet_jax.export.pooling import Form, lowest, max_pool
 from segnet_jax.export.values import (
     STORED,
     Convolution,
@@ -161,8 +161,7 @@ class Converter:
         if any(str(-(-a // 2)) != str(b) for a, b in zip(before.shape[1:3], after.shape[1:3], strict=True)):
             raise InputError("Only pooling over windows of 2x2 can be exported to ONNX.")
         if places_unused:
-            padded, _ = whole_windows(self._graph, self.name(x), x.dtype)
-            return Value(self._graph.add("MaxPool", padded, kernel_shape=[2, 2], strides=[2, 2]), x.dtype, 4), None
+            return Value(max_pool(self._graph, self.name(x)), x.dtype, 4), None
         pooled, places = self._form.pool(self._graph, self.name(x), x.dtype)
         return Value(pooled, x.dtype, 4), places
 

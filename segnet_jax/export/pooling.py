@@ -23,6 +23,12 @@ class Form(Protocol):
         """Writes `ops.pooling.max_unpool`; returns the image's name."""
 
 
+def max_pool(graph: Graph, image: str) -> str:
+    """Writes 2x2 pooling without indices; returns the pooled image's name."""
+    # Of an even size the border is in no window.
+    return str(graph.add("MaxPool", image, kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 1, 1]))
+
+
 class _Places(NamedTuple):
     """Where maxima were, each a name: 1 or 0 for every window of an image."""
 
@@ -40,10 +46,19 @@ class Portable:
 
     def pool(self, graph: Graph, image: str, dtype: Any) -> tuple[str, _Places]:
         """Writes pooling as `Form` says."""
-        padded, size = whole_windows(graph, image, dtype)
-        # The last value is an end beyond every image.
+        size = _size(graph, image)
+        # Too much for an even size, but OpenVINO computes wrong shapes after a border that depends on it.
+        border = graph.ints(0, 0, 0, 0, 0, 0, 1, 1)
+        padded = graph.add("Pad", image, border, graph.constant(lowest(dtype), dtype))
         corners = [
-            graph.add("Slice", padded, graph.ints(i, j), graph.ints(_END, _END), graph.ints(2, 3), graph.ints(2, 2))
+            graph.add(
+                "Slice",
+                padded,
+                graph.ints(i, j),
+                graph.add("Add", size, graph.ints(i, j)),
+                graph.ints(2, 3),
+                graph.ints(2, 2),
+            )
             for i in (0, 1)
             for j in (0, 1)
         ]
@@ -68,7 +83,10 @@ class Native:
 
     def pool(self, graph: Graph, image: str, dtype: Any) -> tuple[str, tuple[str, str, str]]:
         """Writes pooling as `Form` says."""
-        padded, size = whole_windows(graph, image, dtype)
+        size = _size(graph, image)
+        missing = graph.add("Mod", size, graph.ints(2))
+        borders = graph.add("Concat", graph.ints(0, 0, 0, 0, 0, 0), missing, axis=0)
+        padded = graph.add("Pad", image, borders, graph.constant(lowest(dtype), dtype))
         pooled, indices = graph.add("MaxPool", padded, outputs=2, kernel_shape=[2, 2], strides=[2, 2])
         return pooled, (indices, graph.add("Shape", padded), size)
 
@@ -79,23 +97,14 @@ class Native:
         return _cropped(graph, image, size)
 
 
-_END = np.iinfo(np.int32).max
-
-
 def lowest(dtype: Any) -> float:
     """Returns the lowest number of a type: what never wins. Some runtimes have no infinity."""
     return float(np.finfo(dtype).min)
 
 
-def whole_windows(graph: Graph, image: str, dtype: Any) -> tuple[str, str]:
-    """Writes a border below and at the right by which an image has whole windows of 2x2: names of it and of the size.
-
-    The size is the image's own height and width, int64 [2].
-    """
-    size = graph.add("Slice", graph.add("Shape", image), graph.ints(2), graph.ints(4))
-    missing = graph.add("Mod", size, graph.ints(2))
-    borders = graph.add("Concat", graph.ints(0, 0, 0, 0, 0, 0), missing, axis=0)
-    return graph.add("Pad", image, borders, graph.constant(lowest(dtype), dtype)), size
+def _size(graph: Graph, image: str) -> str:
+    """Returns the name of height and width, int64 [2]."""
+    return graph.add("Slice", graph.add("Shape", image), graph.ints(2), graph.ints(4))
 
 
 def _cropped(graph: Graph, image: str, size: str) -> str:
