@@ -53,8 +53,8 @@ def agreement(program: Program, run: Callable[[np.ndarray], Any], smallest: int)
         expected, found = np.asarray(whole(images)), np.asarray(run(images))
         if expected.shape != found.shape or expected.dtype != found.dtype or not np.isfinite(found).all():
             raise InputError(
-                f"The exported network returns {found.dtype} {list(found.shape)} for images of {size[0]}x{size[1]}, not "
-                f"finite {expected.dtype} {list(expected.shape)}; please report this."
+                f"The exported network returns {found.dtype} {list(found.shape)} for images of {size[0]}x{size[1]}, "
+                f"not finite {expected.dtype} {list(expected.shape)}; please report this."
             )
         if program.output == "labels":
             equal.append(np.mean(expected == found))

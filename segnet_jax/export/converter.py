@@ -106,7 +106,9 @@ class Converter:
             return np.asarray(atom.val) if isinstance(atom, jax.extend.core.Literal) else known[atom]
 
         for equation in jaxpr.eqns:
-            known.update(zip(equation.outvars, self._convert(equation, [read(x) for x in equation.invars]), strict=True))
+            known.update(
+                zip(equation.outvars, self._convert(equation, [read(x) for x in equation.invars]), strict=True)
+            )
         return [read(atom) for atom in jaxpr.outvars]
 
     def name(self, value: Any) -> str:
@@ -412,9 +414,7 @@ class Converter:
             name = self._graph.add(operator, self.name(x), axes=where, keepdims=0)
         return Value(name, x.dtype, rank)
 
-    def _write_argmax(
-        self, inputs: list[Any], avals: list[Any], result: Any, *, axes: Any, index_dtype: Any
-    ) -> Value:
+    def _write_argmax(self, inputs: list[Any], avals: list[Any], result: Any, *, axes: Any, index_dtype: Any) -> Value:
         x = self._full(inputs[0], avals[0])
         name = self._graph.add("ArgMax", self.name(x), axis=stored_axis(axes[0], x.rank), keepdims=0)
         return self.cast(Value(name, np.dtype(np.int64), x.rank - 1), index_dtype)
@@ -472,5 +472,3 @@ def _joined(operator: str, inputs: Sequence[Any]) -> Value | None:
     else:
         changed = before.kernel, before.bias + number if operator == "Add" else before.bias - number
     return Value(Convolution(before.image, *changed, before.attributes), x.dtype, x.rank, x.full)
-
-
