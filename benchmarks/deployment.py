@@ -78,8 +78,8 @@ def contender(name: str, model: str, image: np.ndarray, threads: int, folder: Pa
     if name == "JAX":
         import jax
 
-        forward, placed = jax.jit(_program(model).network), jax.device_put(image)
-        return lambda: jax.block_until_ready(forward(placed))
+        forward, placed = _program(model).compiled(), jax.device_put(image)
+        return lambda: forward(placed)
     path = folder / f"{model}-{'native' if name == _ONNX else 'portable'}.onnx"
     if not path.exists():
         from segnet_jax.export.onnx import to_onnx

@@ -43,14 +43,14 @@ def agreement(program: Program, run: Callable[[np.ndarray], Any], smallest: int)
     """
     # Of noise neighbours differ clearly, so rounding moves no maximum, as it would in flat regions.
     rng = np.random.default_rng(0)
-    whole = jax.jit(program.__call__)
+    whole = program.compiled()
     prepare = jax.jit(dataclasses.replace(program, preprocessing=True).normalize)
     differences, equal = [], []
     sizes = check_sizes(smallest)
     for size in sizes:
         noise = rng.integers(0, 256, (_IMAGES, *size, program.channels)).astype(np.uint8)
         images = noise if program.preprocessing else np.asarray(prepare(noise))
-        expected, found = np.asarray(whole(images)), np.asarray(run(images))
+        expected, found = whole(images), np.asarray(run(images))
         if expected.shape != found.shape or expected.dtype != found.dtype or not np.isfinite(found).all():
             raise InputError(
                 f"The exported network returns {found.dtype} {list(found.shape)} for images of {size[0]}x{size[1]}, "

@@ -8,11 +8,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import export
 
 from segnet_jax.errors import InputError
 from segnet_jax.inference.preparation import Preparation
 from segnet_jax.inference.trained_model import TrainedModel
+from segnet_jax.models.base import SegmentationModel
 
 OUTPUTS = ("labels", "probabilities", "logits")
 
@@ -31,21 +33,23 @@ class Program:
       output: one of `OUTPUTS`.
       preprocessing: whether it takes images, uint8 [N, H, W, channels], and normalises them; otherwise it takes
         normalised ones, float32.
-      network: from normalised images to logits, float32 [N, H, W, K], in float32 whatever the training used.
+      model: in float32, whatever the training used.
+      variables: of the network.
     """
 
     trained: TrainedModel
     preparation: Preparation
     output: str = "labels"
     preprocessing: bool = True
-    network: Callable[[jax.Array], jax.Array] = field(init=False)
+    model: SegmentationModel = field(init=False)
+    variables: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        """Binds the variables."""
-        variables = jax.tree.map(jnp.asarray, self.trained.variables)
+        """Takes the network without what is for training alone."""
         # Nothing is kept for a backward pass, nor shared with other devices.
         model = self.trained.model.clone(dtype=jnp.float32, remat="none", axis_name=None)
-        object.__setattr__(self, "network", lambda x: model.apply(variables, x, train=False))
+        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "variables", jax.tree.map(jnp.asarray, self.trained.variables))
 
     @property
     def channels(self) -> int:
@@ -61,6 +65,10 @@ class Program:
         """Returns normalised images, float32 [N, H, W, channels]."""
         return self.preparation.normalize(images) if self.preprocessing else images
 
+    def network(self, x: jax.Array) -> jax.Array:
+        """Returns logits, float32 [N, H, W, K], of normalised images."""
+        return self.model.apply(self.variables, x, train=False)  # type: ignore[return-value]
+
     def finish(self, logits: jax.Array) -> jax.Array:
         """Returns the output, from logits: labels uint8 [N, H, W], or float32 [N, H, W, K]."""
         if self.output == "labels":
@@ -70,6 +78,16 @@ class Program:
     def __call__(self, images: jax.Array) -> jax.Array:
         """Returns the output of images, [N, H, W, channels]."""
         return self.finish(self.network(self.normalize(images)))
+
+    def compiled(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Returns the same compiled for each size; the variables are no constants of it, with which XLA takes long."""
+
+        @jax.jit
+        def run(variables: Any, images: jax.Array) -> jax.Array:
+            logits = self.model.apply(variables, self.normalize(images), train=False)
+            return self.finish(logits)  # type: ignore[arg-type]
+
+        return lambda images: np.asarray(run(self.variables, images))
 
 
 def symbolic(program: Program, do: Callable[[jax.ShapeDtypeStruct], Any]) -> tuple[Any, int]:
