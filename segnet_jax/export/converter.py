@@ -30,7 +30,6 @@ from segnet_jax.export.values import (
     to_logical,
     to_stored,
 )
-from segnet_jax.ops.pooling import max_pool_argmax, max_unpool
 
 _ELEMENTWISE = {
     "add": "Add",
@@ -60,6 +59,8 @@ _ELEMENTWISE = {
 }
 _BOOLEAN = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Not")
 _SAME = ("copy", "copy_p", "name", "optimization_barrier", "stop_gradient")
+# The functions of ops/pooling.py, as JAX notes their names in a trace.
+_POOL, _UNPOOL = "max_pool_argmax", "max_unpool"
 # Programs within the program, by the parameter that holds them.
 _INNER = {
     "jit": "jaxpr",
@@ -132,10 +133,10 @@ class Converter:
         if name in _SAME:
             return inputs
         function = params["call_jaxpr"].jaxpr.debug_info.func_name if name == "custom_vjp_call" else ""
-        if function == max_pool_argmax.__name__:
+        if function == _POOL:
             unused = isinstance(equation.outvars[1], jax.extend.core.DropVar)
             return self._pool(inputs[0], equation.invars[0].aval, results[0], places_unused=unused)
-        if function == max_unpool.__name__:
+        if function == _UNPOOL:
             dtype = inputs[0].dtype
             return [Value(self._form.unpool(self._graph, self.name(inputs[0]), inputs[1]), dtype, 4)]
         if name in _INNER:
@@ -443,7 +444,7 @@ class Converter:
         return Value(name, dtype, len(result.shape))
 
 
-def _window(params: dict[str, Any]) -> dict[str, list[int]]:
+def _window(params: dict[str, Any]) -> dict[str, Any]:
     """Returns the attributes of ONNX's pooling of JAX's window over an image."""
     return {
         "kernel_shape": list(params["window_dimensions"][1:3]),
