@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ class Graph:
     def constant(self, value: Any, dtype: Any = None) -> str:
         """Adds an array; returns its name."""
         array = np.ascontiguousarray(np.asarray(value, dtype)).reshape(np.shape(value))
-        key = (array.dtype.str, array.shape, array.tobytes())
+        key = (array.dtype.str, array.shape, hashlib.sha256(array).digest())
         if key not in self._constants:
             name = f"constant_{len(self._constants) + 1}"
             self._constants[key] = numpy_helper.from_array(array, name)
