@@ -65,6 +65,8 @@ def conv_general_dilated(
     dilations = set(rhs_dilation or (1,))
     is_same = (
         is_plain
+        # An exported program is traced with symbols for its sizes, which tell nothing of speed.
+        and all(isinstance(length, int) for length in lhs.shape)
         and padding == "SAME"
         and all(size == 1 for size in window_strides)
         and all(size == 1 for size in lhs_dilation or ())

@@ -27,8 +27,12 @@ _STRIP_VALUES = 500_000
 
 
 def gains(x: jax.Array, kernel: jax.Array, dilation: int) -> bool:
-    """Returns whether the convolution of [N, H, W, C] with [k, k, C, F] is faster by products on a CPU."""
-    return dilation > 1 or (kernel.shape[0] >= _SMALLEST_KERNEL and kernel.size >= _LARGE * x.size)
+    """Returns whether the convolution of [N, H, W, C] with [k, k, C, F] is faster by products on a CPU.
+
+    An image whose size is a symbol, as when a program is exported, counts as large.
+    """
+    kernel_is_larger = isinstance(x.size, int) and kernel.size >= _LARGE * x.size
+    return dilation > 1 or (kernel.shape[0] >= _SMALLEST_KERNEL and kernel_is_larger)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -45,7 +49,7 @@ def convolve(x: jax.Array, kernel: jax.Array, borders: Borders, dilation: int = 
       The same type, [N, H', W', F], where H' = H + top + bottom - dilation * (k - 1).
     """
     if not gains(x, kernel, dilation):
-        return lax.conv_general_dilated(x, kernel, (1, 1), borders, dimension_numbers=_DIMENSIONS)
+        return plain(x, kernel, borders)
     size = kernel.shape[0]
     padded = _padded(x, borders)
     height, width = (length - dilation * (size - 1) for length in padded.shape[1:3])
@@ -55,6 +59,14 @@ def convolve(x: jax.Array, kernel: jax.Array, borders: Borders, dilation: int = 
         for i, j in np.ndindex(size, size)
     )
     return functools.reduce(jnp.add, products).astype(x.dtype)
+
+
+def plain(x: jax.Array, kernel: jax.Array, borders: Borders) -> jax.Array:
+    """Convolves by XLA, otherwise as `convolve` without dilation does."""
+    if not all(isinstance(border, int) for border in (*borders[0], *borders[1])):
+        # Of an exported program; XLA takes borders whose size is a symbol in a padding alone.
+        x, borders = _padded(x, borders), ((0, 0), (0, 0))
+    return lax.conv_general_dilated(x, kernel, (1, 1), borders, dimension_numbers=_DIMENSIONS)
 
 
 def _forward(

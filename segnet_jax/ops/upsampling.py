@@ -11,8 +11,6 @@ from jax import lax
 
 from segnet_jax.ops import shifted_matmul
 
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-
 
 def conv_transpose(
     x: jax.Array, kernel: jax.Array, stride: int, output_size: tuple[int, int], padding: int = 0
@@ -45,12 +43,14 @@ def conv_transpose(
     # The first and the last j of which something is kept, and the borders (negative ones crop) that lead to these.
     first = padding // stride
     lasts = [(padding + length - 1) // stride for length in output_size]
-    borders = [(taps - 1 - first, last - length + 1) for last, length in zip(lasts, x.shape[1:3], strict=True)]
+    vertical, horizontal = (
+        (taps - 1 - first, last - length + 1) for last, length in zip(lasts, x.shape[1:3], strict=True)
+    )
     y = lax.platform_dependent(
         x,
         phases,
-        cpu=functools.partial(shifted_matmul.convolve, borders=tuple(borders)),
-        default=lambda x, phases: lax.conv_general_dilated(x, phases, (1, 1), borders, dimension_numbers=_DIMENSIONS),
+        cpu=functools.partial(shifted_matmul.convolve, borders=(vertical, horizontal)),
+        default=functools.partial(shifted_matmul.plain, borders=(vertical, horizontal)),
     )
     images, rows, columns, _ = y.shape
     y = y.reshape(images, rows, columns, stride, stride, features).transpose(0, 1, 3, 2, 4, 5)
