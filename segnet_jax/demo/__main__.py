@@ -57,7 +57,7 @@ def _serve(options: argparse.Namespace) -> None:
         app = make_app(network, limits, options.host)
         server = uvicorn.Server(
             uvicorn.Config(
-                app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="off"
+                app, log_config=None, access_log=False, server_header=False, proxy_headers=False, lifespan="off"
             )
         )
         host = f"[{options.host}]" if ":" in options.host else options.host
@@ -69,7 +69,7 @@ def _listen(host: str, port: int) -> socket.socket:
     """Returns a socket that listens at an address, before anything slow has begun."""
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise InputError(f"Cannot listen at {host}, port {port} ({error}); give another --host or --port.") from error
 
 
@@ -83,6 +83,12 @@ def _positive(text: str) -> float:
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} must be a whole number from 0 on")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if _count(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} must be at most 65535")
     return int(text)
 
 
@@ -100,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         default="127.0.0.1",
         help="address or name to listen at, by which alone the page answers (127.0.0.1: this machine only)",
     )
-    parser.add_argument("--port", type=_count, default=8000, help="to listen at (8000); 0 takes a free one")
+    parser.add_argument("--port", type=_port, default=8000, help="to listen at (8000); 0 takes a free one")
     parser.add_argument(
         "--samples", type=_count, default=8, help="stochastic passes for the uncertainty, of a network with dropout (8)"
     )

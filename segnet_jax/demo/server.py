@@ -71,8 +71,8 @@ def make_app(network: DemoNetwork, limits: Limits, host: str = "127.0.0.1") -> F
     async def segment(request: Request, uncertainty: bool = False) -> Response:
         try:
             async with asyncio.timeout(limits.seconds):
-                work = partial(network.segment, uncertainty=uncertainty)
-                return JSONResponse(await line.run(_body(request, limits.max_bytes), work))
+                read = partial(_body, request, limits.max_bytes)
+                return JSONResponse(await line.run(read, partial(network.segment, uncertainty=uncertainty)))
         except InputError as error:
             return _error(422, str(error))
         except _TooLargeError:

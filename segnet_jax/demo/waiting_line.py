@@ -24,20 +24,20 @@ class WaitingLine:
         self._places = threading.Semaphore(waiting + 1)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="network")
 
-    async def run(self, content: Awaitable[bytes], work: Callable[[bytes], Any]) -> Any:
-        """Waits for the content, then for its turn, and returns what `work` makes of it.
+    async def run(self, read: Callable[[], Awaitable[bytes]], work: Callable[[bytes], Any]) -> Any:
+        """Reads some content, waits for its turn, and returns what `work` makes of the content.
 
-        The place is taken before the content comes, so that no more of it is in memory than there are places. Who gives
+        The place is taken before anything is read, so that no more of it is in memory than there are places. Who gives
         up while waiting leaves the line at once; work that has begun keeps its place until it is done.
 
         Raises:
-          FullError: if there is no place, before the content is read.
+          FullError: if there is no place; nothing is read then.
         """
         if not self._places.acquire(blocking=False):
             raise FullError
         job: Future[Any] | None = None
         try:
-            job = self._worker.submit(work, await content)
+            job = self._worker.submit(work, await read())
             return await asyncio.wrap_future(job)
         finally:
             if job is None:

@@ -15,20 +15,12 @@ from segnet_jax.demo.network import EXAMPLES, DemoNetwork
 from segnet_jax.errors import InputError
 from tests.helpers.demo_networks import encoded, make_segmenter, png_header, random_image
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_example(tmp_path_factory):
-    """Compiles the networks on a small picture."""
-    path = tmp_path_factory.mktemp("example") / "small.jpg"
-    path.write_bytes(encoded(random_image(16, 24), "JPEG"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "EXAMPLES", [path])
-        yield
+pytestmark = pytest.mark.usefixtures("small_example")
 
 
 @pytest.fixture(scope="module")
-def segmenter(trained_run):
-    return make_segmenter(trained_run)
+def segmenter():
+    return make_segmenter()
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +47,19 @@ def test_segment_is_what_the_segmenter_predicts(network, segmenter):
 
 
 def test_segment_turns_a_picture_upright_and_shows_it_so(network):
-    image = np.zeros((16, 24, 3), np.uint8)
-    image[:, :12] = 255  # white at the left, which orientation 6 has at the top
+    image = np.zeros((24, 16, 3), np.uint8)
+    image[:, :8] = 255  # white at the left, which orientation 6 has at the top
     exif = Image.Exif()
     exif[0x0112] = 6
     found = network.segment(encoded(image, "JPEG", exif=exif.tobytes()))
-    assert found["size"] == [24, 16]
+    assert found["size"] == [16, 24]
     shown = np.asarray(picture(found["input"]))
-    assert shown[:11].mean() > 250
-    assert shown[13:].mean() < 5
+    assert shown[:7].mean() > 250
+    assert shown[9:].mean() < 5
 
 
-def test_segment_gives_the_uncertainty_of_a_network_with_dropout(trained_run):
-    segmenter = make_segmenter(trained_run, dropout_rate=0.5)
+def test_segment_gives_the_uncertainty_of_a_network_with_dropout():
+    segmenter = make_segmenter(dropout_rate=0.5)
     network = DemoNetwork(segmenter, samples=3, max_pixels=10_000)
     assert network.samples == network.describe()["samples"] == 3
     image = random_image(16, 24, seed=2)
@@ -129,9 +121,9 @@ def test_segment_drops_the_programs_of_many_sizes(network, monkeypatch):
     assert network._sizes == {(16, 26)}
 
 
-def test_demo_network_refuses_a_network_of_other_channels(trained_run):
+def test_demo_network_refuses_a_network_of_other_channels():
     with pytest.raises(InputError, match="takes images of 4 channels"):
-        DemoNetwork(make_segmenter(trained_run, modalities=RGBD), samples=0, max_pixels=1)
+        DemoNetwork(make_segmenter(modalities=RGBD), samples=0, max_pixels=1)
 
 
 def test_describe_names_network_and_classes(network):
@@ -147,4 +139,4 @@ def test_examples_are_scenes_that_the_project_draws():
     for path in EXAMPLES:
         drawn = scenes[int(path.stem.removeprefix("test_"))]["image"]
         stored = np.asarray(Image.open(path))
-        assert np.abs(stored - drawn.astype(float)).mean() < 3
+        assert np.abs(stored - drawn.astype(float)).mean() < 4  # as JPEG loses; other scenes differ by tens

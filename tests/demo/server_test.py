@@ -38,8 +38,8 @@ def sentence(answer, status):
     return answer.json()["error"]
 
 
-def test_segment_answers_as_the_network(trained_run):
-    network = DemoNetwork(make_segmenter(trained_run), samples=0, max_pixels=10_000)
+def test_segment_answers_as_the_network(small_example):
+    network = DemoNetwork(make_segmenter(), samples=0, max_pixels=10_000)
     client = client_of(network, Limits(10_000, 60, 0))
     file = encoded(random_image(16, 24))
     answer, expected = client.post("/segment", content=file).json(), network.segment(file)

@@ -27,7 +27,7 @@ async def begin(line, content, work):
     async def read():
         return content
 
-    task = asyncio.create_task(line.run(read(), work))
+    task = asyncio.create_task(line.run(read, work))
     for _ in range(5):
         await asyncio.sleep(0)
     return task
@@ -39,11 +39,9 @@ async def is_full(line):
     async def read():
         raise LookupError("read")
 
-    content = read()
     try:
-        await line.run(content, None)
+        await line.run(read, None)
     except FullError:
-        content.close()
         return True
     except LookupError:
         return False

@@ -1,6 +1,5 @@
 """Networks and files for the page's tests."""
 
-import dataclasses
 import io
 import struct
 import threading
@@ -10,17 +9,22 @@ import jax
 import numpy as np
 from PIL import Image
 
+from segnet_jax.data.datasets.synthetic import SYNTHETIC
+from segnet_jax.data.preprocessing import RGB
 from segnet_jax.inference.segmenter import Segmenter
-from segnet_jax.inference.trained_model import load_trained
+from segnet_jax.inference.trained_model import build_network, build_trained
 from tests.helpers.networks import random_variables
+from tests.helpers.tiny_config import make_tiny_config
 
 
-def make_segmenter(workdir, *, dropout_rate=0.0, **changes):
-    """Returns the network of a run with random weights, which give every class a share of any image."""
-    trained = load_trained(workdir)
-    model = trained.model.clone(dropout_rate=dropout_rate)
-    variables = jax.device_get(random_variables(model))
-    return Segmenter(dataclasses.replace(trained, model=model, variables=variables, **changes))
+def make_segmenter(*, dropout_rate=0.0, modalities=RGB):
+    """Returns a narrow network with random weights, which give every class a share of any image."""
+    config = make_tiny_config()
+    config.model.dropout_rate = dropout_rate
+    config.preprocessing = "imagenet" if modalities == RGB else "lcn"
+    metadata = {"config": config.to_dict(), "class_table": SYNTHETIC.to_dict(), "modalities": modalities}
+    variables = jax.device_get(random_variables(build_network(metadata), channels=sum(modalities)))
+    return Segmenter(build_trained(metadata, variables, config, config, 6, {}, False))
 
 
 def random_image(*size, seed=0):
@@ -34,9 +38,10 @@ def encoded(image, kind="PNG", **options):
 
 
 def png_header(height, width):
-    """Returns a PNG file of the size that ends before its pixels."""
+    """Returns a PNG file of the size that ends where its pixels begin."""
     header = b"IHDR" + struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    whole = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + whole + struct.pack(">I", 1000) + b"IDAT"
 
 
 class StubNetwork:
