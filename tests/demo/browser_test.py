@@ -18,14 +18,19 @@ if CHROMIUM is None:
 
 import uvicorn  # noqa: E402
 
+from segnet_jax.demo import network  # noqa: E402
 from segnet_jax.demo.network import DemoNetwork  # noqa: E402
 from segnet_jax.demo.server import Limits, make_app  # noqa: E402
 from tests.helpers.demo_networks import encoded, make_segmenter, random_image  # noqa: E402
 
 # Whatever a browser asks of the world by itself.
-QUIET = (
-    "--disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
-)
+QUIET = [
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 expect = sync_api.expect
 expect.set_options(timeout=30_000)
@@ -41,7 +46,8 @@ def segmenter():
 def address(segmenter, small_example):
     app = make_app(DemoNetwork(segmenter, samples=2, max_pixels=1_000_000), Limits(100_000, 60, 2))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "_SEEN_PIXELS", 400)  # of the example; other pictures are smaller
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         while not server.started:
@@ -204,6 +210,9 @@ def test_page_takes_the_cameras_picture_and_an_example(page):
     expect(page.locator("#name")).to_have_text("camera 1")
     page.get_by_role("button", name="Turn the camera off").click()
     expect(page.locator("#viewfinder")).to_be_hidden()
+    page.get_by_role("button", name="Example 1, a drawn street").click()
+    expect(page.locator("#name")).to_have_text("example 1")
+    expect(page.locator("#facts")).to_contain_text("480 × 360 pixels, seen at 23 × 17")
 
 
 @pytest.mark.parametrize(("width", "side_by_side"), [(1280, True), (360, False)])
