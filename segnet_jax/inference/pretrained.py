@@ -105,6 +105,11 @@ def save_network(trained: TrainedModel, folder: Path, *, eight_bits: bool = Fals
         write_atomically(folder / CARD, write_card(trained, size=size, eight_bits=eight_bits))
 
 
+def shipped_networks() -> list[str]:
+    """Returns the names of the networks that come with the package."""
+    return sorted(path.parent.name for path in _ASSETS.glob(f"*/{WEIGHTS}"))
+
+
 def _read_metadata(path: Path) -> dict[str, Any]:
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
@@ -122,7 +127,7 @@ def _read_metadata(path: Path) -> dict[str, Any]:
 
 def _download(repository: str, revision: str | None) -> Path:
     """Fetches a repository's two files, or finds them in the hub's cache; returns their folder."""
-    shipped = ", ".join(sorted(path.parent.name for path in _ASSETS.glob(f"*/{WEIGHTS}"))) or "none"
+    shipped = ", ".join(shipped_networks()) or "none"
     if repository.count("/") != 1 or Path(repository).exists():
         raise InputError(
             f"{repository} is no work directory, no folder with {WEIGHTS} and no shipped network ({shipped}); give one "

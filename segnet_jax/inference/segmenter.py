@@ -155,6 +155,10 @@ class Segmenter:
         """
         return image_files.read_image(str(path), self._preparation.image_max)
 
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the (height, width) at which the network sees an image of this size, if not told otherwise."""
+        return self._preparation.network_size(height, width)
+
     def save_pretrained(self, folder: str | Path, *, eight_bits: bool = False) -> None:
         """Writes the network into a folder that `from_pretrained` reads, see `pretrained.save_network`."""
         save_network(self.trained, Path(folder).expanduser(), eight_bits=eight_bits)

@@ -1,0 +1,1 @@
+"""A page that shows what a network makes of pictures: `python -m segnet_jax.demo`."""
