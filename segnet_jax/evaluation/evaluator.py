@@ -81,7 +81,8 @@ class Evaluator:
       model: the network.
       normalize: from uint8 images to the network's input.
       devices: of all processes, to map over.
-      batch_size: rounded up to a multiple of the devices; results do not depend on it.
+      batch_size: rounded up to a multiple of the devices, and no more than a split has images; results do not depend on
+        it.
       image_size: (height, width) at which images are seen and scored, or () for their native size.
       num_workers: reading processes.
       num_threads: reading threads.
@@ -128,10 +129,10 @@ class Evaluator:
         self._crf = crf
         self._per_image = per_image
         self._devices = devices
+        self._batch_size = batch_size
         share = share_of(devices)
         self._read = functools.partial(
             pipeline.eval_batches,
-            batch_size=-(-batch_size // len(devices)) * len(devices),
             image_size=image_size,
             num_workers=num_workers,
             num_threads=num_threads,
@@ -175,7 +176,7 @@ class Evaluator:
         groups = _groups_of(dataset)
         void_pixels = 0
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            for batch, (counts, device_maps) in self._one_behind(variables, self._read(dataset)):
+            for batch, (counts, device_maps) in self._one_behind(variables, self._batches(dataset)):
                 if should_stop():
                     pool.shutdown(cancel_futures=True)
                     raise Stopped
@@ -234,6 +235,11 @@ class Evaluator:
                 for i, name in names.items()
             ]
         return Evaluation(report, gather_pictures(pictures))
+
+    def _batches(self, dataset: Dataset) -> Iterator[pipeline.Batch]:
+        """Reads this process's part of a split."""
+        count = len(self._devices)
+        return self._read(dataset, batch_size=-(-min(self._batch_size, len(dataset)) // count) * count)
 
     def _one_behind(
         self, variables: Any, batches: Iterator[pipeline.Batch]

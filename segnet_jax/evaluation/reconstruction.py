@@ -110,7 +110,7 @@ class ReconstructionEvaluator(Evaluator):
         totals: Any = 0.0
         shown = set(np.linspace(0, len(dataset) - 1, num_pictures).round().astype(int).tolist())
         pictures: dict[int, Picture] = {}
-        for batch, (sums, device_drawn) in self._one_behind(variables, self._read(dataset)):
+        for batch, (sums, device_drawn) in self._one_behind(variables, self._batches(dataset)):
             if should_stop():
                 raise Stopped
             totals = totals + np.asarray(sums, np.float64)

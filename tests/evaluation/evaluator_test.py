@@ -61,7 +61,7 @@ def test_evaluator_counts_every_labelled_pixel_once_as_one_image_at_a_time(model
     assert [entry["iou"] for entry in report["classes"]] == pytest.approx(np.diag(confusion) / union)
 
 
-@pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 7), (3, 3)])
+@pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 7), (3, 3), (2, 10**6)])
 def test_evaluator_does_not_depend_on_batch_size_or_devices(model, variables, num_devices, batch_size):
     data = Images()
     expected = evaluation_of(model, variables, data, boundary_f1=True)
