@@ -15,6 +15,7 @@ from segnet_jax.inference.from_config import overridden, public_config, stored_c
 from segnet_jax.inference.model_card import write_card
 from segnet_jax.inference.trained_model import TrainedModel, build_trained, load_trained, variable_shapes
 from segnet_jax.runtime.files import write_atomically, write_errors
+from segnet_jax.weights.hub import fetch
 from segnet_jax.weights.safetensors import load_variables, save_variables
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -133,16 +134,7 @@ def _download(repository: str, revision: str | None) -> Path:
             f"{repository} is no work directory, no folder with {WEIGHTS} and no shipped network ({shipped}); give one "
             "of these, or OWNER/NAME of a repository on the Hugging Face hub."
         )
-    # Imported here, for it is slow and only this function needs it.
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        for file in (WEIGHTS, CONFIG):
-            found = hf_hub_download(repository, file, revision=revision)
-        return Path(found).parent
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        raise InputError(
-            f"{repository} is not on this machine and could not be had from the Hugging Face hub "
-            f"({type(error).__name__}); check its name and the connection, or download its files and give the folder."
-        ) from error
+    advice = "check its name and the connection, or download its files and give their folder"
+    for file in (WEIGHTS, CONFIG):
+        found = fetch(repository, file, revision, refresh=True, advice=advice)
+    return found.parent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,7 @@ from segnet_jax.errors import InputError
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.models.modules import BatchNorm
 from segnet_jax.weights.caffemodel import read_caffemodel
-
-# Seconds in which the Hugging Face hub must answer at all. Its client alone tries for half a minute, and says so.
-_PATIENCE = 5
+from segnet_jax.weights.hub import fetch
 
 # The features of VGG16's five stages.
 _FEATURES = (64, 128, 256, 512, 512)
@@ -58,21 +55,11 @@ def find_weights(path: str, *, repository: str, file: str, revision: str) -> Pat
         if not local.is_file():
             raise InputError(f"pretrained.path={path} is not a file; give VGG16's .safetensors or .caffemodel file.")
         return local
-    # Imported here, for it is slow and only this function needs it.
-    from huggingface_hub import constants, errors, hf_hub_download, utils
-
-    with contextlib.suppress(errors.LocalEntryNotFoundError):
-        return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
-    try:
-        utils.get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
-        return Path(hf_hub_download(repository, file, revision=revision))
-    # Whatever the libraries below raise.
-    except Exception as error:
-        raise InputError(
-            f"{file} of {repository} (revision {revision}) could not be had from the Hugging Face hub "
-            f"({type(error).__name__}); download https://huggingface.co/{repository}/resolve/{revision}/{file} on a "
-            "machine that is online, put it anywhere on this one and set --config.pretrained.path=FILE."
-        ) from error
+    advice = (
+        f"download https://huggingface.co/{repository}/resolve/{revision}/{file} on a machine that is online, put it "
+        "anywhere on this one and set --config.pretrained.path=FILE"
+    )
+    return fetch(repository, file, revision, refresh=False, advice=advice)
 
 
 def load_vgg16(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

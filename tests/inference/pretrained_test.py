@@ -13,6 +13,7 @@ import segnet_jax
 from segnet_jax.errors import InputError
 from segnet_jax.inference.pretrained import load_network, save_network
 from segnet_jax.inference.trained_model import load_trained
+from tests.helpers.hub import Hub
 
 
 @pytest.fixture(scope="module")
@@ -83,26 +84,17 @@ def test_load_network_refuses_a_damaged_description(saved, tmp_path, content, me
 
 
 def test_load_network_fetches_both_files_of_a_repository(saved, monkeypatch):
-    asked = []
-
-    def download(repository, file, *, revision):
-        asked.append((repository, file, revision))
-        return str(saved / file)
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    hub = Hub(monkeypatch, online=saved)
     assert load_network("someone/segnet", revision="v2").step == load_network(saved).step
-    assert sorted(asked) == [("someone/segnet", file, "v2") for file in ("config.json", "model.safetensors")]
+    asked = [call for call in hub.calls if call != "head"]
+    assert asked == [("download", "someone/segnet", file, "v2") for file in ("model.safetensors", "config.json")]
 
 
 def test_load_network_names_what_there_is_where_there_is_none(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="nothing is no work directory, no folder with model.safetensors and no ship"):
         load_network(tmp_path / "nothing")
-
-    def download(*arguments, **options):
-        raise ConnectionError("refused")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    with pytest.raises(InputError, match=r"someone/segnet is not on this machine .*\(ConnectionError\)"):
+    Hub(monkeypatch, error=ConnectionError("refused"))
+    with pytest.raises(InputError, match=r"model.safetensors of someone/segnet .*\(ConnectionError\); check its name"):
         load_network("someone/segnet")
 
 
