@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 from segnet_jax.errors import InputError
 from segnet_jax.runtime import collectives
 from segnet_jax.runtime.preemption import exit_at_once
-from segnet_jax.runtime.processes import is_first, several
+from segnet_jax.runtime.processes import is_first, local_devices, several
 
 # Seconds that a process with an error waits for the others to have it too.
 _SAME_ERROR = 10
@@ -62,6 +62,12 @@ def join(
         yield
         return
     _initialize(arguments, heartbeat_timeout, initialization_timeout)
+    try:
+        local_devices()
+    except InputError as error:
+        # Without devices JAX does not even tell the number of this process.
+        print(f"error: {error}", file=sys.stderr)
+        exit_at_once(1)
     status = None
     try:
         _require_equal_devices()

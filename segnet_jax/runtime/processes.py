@@ -20,6 +20,23 @@ def is_first() -> bool:
     return not several() or jax.process_index() == 0
 
 
+def local_devices() -> list[jax.Device]:
+    """Returns the devices of this process.
+
+    Raises:
+      InputError: if JAX_PLATFORMS names devices that are not there.
+    """
+    try:
+        return jax.local_devices()
+    # JAX asserts that there are devices where a platform's library is not installed.
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split()) or "it is not installed"
+        raise InputError(
+            f"JAX_PLATFORMS={jax.config.values['jax_platforms']} gives no devices ({reason}); unset it, or name "
+            "what there is, such as JAX_PLATFORMS=cpu."
+        ) from error
+
+
 def all_devices() -> list[jax.Device]:
     """Returns the devices of all processes, those of process 0 first: the devices that a run is mapped over.
 
@@ -27,15 +44,7 @@ def all_devices() -> list[jax.Device]:
       InputError: if JAX_PLATFORMS names devices that are not there.
     """
     if not several():
-        try:
-            return jax.local_devices()
-        # JAX asserts that there are devices where a platform's library is not installed.
-        except (RuntimeError, AssertionError) as error:
-            reason = " ".join(str(error).split()) or "it is not installed"
-            raise InputError(
-                f"JAX_PLATFORMS={jax.config.values['jax_platforms']} gives no devices ({reason}); unset it, or name "
-                "what there is, such as JAX_PLATFORMS=cpu."
-            ) from error
+        return local_devices()
     return [device for index in range(jax.process_count()) for device in jax.local_devices(index)]
 
 

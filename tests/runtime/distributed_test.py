@@ -302,3 +302,13 @@ def test_collectives_of_one_process_give_its_own_values():
     collectives.require_same({"size": 8})
     with pytest.raises(InputError, match="^as it is$"), collectives.raise_on_all_processes():
         raise InputError("as it is")
+
+
+def test_join_names_a_platform_without_devices_in_every_process(tmp_path):
+    port = free_port()
+    commands = [["-m", "segnet_jax.main", f"--workdir={tmp_path / 'run'}", *flags(2, i, port)] for i in range(2)]
+    with started(commands, [environment(1, JAX_PLATFORMS="abacus")] * 2, tmp_path) as processes:
+        assert wait(processes) == [1, 1]
+        for text in errors(processes):
+            assert text.count("\n") == 1
+            assert text.startswith("error: JAX_PLATFORMS=abacus gives no devices (")
