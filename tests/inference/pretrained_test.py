@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import segnet_jax
+from segnet_jax.data.datasets.camvid import CAMVID11
+from segnet_jax.data.image_files import read_mask
 from segnet_jax.errors import InputError
-from segnet_jax.inference.pretrained import load_network, save_network
+from segnet_jax.inference.pretrained import load_network, save_network, shipped_networks
 from segnet_jax.inference.trained_model import load_trained
 from tests.helpers.hub import Hub
 
@@ -118,3 +120,19 @@ def test_segmenter_saves_and_uploads_a_folder_that_from_pretrained_reads(trained
     segmenter.save_pretrained(tmp_path / "saved", eight_bits=True)
     labels = [segnet_jax.from_pretrained(tmp_path / name).predict(image).labels for name in ("hub", "saved")]
     np.testing.assert_array_equal(*labels)
+
+
+def test_shipped_network_knows_camvids_classes_and_is_small():
+    assert shipped_networks() == ["segnet_camvid_small"]
+    segmenter = segnet_jax.from_pretrained("segnet_camvid_small")
+    assert segmenter.class_table == CAMVID11
+    folder = Path(segnet_jax.__file__).parent / "assets" / "segnet_camvid_small"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 6_000_000
+    assert f"| mean IoU | {100 * segmenter.trained.scores['mean_iou']:.1f} % |" in (folder / "README.md").read_text()
+
+
+def test_shipped_network_finds_sky_above_and_road_below(camvid_root):
+    found = segnet_jax.from_pretrained("segnet_camvid_small").predict(camvid_root / "val" / "0016E5_08101.png")
+    labels = read_mask(camvid_root / "valannot" / "0016E5_08101.png")
+    labelled = labels < 11
+    assert (found.labels == labels)[labelled].mean() > 0.75
