@@ -83,5 +83,6 @@ def quantize(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     kernel = kernel.astype(np.float32)
     greatest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1)))
-    scale = np.where(greatest > 0, greatest / _GREATEST, 1.0).astype(np.float32)
+    # Not below the smallest normal number: nothing could be divided by it.
+    scale = np.maximum(greatest / _GREATEST, np.finfo(np.float32).tiny).astype(np.float32)
     return np.rint(kernel / scale).clip(-_GREATEST, _GREATEST).astype(np.int8), scale
