@@ -24,7 +24,7 @@ _log = logging.getLogger("segnet_jax")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a picture may cost.
+    """Bounds what a picture may cost.
 
     Attributes:
       max_bytes: of its file.

@@ -17,7 +17,7 @@ _IMAGES = 2
 
 
 class Agreement(NamedTuple):
-    """How well an exported network agrees with the network.
+    """Tells how well an exported network agrees with the network.
 
     Attributes:
       difference: the largest, over the largest absolute value; of labels it is the share of different ones.

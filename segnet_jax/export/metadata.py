@@ -1,4 +1,4 @@
-"""What travels with an exported network: classes, colours, and what its images have to be."""
+"""Collects what travels with an exported network: classes, colours, and what its images have to be."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from segnet_jax.export.graph import Graph
 
 
 class Form(Protocol):
-    """How 2x2 pooling with indices and unpooling are written; images are [N, C, H, W]."""
+    """Writes 2x2 pooling with indices and unpooling; images are [N, C, H, W]."""
 
     def pool(self, graph: Graph, image: str, dtype: Any) -> tuple[str, Any]:
         """Writes `ops.pooling.max_pool_argmax`; returns the pooled image's name, and what `unpool` needs."""

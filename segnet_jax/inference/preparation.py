@@ -1,4 +1,4 @@
-"""What becomes of an image before the network sees it, as in training."""
+"""Prepares images: what becomes of one before the network sees it, as in training."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Options:
-    """How images are segmented.
+    """Says how images are segmented.
 
     Attributes:
       size: (height, width) at which the network sees them; None: as in training; (): their own, as always with tiles.

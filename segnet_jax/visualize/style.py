@@ -1,4 +1,4 @@
-"""What the pictures have in common: paper, ink and letters."""
+"""Holds what the pictures have in common: paper, ink and letters."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _EPSILON = 1e-9
 
 @dataclass(frozen=True)
 class CaffeNetwork:
-    """What a network's definition tells of it.
+    """Holds what a network's definition tells of it.
 
     Attributes:
       name: of the model, such as "segnet".
