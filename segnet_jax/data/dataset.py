@@ -57,18 +57,27 @@ def read_label(dataset: Dataset, index: int) -> np.ndarray:
     return dataset.label(index) if hasattr(dataset, "label") else dataset[index]["label"]
 
 
-class Resized:
+class _Wrapper:
+    """A data set made of another one, whose description it has."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self.name, self.split, self.class_table = dataset.name, dataset.split, dataset.class_table
+        self.modalities, self.modality_names = modalities_of(dataset), modality_names_of(dataset)
+        if hasattr(dataset, "fingerprint"):
+            # Of all files, so it changes at least whenever those that are used do.
+            self.fingerprint = dataset.fingerprint
+        if hasattr(dataset, "group"):
+            self.group = dataset.group
+
+
+class Resized(_Wrapper):
     """A split whose examples come at one size; labels without their images come as they are."""
 
     def __init__(self, dataset: Dataset, size: tuple[int, ...], method: str) -> None:
         """Resizes each example of `dataset` to `size` (height, width), see `augment.resize`."""
-        self._dataset, self._size, self._method = dataset, size, method
-        self.name, self.split, self.class_table = dataset.name, dataset.split, dataset.class_table
-        self.modalities, self.modality_names = modalities_of(dataset), modality_names_of(dataset)
-        if hasattr(dataset, "fingerprint"):
-            self.fingerprint = dataset.fingerprint
-        if hasattr(dataset, "group"):
-            self.group = dataset.group
+        super().__init__(dataset)
+        self._size, self._method = size, method
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -86,22 +95,13 @@ class Resized:
         return self._size[0], self._size[1]
 
 
-class Subset:
+class Subset(_Wrapper):
     """The first examples of a split."""
 
     def __init__(self, dataset: Dataset, length: int) -> None:
         """Takes the first `length` examples of `dataset`, or all if there are fewer."""
-        self._dataset = dataset
+        super().__init__(dataset)
         self._length = min(length, len(dataset))
-        self.name = dataset.name
-        self.split = dataset.split
-        self.class_table = dataset.class_table
-        self.modalities, self.modality_names = modalities_of(dataset), modality_names_of(dataset)
-        if hasattr(dataset, "fingerprint"):
-            # Of all files, so it changes at least whenever these do.
-            self.fingerprint = dataset.fingerprint
-        if hasattr(dataset, "group"):
-            self.group = dataset.group
 
     def __len__(self) -> int:
         return self._length
