@@ -41,6 +41,7 @@ from segnet_jax.runtime import collectives
 _log = logging.getLogger("segnet_jax")
 
 _REPLACED = ".replaced"
+_REMOVED = "removed"
 
 _Template = Callable[[dict[str, Any]], Any]
 
@@ -80,6 +81,7 @@ class Checkpoints:
         self._save_failed = False
         if not read_only:
             self._settle_replacements()
+            self._finish_removals()
         self._manager = self._open_manager()
         self._scores.update(self._read_scores())
 
@@ -228,6 +230,7 @@ class Checkpoints:
         """
         with self._write_errors():
             self._manager.wait_until_finished()
+        self._finish_removals()
 
     def close(self) -> None:
         """Waits for the save in progress and ends Orbax's threads; raises as `wait` does."""
@@ -247,6 +250,8 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             # Otherwise one damaged file keeps Orbax from opening the directory at all.
             lightweight_initialize=True,
+            # In one step, so that a kill leaves no part of a checkpoint that is being removed.
+            todelete_subdir=_REMOVED,
             preservation_policy=NewestAndBest(self._scores, self._damaged),
         )
         try:
@@ -284,6 +289,11 @@ class Checkpoints:
                 shutil.rmtree(path)
             else:
                 path.rename(step_path)
+
+    def _finish_removals(self) -> None:
+        """Deletes the checkpoints that Orbax, no longer keeping them, has put aside."""
+        if not self._read_only and ocp.multihost.is_primary_host(0):
+            shutil.rmtree(self._directory / _REMOVED, ignore_errors=True)
 
     def _read_manifests(self) -> dict[int, Manifest]:
         """Reads the manifests of the checkpoints that are not known to be damaged, by ascending step."""
