@@ -15,8 +15,8 @@ from pathlib import Path
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
-from tqdm import tqdm
 
+from segnet_jax.command import LogHandler
 from segnet_jax.errors import InputError
 from segnet_jax.flags import parse_flags
 from segnet_jax.runtime import distributed
@@ -49,7 +49,15 @@ _WEIGHTS = flags.DEFINE_string(
     "weights",
     "",
     "With --mode=eval: the network to evaluate in place of the work directory's checkpoint: a folder of "
-    "Segmenter.save_pretrained, the name of a shipped network, or OWNER/NAME on the Hugging Face hub.",
+    "Segmenter.save_pretrained, the name of a shipped network, OWNER/NAME on the Hugging Face hub, or one of the "
+    "authors' .caffemodel files.",
+)
+_PROTOTXT = flags.DEFINE_string("prototxt", "", "The definition that goes with a .caffemodel file of --weights.")
+_ARCHITECTURE = flags.DEFINE_string(
+    "architecture",
+    "",
+    "The network of a .caffemodel file of --weights that does not tell: segnet, segnet_basic, bayesian_segnet or "
+    "bayesian_segnet_basic.",
 )
 _PARAMETERS = flags.DEFINE_bool("parameters", False, "List every parameter of the network before it is trained.")
 
@@ -114,7 +122,7 @@ def _run() -> None:
     from segnet_jax.evaluation.missing_input import evaluate_missing
     from segnet_jax.training.loop import train_and_evaluate
 
-    _log.addHandler(_LogHandler())
+    _log.addHandler(LogHandler())
     _log.setLevel(logging.INFO if is_first() else logging.CRITICAL)
     _log.propagate = False
     all_devices()  # says where there are none
@@ -124,18 +132,11 @@ def _run() -> None:
         return
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     if _MODE.value == "eval":
-        evaluate_checkpoint(workdir, overrides, _WEIGHTS.value)
+        evaluate_checkpoint(
+            workdir, overrides, _WEIGHTS.value, prototxt=_PROTOTXT.value, architecture=_ARCHITECTURE.value
+        )
     else:
         {"missing": evaluate_missing, "ablation": study_features}[_MODE.value](workdir, overrides)
-
-
-class _LogHandler(logging.Handler):
-    """Writes plain lines to stdout, above the progress bar if there is one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Writes the message."""
-        tqdm.write(record.getMessage(), file=sys.stdout)
-        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from segnet_jax.command import add_network, make_parser, network_of, run_command
 from segnet_jax.errors import InputError
 
 _VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
@@ -30,14 +31,7 @@ _READ_AHEAD = 8
 def main(arguments: Sequence[str] | None = None) -> int:
     """Segments what the command line names; returns the exit status: 1 if an image could not be read."""
     options = _parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped; the same command with --skip_existing goes on.", file=sys.stderr)
-        return 130
+    return run_command(lambda: _run(options), "Stopped; the same command with --skip_existing goes on.")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -59,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
     output = Path(options.output).expanduser()
     is_video = options.input.lower().endswith(_VIDEO_SUFFIXES)
     images = {} if is_video else dict(list(find_images(options.input).items())[index::count])
-    segmenter = from_pretrained(options.where, revision=options.revision)
+    segmenter = from_pretrained(options.where, **network_of(options))
     if is_video:
         from segnet_jax.inference.video import segment_video
 
@@ -167,16 +161,10 @@ def _part(text: str) -> tuple[int, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m segnet_jax.predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("where", metavar="WHERE", help="the network, see above")
+    parser = make_parser("predict", __doc__)
+    add_network(parser)
     parser.add_argument("--input", required=True, metavar="PATH", help="image, folder, glob or video")
     parser.add_argument("--output", required=True, metavar="DIR", help="the folder for the results")
-    parser.add_argument("--revision", default=None, help="branch, tag or commit of a repository on the hub")
     parser.add_argument(
         "--size",
         type=_size,

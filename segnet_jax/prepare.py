@@ -19,6 +19,7 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from segnet_jax.command import make_parser, run_command
 from segnet_jax.data.records.shard import COMPRESSIONS
 from segnet_jax.data.records.writer import prepare_records, verify_records
 from segnet_jax.errors import InputError
@@ -27,20 +28,18 @@ from segnet_jax.errors import InputError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepares or verifies records; returns the exit status."""
     options, rest = _parser().parse_known_args(arguments)
-    try:
-        if options.workers < 1:
-            raise InputError(f"--workers={options.workers} must be at least 1.")
-        if options.examples_per_shard < 0:
-            raise InputError(f"--examples_per_shard={options.examples_per_shard} must be at least 1, or 0.")
-        config = _read_config([f"--config={options.config}"] * bool(options.config) + rest)
-        output = os.path.expanduser(options.output)
-        return _verify(output, options.workers) if options.verify else _prepare(config, output, options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped; the same command goes on with the shards that are finished.", file=sys.stderr)
-        return 130
+    stopped = "Stopped; the same command goes on with the shards that are finished."
+    return run_command(lambda: _run(options, rest), stopped)
+
+
+def _run(options: argparse.Namespace, rest: list[str]) -> int:
+    if options.workers < 1:
+        raise InputError(f"--workers={options.workers} must be at least 1.")
+    if options.examples_per_shard < 0:
+        raise InputError(f"--examples_per_shard={options.examples_per_shard} must be at least 1, or 0.")
+    config = _read_config([f"--config={options.config}"] * bool(options.config) + rest)
+    output = os.path.expanduser(options.output)
+    return _verify(output, options.workers) if options.verify else _prepare(config, output, options)
 
 
 def _prepare(config: ml_collections.ConfigDict, output: str, options: argparse.Namespace) -> int:
@@ -94,13 +93,8 @@ def _read_config(arguments: list[str]) -> ml_collections.ConfigDict:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m segnet_jax.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog="--config.KEY=VALUE overrides a key of the configuration, such as --config.data.root=CAMVID.",
-    )
+    epilog = "--config.KEY=VALUE overrides a key of the configuration, such as --config.data.root=CAMVID."
+    parser = make_parser("prepare", __doc__, epilog)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--output", required=True, help="the folder for the records")
     parser.add_argument("--config", default="", help="the configuration file, whose data.* keys name the data set")

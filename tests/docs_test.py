@@ -58,7 +58,19 @@ def test_commands_of_the_documentation_are_understood(page, command, monkeypatch
 def assert_configuration(arguments):
     """Asserts that flags are known, the configuration file is there and every key that is set exists and fits."""
     names = [argument.removeprefix("--").partition("=")[0] for argument in arguments]
-    known = {"config", "workdir", "mode", "weights", "parameters", "output", "split", "verify", "coordinator"}
+    known = {
+        "config",
+        "workdir",
+        "mode",
+        "weights",
+        "parameters",
+        "output",
+        "split",
+        "verify",
+        "coordinator",
+        "prototxt",
+        "architecture",
+    }
     known |= {"num_processes", "process_id", "compression", "workers"}
     assert {name for name in names if not name.startswith("config.")} <= known
     configuration = [argument for argument in arguments if argument.startswith("--config")]

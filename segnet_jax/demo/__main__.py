@@ -3,34 +3,30 @@
 python -m segnet_jax.demo [WHERE]
 
 WHERE is a work directory, a folder or .safetensors file that `Segmenter.save_pretrained` wrote, the name of a shipped
-network, or OWNER/NAME of a repository on the Hugging Face hub; without it the first shipped network is taken. The page
-is for this machine alone and needs no network connection; --host opens it to others.
+network, OWNER/NAME of a repository on the Hugging Face hub, or one of the SegNet authors' .caffemodel files; without it
+the first shipped network is taken. The page is for this machine alone and needs no network connection; --host opens it
+to others.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import socket
 import sys
 from collections.abc import Sequence
 
+from segnet_jax.command import add_network, make_parser, network_of, run_command
 from segnet_jax.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page until Ctrl-C; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        _serve(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        pass
-    return 0
+    return run_command(lambda: _serve(options))
 
 
-def _serve(options: argparse.Namespace) -> None:
+def _serve(options: argparse.Namespace) -> int:
     # Imported here, so that --help and mistakes on the command line are answered at once.
     try:
         import uvicorn
@@ -49,7 +45,7 @@ def _serve(options: argparse.Namespace) -> None:
         raise InputError("No network comes with this installation; give a work directory: segnet_jax.demo WHERE.")
     with _listen(options.host, options.port) as listener:
         network = DemoNetwork(
-            from_pretrained(where, revision=options.revision),
+            from_pretrained(where, **network_of(options)),
             samples=options.samples,
             max_pixels=round(options.max_megapixels * 1e6),
         )
@@ -62,7 +58,9 @@ def _serve(options: argparse.Namespace) -> None:
         )
         host = f"[{options.host}]" if ":" in options.host else options.host
         print(f"{where} is at http://{host}:{listener.getsockname()[1]}/ until Ctrl-C.", flush=True)
-        server.run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+    return 0
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -93,14 +91,8 @@ def _port(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m segnet_jax.demo",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("where", metavar="WHERE", nargs="?", help="the network, see above")
-    parser.add_argument("--revision", default=None, help="branch, tag or commit of a repository on the hub")
+    parser = make_parser("demo", __doc__)
+    add_network(parser, optional=True)
     parser.add_argument(
         "--host",
         default="127.0.0.1",

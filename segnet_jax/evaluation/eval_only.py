@@ -13,7 +13,9 @@ from segnet_jax.runtime.processes import is_first
 _log = logging.getLogger("segnet_jax")
 
 
-def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = None, weights: str = "") -> dict[str, Any]:
+def evaluate_checkpoint(
+    workdir: Path, overrides: Mapping[str, Any] | None = None, weights: str = "", **caffe: str
+) -> dict[str, Any]:
     """Evaluates a checkpoint on a split, prints the table, and writes its report and a sheet.
 
     They lie in `eval/` of `workdir`, under names that tell this evaluation from others, see `result.report_path`.
@@ -22,6 +24,7 @@ def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = Non
       workdir: of a training run.
       overrides: as of `from_config.CheckpointEvaluation`.
       weights: as there.
+      **caffe: as there.
 
     Returns:
       The report, see `metrics.summarize`.
@@ -30,7 +33,7 @@ def evaluate_checkpoint(workdir: Path, overrides: Mapping[str, Any] | None = Non
       InputError: if the checkpoint or the data cannot be read, or do not fit each other, or the report cannot be
         written.
     """
-    opened = CheckpointEvaluation(workdir, overrides, weights)
+    opened = CheckpointEvaluation(workdir, overrides, weights, **caffe)
     dataset, step = opened.dataset, opened.trained.step
     variables = opened.variables()
     evaluator = opened.build_evaluator(opened.normalize)

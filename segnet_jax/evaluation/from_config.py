@@ -131,6 +131,7 @@ class CheckpointEvaluation:
       overrides: by dotted key, over the run's configuration: `eval.checkpoint` (best, latest or a step),
         `data.eval_split`, `data.root`, ...
       weights: a network to evaluate in place of the run's checkpoint, see `pretrained.load_network`; "" has none.
+      **caffe: `prototxt` and `architecture` of weights in Caffe's format, as there.
 
     Attributes:
       trained: the network.
@@ -151,8 +152,16 @@ class CheckpointEvaluation:
         have.
     """
 
-    def __init__(self, workdir: Path, overrides: Mapping[str, Any] | None = None, weights: str = "") -> None:
-        self.trained = trained = load_network(weights, overrides) if weights else load_trained(workdir, overrides)
+    def __init__(
+        self, workdir: Path, overrides: Mapping[str, Any] | None = None, weights: str = "", **caffe: str
+    ) -> None:
+        if weights:
+            trained = load_network(weights, overrides, **caffe)
+        elif any(caffe.values()):
+            raise InputError("--prototxt and --architecture describe a .caffemodel file; give that as --weights.")
+        else:
+            trained = load_trained(workdir, overrides)
+        self.trained = trained
         self._config = config = trained.config
         if reconstructs(config):
             raise InputError(

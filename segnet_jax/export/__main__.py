@@ -3,7 +3,8 @@
 python -m segnet_jax.export WHERE --format=onnx|stablehlo --output=FILE
 
 WHERE is a work directory, a folder or .safetensors file that `Segmenter.save_pretrained` wrote, the name of a shipped
-network, or OWNER/NAME of a repository on the Hugging Face hub. docs/deployment.md shows how the files are used.
+network, OWNER/NAME of a repository on the Hugging Face hub, or one of the SegNet authors' .caffemodel files.
+docs/deployment.md shows how the files are used.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segnet_jax.command import add_network, make_parser, network_of, run_command
 from segnet_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,15 +34,10 @@ _TOLERANCE = {False: (1e-3, 0.999), True: (float("inf"), 0.95)}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exports what the command line names; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: _run(options))
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     needed, write = _FORMATS[options.format]
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         raise InputError(f"--format={options.format} needs {missing[0]}; pip install -r requirements-export.txt.")
@@ -62,6 +59,7 @@ def _run(options: argparse.Namespace) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {options.outputs} of `{options.where}`.")
+    return 0
 
 
 def _export(options: argparse.Namespace, write: Callable[..., Any], path: Path) -> None:
@@ -72,7 +70,7 @@ def _export(options: argparse.Namespace, write: Callable[..., Any], path: Path) 
     from segnet_jax.inference.from_config import build_preparation
     from segnet_jax.inference.pretrained import load_network
 
-    trained = load_network(options.where, revision=options.revision)
+    trained = load_network(options.where, **network_of(options))
     preparation = build_preparation(trained.config, trained.modalities)
     program = Program(trained, preparation, options.outputs, not options.no_preprocessing)
     run, smallest = write(program, path, options)
@@ -133,13 +131,8 @@ _FORMATS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[Callable[[Any], A
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m segnet_jax.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("where", metavar="WHERE", help="the network, see above")
+    parser = make_parser("export", __doc__)
+    add_network(parser)
     parser.add_argument("--format", choices=list(_FORMATS), required=True, help="of the file")
     parser.add_argument("--output", required=True, metavar="FILE", help="the file, which appears when it is whole")
     parser.add_argument(
@@ -152,7 +145,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="ONNX: its own MaxUnpool, for ONNX Runtime on CPUs, instead of the portable form",
     )
-    parser.add_argument("--revision", default=None, help="branch, tag or commit of a repository on the hub")
     return parser
 
 

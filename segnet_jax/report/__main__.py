@@ -11,11 +11,11 @@ seed become one line, with mean and standard deviation.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from segnet_jax.command import make_parser, run_command
 from segnet_jax.errors import InputError
 from segnet_jax.report.comparison import compare
 from segnet_jax.report.markdown import to_markdown
@@ -25,9 +25,7 @@ from segnet_jax.runtime.files import write_errors
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m segnet_jax.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("report", __doc__)
     parser.add_argument("--runs", action="extend", nargs="+", metavar="DIR[=ROW]", help="evaluated work directories")
     parser.add_argument("--output", type=Path, default=Path("."), help="folder for the report; default: this one")
     parser.add_argument("--split", default="", help="evaluated split; default: test, or val if there is no other")
@@ -38,15 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if not options.runs:
         parser.error("--runs names no work directory.")
-    try:
-        _write_report(options.runs, options.split, options.output.expanduser())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: _write_report(options.runs, options.split, options.output.expanduser()))
 
 
-def _write_report(runs: Sequence[str], split: str, folder: Path) -> None:
+def _write_report(runs: Sequence[str], split: str, folder: Path) -> int:
     comparisons, faults = compare(runs, split)
     for fault in faults:
         print(fault, file=sys.stderr)
@@ -61,6 +54,7 @@ def _write_report(runs: Sequence[str], split: str, folder: Path) -> None:
         draw(comparisons, picture)
         text.write_text(to_markdown(comparisons, faults, picture.name), encoding="utf-8")
     print(f"Written: {text}\nWritten: {picture}")
+    return 0
 
 
 if __name__ == "__main__":

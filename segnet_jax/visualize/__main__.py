@@ -10,7 +10,6 @@ marked, lie in `DIR/eval/` already.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from segnet_jax.command import make_parser
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.result import find_reports
 from segnet_jax.runtime.files import write_errors
@@ -31,12 +31,7 @@ from segnet_jax.visualize.scalars import read_scalars
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws what the work directory has; returns the exit status: 1 if something could not be drawn, which is said."""
-    parser = argparse.ArgumentParser(
-        prog="python -m segnet_jax.visualize",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = make_parser("visualize", __doc__)
     parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the work directory of a run")
     workdir = parser.parse_args(arguments).workdir.expanduser()
     reports = sorted(find_reports(workdir).items())
