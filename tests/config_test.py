@@ -23,7 +23,6 @@ from segnet_jax.training.from_config import (
     build_learning_rate,
     build_optimizer,
     build_plan,
-    check_batch_size,
     check_run,
 )
 from segnet_jax.training.step import checkpoint_template
@@ -81,7 +80,7 @@ def test_config_file_initialises_its_model_and_plans_its_run(path):
     assert plan.total_steps > plan.log_every > 0
     check_values(config)
     check_run(config)
-    check_batch_size(config, num_devices=1)
+    check_batch_size(config.train.batch_size, 1, config.train.accumulation_steps)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ pip() {{ test -f "$3"; }}
 python() {{
   local more=()
   if [[ $2 == segnet_jax.main && $* != *--mode=* ]]; then more=({shlex.join(_TINY)}); fi
-  if [[ ${{#more}} != 0 && $* != *image_size* ]]; then more+=("--config.data.image_size={_SIZE}"); fi
+  if [[ ${{#more[@]}} != 0 && $* != *image_size* ]]; then more+=("--config.data.image_size={_SIZE}"); fi
   {shlex.quote(sys.executable)} "$@" "${{more[@]}}"
 }}
 """

@@ -6,7 +6,6 @@ This package is the only one that knows Orbax. The checkpoint of step n is the d
 
 import contextlib
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -35,13 +34,11 @@ from segnet_jax.checkpoint.manifest import (
 )
 from segnet_jax.checkpoint.numpy_handler import NumpyHandler
 from segnet_jax.checkpoint.preservation import NewestAndBest
+from segnet_jax.checkpoint.set_aside import REMOVED, finish_removals, set_aside, settle_replacements
 from segnet_jax.errors import InputError
 from segnet_jax.runtime import collectives
 
 _log = logging.getLogger("segnet_jax")
-
-_REPLACED = ".replaced"
-_REMOVED = "removed"
 
 _Template = Callable[[dict[str, Any]], Any]
 
@@ -250,8 +247,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             # Otherwise one damaged file keeps Orbax from opening the directory at all.
             lightweight_initialize=True,
-            # In one step, so that a kill leaves no part of a checkpoint that is being removed.
-            todelete_subdir=_REMOVED,
+            todelete_subdir=REMOVED,
             preservation_policy=NewestAndBest(self._scores, self._damaged),
         )
         try:
@@ -273,27 +269,18 @@ class Checkpoints:
         self._manager.close()
         # No other process may still be deciding by what lies there.
         ocp.multihost.sync_global_processes("segnet_jax_checkpoint_replaces")
-        path = self._directory / str(step)
-        if path.exists() and ocp.multihost.is_primary_host(0):
-            path.rename(path.with_name(path.name + _REPLACED))
+        if ocp.multihost.is_primary_host(0):
+            set_aside(self._directory / str(step))
         self._manager = self._open_manager()
         self._save_failed = False
 
     def _settle_replacements(self) -> None:
-        """Drops the checkpoints that were set aside and replaced, and puts back the others."""
-        if not ocp.multihost.is_primary_host(0):
-            return
-        for path in self._directory.glob(f"[0-9]*{_REPLACED}"):
-            step_path = path.with_name(path.name.removesuffix(_REPLACED))
-            if step_path.exists():
-                shutil.rmtree(path)
-            else:
-                path.rename(step_path)
+        if ocp.multihost.is_primary_host(0):
+            settle_replacements(self._directory)
 
     def _finish_removals(self) -> None:
-        """Deletes the checkpoints that Orbax, no longer keeping them, has put aside."""
         if not self._read_only and ocp.multihost.is_primary_host(0):
-            shutil.rmtree(self._directory / _REMOVED, ignore_errors=True)
+            finish_removals(self._directory)
 
     def _read_manifests(self) -> dict[int, Manifest]:
         """Reads the manifests of the checkpoints that are not known to be damaged, by ascending step."""

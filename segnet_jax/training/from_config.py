@@ -39,6 +39,7 @@ from segnet_jax.models.from_config import build_model
 from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime.processes import all_devices
 from segnet_jax.training import layerwise, optimizers
+from segnet_jax.training.batch_size import check_batch_fits, check_batch_size
 from segnet_jax.training.plan import Plan
 from segnet_jax.training.run import Phase, Run
 from segnet_jax.training.step import TrainState, create_train_state, create_train_step
@@ -62,11 +63,11 @@ def build_run(config: ml_collections.ConfigDict, *, resumes: bool = False) -> Ru
     check_run(config)
     check_paths(config, resumes=resumes)
     devices = all_devices()
-    check_batch_size(config, len(devices))
+    check_batch_size(config.train.batch_size, len(devices), config.train.accumulation_steps)
     # Before any image is read, which may take long.
     layers = None if resumes else load_pretrained(config)
     train_data = build_dataset(config, config.data.train_split)
-    check_batch_fits(config, len(train_data))
+    check_batch_fits(config.train.batch_size, len(train_data))
     eval_data = build_dataset(config, config.data.eval_split)
     modalities = modalities_of(train_data)
     channels = sum(modalities)
@@ -366,25 +367,6 @@ def check_paths(config: ml_collections.ConfigDict, *, resumes: bool = False) -> 
         raise InputError(f"{'. '.join(missing)}.")
 
 
-def check_batch_fits(config: ml_collections.ConfigDict, num_examples: int) -> None:
-    """Says that a batch is larger than the training split, and refuses one that is larger by far.
-
-    Raises:
-      InputError: if it holds each image more than ten times, and is not small either.
-    """
-    batch_size, most = config.train.batch_size, max(256, 10 * num_examples)
-    if batch_size > most:
-        raise InputError(
-            f"train.batch_size={batch_size} is far beyond the {num_examples} training images; take {most} at most."
-        )
-    if batch_size > num_examples:
-        _log.warning(
-            "train.batch_size=%d is larger than the training split: each batch has some of its %d images repeatedly.",
-            batch_size,
-            num_examples,
-        )
-
-
 def _check_layerwise(config: ml_collections.ConfigDict) -> None:
     if config.model.name != "segnet_flat":
         raise InputError(
@@ -399,18 +381,4 @@ def _check_layerwise(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"layerwise.first_pair={config.layerwise.first_pair} takes the pairs before it from transfer.source; "
             "give the work directory of the run that trained them."
-        )
-
-
-def check_batch_size(config: ml_collections.ConfigDict, num_devices: int) -> None:
-    """Checks that a batch divides by the devices and the accumulation steps."""
-    batch_size, parts = config.train.batch_size, config.train.accumulation_steps
-    unit = num_devices * parts
-    if batch_size % unit:
-        below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
-        fitting = f"{below} or {above}" if below else str(above)
-        accumulation = f" times {parts} accumulation steps" if parts > 1 else ""
-        raise InputError(
-            f"train.batch_size={batch_size} does not divide by {num_devices} devices{accumulation}; "
-            f"take {fitting}, or another multiple of {unit}."
         )

@@ -15,8 +15,6 @@ from segnet_jax.training.from_config import (
     build_learning_rate,
     build_plan,
     build_run,
-    check_batch_fits,
-    check_batch_size,
     check_paths,
     check_run,
 )
@@ -100,21 +98,6 @@ def test_check_run_refuses_vgg16_for_images_with_depth():
         check_run(config_with(pretrained__weights="vgg16", data__modalities=("depth",)))
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "parts", "devices", "fitting"),
-    [(12, 1, 8, "8 or 16"), (4, 1, 8, "take 8,"), (12, 2, 4, "8 or 16"), (7, 7, 1, None), (16, 2, 8, None)],
-)
-def test_check_batch_size_refuses_a_batch_that_does_not_divide_by_devices_and_microbatches(
-    batch_size, parts, devices, fitting
-):
-    config = config_with(train__batch_size=batch_size, train__accumulation_steps=parts)
-    if fitting is None:
-        check_batch_size(config, devices)
-    else:
-        with pytest.raises(InputError, match=fitting):
-            check_batch_size(config, devices)
-
-
 @pytest.mark.parametrize("start", ["matched", "absorbed"])
 def test_build_initial_state_takes_batch_norm_from_training_images_or_from_the_biases(tmp_path, start):
     path = vgg16.write(tmp_path / "vgg16.safetensors", vgg16.random_layers())
@@ -183,38 +166,3 @@ def test_build_run_reads_pretrained_weights_before_any_image(tmp_path, monkeypat
     with pytest.raises(ZeroDivisionError):
         build_run(config, resumes=True)
     assert opened == ["train"]
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "num_examples", "outcome"),
-    [
-        (16, 16, None),
-        (
-            17,
-            16,
-            "train.batch_size=17 is larger than the training split: each batch has some of its 16 images repeatedly.",
-        ),
-        (
-            256,
-            2,
-            "train.batch_size=256 is larger than the training split: each batch has some of its 2 images repeatedly.",
-        ),
-        (257, 2, InputError("train.batch_size=257 is far beyond the 2 training images; take 256 at most.")),
-        (
-            100_000,
-            1000,
-            InputError("train.batch_size=100000 is far beyond the 1000 training images; take 10000 at most."),
-        ),
-    ],
-)
-def test_check_batch_fits_warns_of_a_batch_beyond_the_split_and_refuses_a_huge_one(
-    batch_size, num_examples, outcome, caplog
-):
-    config = config_with(train__batch_size=batch_size)
-    if isinstance(outcome, InputError):
-        with pytest.raises(InputError) as caught:
-            check_batch_fits(config, num_examples)
-        assert str(caught.value) == str(outcome)
-    else:
-        check_batch_fits(config, num_examples)
-        assert caplog.messages == ([outcome] if outcome else [])
