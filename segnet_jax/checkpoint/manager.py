@@ -37,6 +37,7 @@ from segnet_jax.checkpoint.preservation import NewestAndBest
 from segnet_jax.checkpoint.set_aside import REMOVED, finish_removals, set_aside, settle_replacements
 from segnet_jax.errors import InputError
 from segnet_jax.runtime import collectives
+from segnet_jax.runtime.files import require_utf8
 
 _log = logging.getLogger("segnet_jax")
 
@@ -67,10 +68,11 @@ class Checkpoints:
       read_only: make, clean and change nothing, e.g. to evaluate what another process trains.
 
     Raises:
-      InputError: the directory cannot be made.
+      InputError: the directory cannot be made, or its name is not UTF-8.
     """
 
     def __init__(self, directory: Path, *, read_only: bool = False) -> None:
+        require_utf8(Path(directory))
         self._directory = Path(directory).absolute()
         self._read_only = read_only
         self._damaged: dict[int, str] = {}

@@ -105,8 +105,8 @@ def eval_batches(
       process_count: the number of processes.
 
     Yields:
-      `image` uint8 [b, h, w, channels], `label` uint8 [b, h, w] (void in an empty example) and `index` int32 [b] (-1
-      for an empty example), b being batch_size / process_count.
+      `image` uint8 [b, h, w, channels], `label` uint8 [b, h, w] (void in an empty example), `index` int32 [b] (-1 for an
+      empty example) and `name` object [b], texts ("" for an empty example), b being batch_size / process_count.
     """
     load = functools.partial(_load, dataset=dataset, image_size=image_size)
     examples = grain.MapDataset.source(_by_size(dataset, batch_size, image_size)).map(load)
@@ -186,9 +186,12 @@ def _load(place: tuple[int, tuple[int, ...]], *, dataset: Dataset, image_size: t
     index, size = place
     if index < 0:
         image, label = np.zeros((*size, sum(modalities_of(dataset))), np.uint8), np.full(size, VOID, np.uint8)
+        name = ""
     else:
-        image, label = _arrays(resize(dataset[index], image_size)).values()
-    return {"image": image, "label": label, "index": np.asarray(index, np.int32)}
+        example = dataset[index]
+        name = example["name"]
+        image, label = _arrays(resize(example, image_size)).values()
+    return {"image": image, "label": label, "index": np.asarray(index, np.int32), "name": np.asarray(name, object)}
 
 
 def _require_one_size(dataset: Dataset) -> None:

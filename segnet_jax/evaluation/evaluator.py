@@ -194,7 +194,7 @@ class Evaluator:
                     if boundary_f1:
                         scores[index] = pool.submit(_boundary_scores, label, prediction, self._num_classes)
                     if self._per_image:
-                        names[index] = dataset[index]["name"]
+                        names[index] = batch["name"][i]
                     if self._per_image or groups:
                         of_image = metrics.confusion_matrix(label, prediction, self._num_classes)
                         image_counts[index] = np.asarray(of_image, np.int64)

@@ -133,14 +133,15 @@ def _is_launched(environ: Mapping[str, str]) -> bool:
 
 def _initialize(arguments: Mapping[str, Any], heartbeat_timeout: int, initialization_timeout: int) -> None:
     coordinator = arguments["coordinator_address"] or ""
+    bound = _own_address(coordinator) if coordinator else None
     if arguments["process_id"] == 0 and coordinator:
-        _require_free(coordinator)
+        _require_free(coordinator, bound)
     # `preemption` handles the signals.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             **arguments,
-            coordinator_bind_address=coordinator if _is_address(coordinator) else None,
+            coordinator_bind_address=bound,
             heartbeat_timeout_seconds=heartbeat_timeout,
             initialization_timeout=initialization_timeout,
         )
@@ -157,23 +158,32 @@ def _initialize(arguments: Mapping[str, Any], heartbeat_timeout: int, initializa
         jax.config.update("jax_rocm_visible_devices", "all")
 
 
-def _is_address(coordinator: str) -> bool:
-    """Tells whether the host of HOST:PORT is an address, or this machine, and no name of another.
+def _own_address(coordinator: str) -> str | None:
+    """Returns the address and port that process 0 listens at, where JAX would listen at all that its host has.
 
-    Process 0 listens at an address alone, where JAX would listen at all that its host has. What a name stands for may
-    differ on its own host (127.0.1.1 is common there), or be an address that leads to the host and is not its own.
+    For a name that is what it stands for, or None, for all addresses, where the others could not reach it there: a name
+    may stand for loopback on its own host (127.0.1.1 is common), or for an address that leads to the host and is not
+    its own.
     """
-    host = coordinator.rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or bool(ipaddress.ip_address(host))
-    except ValueError:
-        return False
-
-
-def _require_free(coordinator: str) -> None:
-    """Refuses an address or a port that process 0 cannot listen at; JAX's service would crash on it."""
     host, _, port = coordinator.rpartition(":")
-    host = host.strip("[]") if _is_address(coordinator) else ""
+    name = host.strip("[]")
+    with contextlib.suppress(ValueError):
+        if name == "localhost" or ipaddress.ip_address(name):
+            return coordinator
+    with contextlib.suppress(OSError):
+        for family, *_, (address, *_) in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM):
+            known = ipaddress.ip_address(address)
+            if known.is_loopback or known.is_link_local:
+                continue
+            with contextlib.suppress(OSError), socket.create_server((address, 0), family=family):
+                return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return None
+
+
+def _require_free(coordinator: str, bound: str | None) -> None:
+    """Refuses an address or a port that process 0 cannot listen at; JAX's service would crash on it."""
+    host, _, port = (bound or coordinator).rpartition(":")
+    host = host.strip("[]") if bound else ""
     is_dual = not host and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if is_dual or ":" in host else socket.AF_INET
     try:

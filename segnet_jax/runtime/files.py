@@ -40,6 +40,18 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     os.replace(temporary, path)
 
 
+def require_utf8(path: Path) -> None:
+    """Refuses a path that is not UTF-8, which Orbax cannot write to.
+
+    Raises:
+      InputError: if it is none.
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"The name of {str(path)!r} is not UTF-8, which checkpoints need; choose another.") from error
+
+
 @contextlib.contextmanager
 def locked(path: Path, taken: str = "") -> Iterator[None]:
     """Holds a lock on the file `path`, creating it if need be; the system releases it when the process ends.

@@ -13,7 +13,7 @@ from segnet_jax.checkpoint import manager
 from segnet_jax.config import differences, to_json
 from segnet_jax.errors import InputError
 from segnet_jax.runtime import collectives
-from segnet_jax.runtime.files import locked, write_atomically, write_errors
+from segnet_jax.runtime.files import locked, require_utf8, write_atomically, write_errors
 from segnet_jax.runtime.processes import is_first, several
 
 _ADVICE = "choose another --workdir"
@@ -25,8 +25,9 @@ def refuse_another_run(workdir: Path, config: ml_collections.ConfigDict) -> None
     `train.duration` may differ: a run can be made longer.
 
     Raises:
-      InputError: with the keys that differ.
+      InputError: with the keys that differ; or if checkpoints cannot have such a path.
     """
+    require_utf8(workdir)
     metadata = manager.newest_metadata(workdir / "checkpoints")
     if metadata is None:
         return

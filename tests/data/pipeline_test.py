@@ -245,10 +245,11 @@ def test_eval_batches_hold_every_example_once(length, process_count):
 def test_eval_batches_of_one_process_are_in_order():
     batches = list(eval_batches(numbered(6), batch_size=4))
     assert [batch["index"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, -1, -1]]
-    shapes = {"image": (4, *_SIZE, 3), "label": (4, *_SIZE), "index": (4,)}
+    assert [batch["name"].tolist() for batch in batches] == [["0", "1", "2", "3"], ["4", "5", "", ""]]
+    shapes = {"image": (4, *_SIZE, 3), "label": (4, *_SIZE), "index": (4,), "name": (4,)}
     for batch in batches:
         assert {key: array.shape for key, array in batch.items()} == shapes
-        assert [str(batch[key].dtype) for key in shapes] == ["uint8", "uint8", "int32"]
+        assert [str(batch[key].dtype) for key in shapes] == ["uint8", "uint8", "int32", "object"]
 
 
 @pytest.mark.parametrize("process_count", [1, 2])

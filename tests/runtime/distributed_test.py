@@ -1,6 +1,7 @@
 """Tests for segnet_jax/runtime/distributed.py, collectives.py and sharding.py, with real processes."""
 
 import contextlib
+import errno
 import json
 import signal
 import socket
@@ -82,12 +83,35 @@ def test_collectives_and_sharding_give_two_processes_the_same_values(tmp_path):
         ("127.0.0.1:1234", "127.0.0.1:1234"),
         ("localhost:1234", "localhost:1234"),
         ("[::1]:1234", "[::1]:1234"),
-        # What it stands for on its own host may be no address that the others can reach.
-        ("node1:1234", None),
+        # The first of a name's addresses that is this host's own, or all where the others could reach none of them.
+        ("node1:1234", "10.0.0.5:1234"),
+        ("node6:1234", "[2001:db8::5]:1234"),
+        ("behind-nat:1234", None),
+        ("debian:1234", None),
+        ("unknown:1234", None),
     ],
 )
-def test_join_listens_at_the_address_alone_that_it_was_given(monkeypatch, coordinator, bound):
-    given = {}
+def test_join_listens_at_one_address_alone(monkeypatch, coordinator, bound):
+    own, given = {"127.0.1.1", "10.0.0.5", "2001:db8::5"}, {}
+    names = {
+        "node1": ["127.0.1.1", "192.0.2.1", "10.0.0.5"],
+        "node6": ["2001:db8::5", "10.0.0.5"],
+        "behind-nat": ["192.0.2.1"],
+        "debian": ["127.0.1.1"],
+    }
+
+    def getaddrinfo(name, port, **options):
+        if name not in names:
+            raise socket.gaierror(socket.EAI_NONAME, "not known")
+        return [(socket.AF_INET, None, None, "", (address, 0)) for address in names[name]]
+
+    def create_server(address, family):
+        if address[0] not in own:
+            raise OSError(errno.EADDRNOTAVAIL, "not its own")
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "create_server", create_server)
     monkeypatch.setattr(jax.distributed, "initialize", given.update)
     arguments = {"coordinator_address": coordinator, "num_processes": 2, "process_id": 1}
     distributed._initialize(arguments, 100, 300)
@@ -96,7 +120,7 @@ def test_join_listens_at_the_address_alone_that_it_was_given(monkeypatch, coordi
 
 def test_join_refuses_an_address_that_is_not_this_hosts():
     with pytest.raises(InputError, match=r"--coordinator=192.0.2.1:1234 is nothing that process 0 can listen at"):
-        distributed._require_free("192.0.2.1:1234")
+        distributed._require_free("192.0.2.1:1234", "192.0.2.1:1234")
 
 
 @pytest.mark.parametrize("killed", [0, 1])

@@ -1,12 +1,13 @@
 """Tests for segnet_jax/runtime/files.py."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from segnet_jax.errors import InputError
-from segnet_jax.runtime.files import locked, user_cache_dir, write_atomically, write_errors
+from segnet_jax.runtime.files import locked, require_utf8, user_cache_dir, write_atomically, write_errors
 
 _HOLDER = """
 import sys
@@ -63,3 +64,9 @@ def test_write_errors_names_path_reason_and_way_out(tmp_path):
     with pytest.raises(InputError) as caught, write_errors(tmp_path, "choose another disk"):
         raise OSError(28, "No space left on device")
     assert str(caught.value) == expected
+
+
+def test_require_utf8_refuses_a_name_of_other_bytes(tmp_path):
+    require_utf8(tmp_path / "café")
+    with pytest.raises(InputError, match=r"caf\\udce9' is not UTF-8, which checkpoints need; choose another\.$"):
+        require_utf8(tmp_path / os.fsdecode(b"caf\xe9"))
