@@ -105,8 +105,8 @@ def eval_batches(
       process_count: the number of processes.
 
     Yields:
-      `image` uint8 [b, h, w, channels], `label` uint8 [b, h, w] (void in an empty example), `index` int32 [b] (-1 for an
-      empty example) and `name` object [b], texts ("" for an empty example), b being batch_size / process_count.
+      `image` uint8 [b, h, w, channels], `label` uint8 [b, h, w] (void in an empty example), `index` int32 [b] (-1 for
+      an empty example) and `name` object [b], texts ("" for an empty example), b being batch_size / process_count.
     """
     load = functools.partial(_load, dataset=dataset, image_size=image_size)
     examples = grain.MapDataset.source(_by_size(dataset, batch_size, image_size)).map(load)

@@ -171,7 +171,8 @@ def _own_address(coordinator: str) -> str | None:
         if name == "localhost" or ipaddress.ip_address(name):
             return coordinator
     with contextlib.suppress(OSError):
-        for family, *_, (address, *_) in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM):
+        for family, *_, found in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM):
+            address = str(found[0])
             known = ipaddress.ip_address(address)
             if known.is_loopback or known.is_link_local:
                 continue

@@ -129,6 +129,19 @@ def test_evaluator_scores_groups_and_images_apart(options):
         assert value == pytest.approx(np.mean([entry[key] for entry in entries]))
 
 
+def test_evaluator_reads_each_image_once_for_its_scores_and_its_name(model, variables):
+    class Counting(Images):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    read = []
+    evaluator = Evaluator(model, preprocessing.imagenet, jax.devices()[:1], batch_size=2, num_threads=1, per_image=True)
+    report = evaluator(variables, Counting(), boundary_f1=True).report
+    assert [entry["name"] for entry in report["per_image"]] == [str(i) for i in range(7)]
+    assert sorted(read) == list(range(7))
+
+
 def test_evaluator_has_no_scores_of_groups_or_images_unasked(model, variables):
     data = GroupedImages()
     data.group = lambda index: "day"
