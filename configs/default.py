@@ -127,6 +127,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.batch_size = 12  # images per step, over all devices
     config.train.with_replacement = False  # whether batches are drawn at random, not each image once in an epoch
     config.train.accumulation_steps = 1  # microbatches of a batch, computed one after the other to save memory
+    # The network that is evaluated has moving averages of the parameters, of this decay, such as 0.998; 0: has none.
+    config.train.average_decay = 0.0
     config.train.log_every = "10 steps"
     config.train.eval_every = "10 epochs"  # the last step is always evaluated
     config.train.checkpoint_every = "1 epochs"  # besides every evaluation
@@ -148,6 +150,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.checkpoint = "best"  # of the modes that are not train: best, latest or a step
     config.eval.pictures = 6  # images of the sheet
     config.eval.per_image = False  # whether the report holds the scores of each image
+    # Predictions are the mean over the image at these factors of its size, and over its mirror image if so wanted.
+    config.eval.scales = (1.0,)
+    config.eval.flip = False
     # Of the modes that are not train, for data of other classes than the network's: pairs of names, a class of the data
     # and one of the network. Classes of the data that are not named are void; () asks for the same classes.
     config.eval.class_map = ()
