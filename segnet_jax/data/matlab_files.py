@@ -42,8 +42,8 @@ def read_numbers(path: str | os.PathLike[str], source: str, key: str) -> np.ndar
 class MatlabArrays:
     """The arrays in a .mat file of version 7.3, read one by one from where they lie; picklable.
 
-    Each process opens the file when it first reads, so that data sets can be sent to worker processes. Several threads
-    may read: h5py lets one at a time into HDF5.
+    A process that receives a copy opens the file when it first reads. Several threads may read: h5py lets one at a time
+    into HDF5.
     """
 
     def __init__(self, path: str | os.PathLike[str], source: str) -> None:
@@ -62,12 +62,10 @@ class MatlabArrays:
                 f"{path} is not of MATLAB's version 7.3, of which single images can be read; download it again from "
                 f"{source}, or save it in MATLAB with '-v7.3'."
             )
-        self._file: Any = None
-        self._process = 0
-        self._open()
+        self._file = _open_hdf5(path, source)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_process": 0}
+        return {**self.__dict__, "_file": None}
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Returns the shape of an array, its axes in MATLAB's order."""
@@ -101,9 +99,8 @@ class MatlabArrays:
         return file[name]
 
     def _open(self) -> Any:
-        # A handle is of no use in a process that was forked from the one that opened it.
-        if self._file is None or self._process != os.getpid():
-            self._file, self._process = _open_hdf5(self.path, self._source), os.getpid()
+        if self._file is None:
+            self._file = _open_hdf5(self.path, self._source)
         return self._file
 
     def _read(self, array: Any, index: Any) -> np.ndarray:
@@ -175,9 +172,10 @@ def _from_hdf5(file: Any, array: Any) -> Any:
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield value
+        yield str(value)
     elif isinstance(value, list) or (isinstance(value, np.ndarray) and value.dtype.kind in "OU"):
-        for entry in value if isinstance(value, list) else value.ravel():
+        # What is empty in MATLAB has no entry.
+        for entry in value if isinstance(value, list) else (value.ravel() if value.size else [""]):
             yield from _texts(entry)
 
 

@@ -143,6 +143,7 @@ def write_nyuv2(root, count=5, train=(3, 5), test=(1, 2, 4), names=894, size=SIZ
     rng = np.random.default_rng(7)
     images = images_of(count, size=size)
     ids = rng.integers(0, names + 1, (count, *size)).astype(np.uint16)
+    ids[:, 0, 0] = 0
     metres = rng.uniform(0.7, 9.9, (count, *size)).astype(np.float32)
     raw = metres.copy()
     raw[:, 0, 0], raw[:, 0, 1] = 0, 10
