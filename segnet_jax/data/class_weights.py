@@ -173,8 +173,8 @@ def class_weights(
         published = _PUBLISHED[method]
         if class_table.names != list(published):
             raise InputError(
-                f"The class weights {method!r} are for the {len(published)} classes {', '.join([*published][:3])}, ..., "
-                f"not for those of {class_table.name!r}; use 'median_frequency'."
+                f"The class weights {method!r} are for the {len(published)} classes {', '.join([*published][:3])} and "
+                f"so on, not for those of {class_table.name!r}; use 'median_frequency'."
             )
         return (np.array(list(published.values())) ** power).astype(np.float32)
     if method not in METHODS:

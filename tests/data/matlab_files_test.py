@@ -39,7 +39,9 @@ def test_matlab_files_of_both_versions_hold_the_same(tmp_path, version):
     assert names == ["kitchen", ""]
     assert read_numbers(path, PAGE, "ids").tolist() == [3, 1, 2]
     for key in ("lists", "scenes.names", "ids.name"):
-        with pytest.raises(InputError, match=rf"{path.name} holds no {key}; it is not the {path.name} that is obtained"):
+        with pytest.raises(
+            InputError, match=rf"{path.name} holds no {key}; it is not the {path.name} that is obtained"
+        ):
             read_texts(path, PAGE, key)
 
 

@@ -65,7 +65,9 @@ class Hdf5Writer:
     def __exit__(self, *error):
         self.file.close()
         with open(self.path, "r+b") as file:
-            file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Jan  1 00:00:00 2015 HDF5 schema 1.00 .")
+            file.write(
+                b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Jan  1 00:00:00 2015 HDF5 schema 1.00 ."
+            )
 
     def array(self, name, value, **options):
         value = np.asarray(value)

@@ -124,11 +124,20 @@ def test_nyuv2_refuses_values_that_it_does_not_know(tmp_path):
     write_lists(tmp_path, labels_of(1, 40))
     for options, message in (
         ({"split": "val"}, r"NYUv2 has no split 'val'; use one of train, test"),
-        ({"split": "test"}, r"holds neither nyu_depth_v2_labeled\.mat, obtained from https://cs\.nyu\.edu.*, nor the list"),
+        (
+            {"split": "test"},
+            r"holds neither nyu_depth_v2_labeled\.mat, obtained from https://cs\.nyu\.edu.*, nor the list",
+        ),
         ({"class_set": "37"}, r"data\.class_set='37', but nyuv2 has 13, 14, 40"),
-        ({"modalities": ("rgb", "hha")}, r"data\.modalities=\('rgb', 'hha'\), but nyuv2 has \('rgb',\) and \('rgb', 'd"),
+        (
+            {"modalities": ("rgb", "hha")},
+            r"data\.modalities=\('rgb', 'hha'\), but nyuv2 has \('rgb',\) and \('rgb', 'd",
+        ),
         ({"modalities": RGBD}, r"Line 1 of .*train\.txt is 'RGB.*; give the paths of image, depth and label"),
-        ({"raw_depth": True, "modalities": RGBD}, r"has one kind of depth, .* or get nyu_depth_v2_labeled\.mat from http"),
+        (
+            {"raw_depth": True, "modalities": RGBD},
+            r"has one kind of depth, .* or get nyu_depth_v2_labeled\.mat from http",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             Nyuv2(tmp_path, **options)
@@ -148,25 +157,37 @@ def test_nyuv2_names_the_file_that_is_missing(tmp_path, missing, page):
 
 def test_nyuv2_refuses_files_that_do_not_belong_together(tmp_path):
     write_nyuv2(tmp_path, train=(3, 6))
-    with pytest.raises(InputError, match=r"splits\.mat lists images from 3 to 6, and nyu_depth.* holds 5; get both from"):
+    with pytest.raises(
+        InputError, match=r"splits\.mat lists images from 3 to 6, and nyu_depth.* holds 5; get both from"
+    ):
         Nyuv2(tmp_path, "train")
     write_nyuv2(tmp_path)
     scipy.io.savemat(tmp_path / "classMapping40.mat", {"mapClass": np.ones((1, 20), np.uint8)})
-    with pytest.raises(InputError, match=r"image 0003: the label id \d+ is above the 20 names that classMapping40\.mat"):
+    with pytest.raises(
+        InputError, match=r"image 0003: the label id \d+ is above the 20 names that classMapping40\.mat"
+    ):
         Nyuv2(tmp_path, "train").label(0)
     scipy.io.savemat(tmp_path / "classMapping40.mat", {"mapClass": np.full((1, 894), 41, np.uint8)})
-    with pytest.raises(UnknownLabelError, match=r"image 0003: the label id 41 at row 0.* is not in class table 'nyuv2_40"):
+    with pytest.raises(
+        UnknownLabelError, match=r"image 0003: the label id 41 at row 0.* is not in class table 'nyuv2_40"
+    ):
         Nyuv2(tmp_path, "train").label(0)
     with Hdf5Writer(tmp_path / "nyu_depth_v2_labeled.mat") as file:
         file.array("images", np.zeros((6, 8, 3, 5), np.uint8))
         file.array("labels", np.zeros((6, 8, 5), np.uint16))
         file.array("depths", np.zeros((6, 9, 5), np.float32))
-    with pytest.raises(InputError, match=r"depths are \(6, 9, 5\) and images \(6, 8, 3, 5\), so they do not belong toget"):
+    with pytest.raises(
+        InputError, match=r"depths are \(6, 9, 5\) and images \(6, 8, 3, 5\), so they do not belong toget"
+    ):
         Nyuv2(tmp_path, "train", modalities=RGBD)
-    with pytest.raises(InputError, match=r"labeled\.mat holds no rawDepths; it is not the nyu_depth_v2_labeled\.mat that"):
+    with pytest.raises(
+        InputError, match=r"labeled\.mat holds no rawDepths; it is not the nyu_depth_v2_labeled\.mat that"
+    ):
         Nyuv2(tmp_path, "train", modalities=RGBD, raw_depth=True)
     scipy.io.savemat(tmp_path / "nyu_depth_v2_labeled.mat", {"images": np.zeros(3)})
-    with pytest.raises(InputError, match=r"labeled\.mat is not of MATLAB's version 7\.3, .* download it again from https"):
+    with pytest.raises(
+        InputError, match=r"labeled\.mat is not of MATLAB's version 7\.3, .* download it again from https"
+    ):
         Nyuv2(tmp_path, "train")
 
 
@@ -175,14 +196,17 @@ def test_nyuv2_refuses_depth_of_another_size_and_lost_files(tmp_path):
     with pytest.raises(InputError, match=r"Depth/0\.png is 6x7 pixels .*RGB/0\.jpg is 6x8"):
         Nyuv2(tmp_path, "train", modalities=RGBD)
     shutil.rmtree(tmp_path / "Label")
-    with pytest.raises(InputError, match=r"Label/0\.png does not exist \(2 of 4 files of the split are missing\); complete"):
+    with pytest.raises(
+        InputError, match=r"Label/0\.png does not exist \(2 of 4 files of the split are missing\); complete"
+    ):
         Nyuv2(tmp_path, "train")
 
 
 def real_images(samples_root):
     folder = samples_root / "nyuv2" / "full_640x480"
     depth = {
-        number: np.array(Image.open(folder / f"{number}_depth_u16_div5000.png")) / 5000 for number in ("000433", "000464")
+        number: np.array(Image.open(folder / f"{number}_depth_u16_div5000.png")) / 5000
+        for number in ("000433", "000464")
     }
     depth["000001"] = np.load(folder / "000001_depth_m.npy")
     color = {number: folder / f"{number}_rgb.{'jpg' if number == '000001' else 'png'}" for number in depth}

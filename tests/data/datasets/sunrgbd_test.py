@@ -176,14 +176,25 @@ def test_sunrgbd_refuses_values_that_it_does_not_know(tmp_path):
     write_pairs(tmp_path, labels_of(1, 37))
     for options, message in (
         ({"split": "dev"}, r"SUN RGB-D has no split 'dev'; use one of train, test, train_half, val"),
-        ({"split": "val"}, r"does not tell which images are in the split 'val'; use train or test, or get the toolbox's"),
+        (
+            {"split": "val"},
+            r"does not tell which images are in the split 'val'; use train or test, or get the toolbox's",
+        ),
         ({"class_set": "40"}, r"data\.class_set='40', but sunrgbd has 37 and 13"),
-        ({"modalities": ("depth",)}, r"data\.modalities=\('depth',\), but sunrgbd has \('rgb',\) and \('rgb', 'depth'\)"),
-        ({"raw_depth": True, "modalities": RGBD}, r"has one kind of depth, and data\.raw_depth=True chooses between two"),
+        (
+            {"modalities": ("depth",)},
+            r"data\.modalities=\('depth',\), but sunrgbd has \('rgb',\) and \('rgb', 'depth'\)",
+        ),
+        (
+            {"raw_depth": True, "modalities": RGBD},
+            r"has one kind of depth, and data\.raw_depth=True chooses between two",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             SunRgbd(tmp_path, **options)
-    with pytest.raises(InputError, match=r"none is not a folder; set data\.root to that of SUN RGB-D, obtained from htt"):
+    with pytest.raises(
+        InputError, match=r"none is not a folder; set data\.root to that of SUN RGB-D, obtained from htt"
+    ):
         SunRgbd(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty holds no train split of SUN RGB-D with 37 classes"):
@@ -215,7 +226,9 @@ def test_sunrgbd_names_the_toolbox_if_only_its_images_are_there(tmp_path):
 def test_sunrgbd_counts_images_that_are_missing(tmp_path):
     write_toolbox(tmp_path)
     shutil.rmtree(tmp_path / "SUNRGBD" / "kv1")
-    with pytest.raises(InputError, match=r"NYU0003/image/0000002\.jpg does not exist \(4 of 6 files of the split are mis"):
+    with pytest.raises(
+        InputError, match=r"NYU0003/image/0000002\.jpg does not exist \(4 of 6 files of the split are mis"
+    ):
         SunRgbd(tmp_path, "train", modalities=RGBD)
     write_numbered(tmp_path / "numbered")
     (tmp_path / "numbered" / "sunrgbd_train_test_labels" / "img-005051.png").unlink()
@@ -231,7 +244,9 @@ def test_sunrgbd_refuses_files_of_the_toolbox_that_do_not_belong_together(tmp_pa
     metadata = tmp_path / "SUNRGBDtoolbox" / "Metadata"
     with Hdf5Writer(metadata / "SUNRGBD2Dseg.mat") as file:
         file.cells("SUNRGBD2Dseg/seglabel", labels_of(4, 37))
-    with pytest.raises(InputError, match=r"SUNRGBDMeta\.mat describes 5 images and .* holds 4 labels; get both from http"):
+    with pytest.raises(
+        InputError, match=r"SUNRGBDMeta\.mat describes 5 images and .* holds 4 labels; get both from http"
+    ):
         SunRgbd(tmp_path, "train")
     scipy.io.savemat(metadata / "SUNRGBD2Dseg.mat", {"SUNRGBD2Dseg": np.zeros(3)})
     with pytest.raises(InputError, match=r"SUNRGBD2Dseg\.mat is not of MATLAB's version 7\.3"):
@@ -242,7 +257,9 @@ def test_sunrgbd_refuses_files_of_the_toolbox_that_do_not_belong_together(tmp_pa
         SunRgbd(tmp_path, "train")
     extra = [f"{DISK}/kv1/NYUdata/NYU0003", f"{DISK}/kv1/NYUdata/NYU9999"]
     scipy.io.savemat(metadata.parent / "traintestSUNRGBD" / "allsplit.mat", {"alltrain": cell(extra)})
-    with pytest.raises(InputError, match=r"SUNRGBDMeta\.mat lacks kv1/NYUdata/NYU9999 \(1 scenes in all\) of the split"):
+    with pytest.raises(
+        InputError, match=r"SUNRGBDMeta\.mat lacks kv1/NYUdata/NYU9999 \(1 scenes in all\) of the split"
+    ):
         SunRgbd(tmp_path, "train")
 
 
@@ -254,13 +271,17 @@ def test_sunrgbd_refuses_labels_and_depth_that_do_not_fit(tmp_path):
     with pytest.raises(InputError, match=r"depth/train/00000002\.png is 6x9 pixels .*img-000002\.jpg is 6x8"):
         SunRgbd(tmp_path, "train", modalities=RGBD)
     save(tmp_path / "depth" / "train" / "00000002.png", np.zeros(SIZE, np.uint8))
-    with pytest.raises(InputError, match=r"00000002\.png is a PNG file of the mode L and holds no depth; give a gray PNG"):
+    with pytest.raises(
+        InputError, match=r"00000002\.png is a PNG file of the mode L and holds no depth; give a gray PNG"
+    ):
         SunRgbd(tmp_path, "train", modalities=RGBD)[1]
     save(tmp_path / "label37" / "train" / "00000001.png", np.zeros((*SIZE, 3), np.uint8))
     with pytest.raises(InputError, match=r"00000001\.png holds colours and not the ids of classes"):
         SunRgbd(tmp_path, "train")
     (tmp_path / "train37.txt").write_text("image/train/img-000001.jpg label37/train/00000001.png")
-    with pytest.raises(InputError, match=r"Line 1 of .*train37\.txt is 'image.*'; give the paths of image, depth and la"):
+    with pytest.raises(
+        InputError, match=r"Line 1 of .*train37\.txt is 'image.*'; give the paths of image, depth and la"
+    ):
         SunRgbd(tmp_path, "train", modalities=RGBD)
     (tmp_path / "train37.txt").write_text("\n")
     with pytest.raises(InputError, match=r"train37\.txt lists no image"):
