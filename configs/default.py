@@ -32,7 +32,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"
     config.data.image_max = 65535  # value of 16-bit images that becomes 255 of 8 bits, such as 4095 for 12 bits
     # What the channels of images are: for `folder` rgb (its images) and any others, each a folder of that name, such as
-    # ("rgb", "depth") or ("normals",); for `synthetic` also ("rgb", "depth").
+    # ("rgb", "depth") or ("normals",); for `synthetic`, `sunrgbd` and `nyuv2` also ("rgb", "depth").
     config.data.modalities = ("rgb",)
     config.data.depth_max = 65535  # value of 16-bit depth maps, in their own unit, that becomes 255 of 8 bits
     # For `sunrgbd` (37 or 13) and `nyuv2` (13, 14 or 40): the classes; "" takes the first, the papers'.

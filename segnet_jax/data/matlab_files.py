@@ -63,9 +63,10 @@ class MatlabArrays:
                 f"{source}, or save it in MATLAB with '-v7.3'."
             )
         self._file = _open_hdf5(path, source)
+        self._references: dict[str, np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}
+        return {**self.__dict__, "_file": None, "_references": {}}
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Returns the shape of an array, its axes in MATLAB's order."""
@@ -88,8 +89,10 @@ class MatlabArrays:
         return int(self._array(key).size)
 
     def _target(self, key: str, index: int) -> Any:
-        cells = self._array(key)
-        return self._open()[cells[np.unravel_index(index, cells.shape)]]
+        # One by one, references take far longer to read than what they lead to.
+        if key not in self._references:
+            self._references[key] = np.ravel(self._read(self._array(key), ()))
+        return self._open()[self._references[key][index]]
 
     def _array(self, key: str) -> Any:
         name = key.replace(".", "/")

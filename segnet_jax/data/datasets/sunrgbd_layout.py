@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segnet_jax.data.datasets.indoor_classes import LabelCoding
-from segnet_jax.data.datasets.rgbd_scene import RgbdScene, listed_scenes, numbering_of
+from segnet_jax.data.datasets.rgbd_scene import RgbdScene, listed_scenes
 from segnet_jax.data.matlab_files import MatlabArrays, read_texts
 from segnet_jax.errors import InputError
 
@@ -40,12 +39,12 @@ class SunRgbdFiles:
 
     Attributes:
       scenes: the images.
-      coding: how their label files number the classes.
+      held: the class set of the label files.
       labels: the toolbox's labels, at the scenes' `place`; None if each scene has a file.
     """
 
     scenes: list[RgbdScene]
-    coding: LabelCoding
+    held: str
     labels: MatlabArrays | None = None
 
 
@@ -75,7 +74,7 @@ def find_files(root: Path, split: str, class_set: str, with_depth: bool, raw_dep
             return found
     if toolbox or images:
         toolbox, images = toolbox or root / "SUNRGBDtoolbox", images or root / "SUNRGBD"
-        return _toolbox_files(toolbox, images, split, class_set, ("depth" if raw_depth else "depth_bfx") * with_depth)
+        return _toolbox_files(toolbox, images, split, ("depth" if raw_depth else "depth_bfx") * with_depth)
     raise InputError(
         f"{root} holds no {split} split of SUN RGB-D with {class_set} classes in a known layout (docs/datasets.md has "
         f"them); the data set is obtained from {SOURCE}"
@@ -91,7 +90,7 @@ def _nested(folder: Path) -> Path:
     return folder / "SUNRGBDtoolbox"
 
 
-def _toolbox_files(toolbox: Path, images: Path, split: str, class_set: str, depth: str) -> SunRgbdFiles:
+def _toolbox_files(toolbox: Path, images: Path, split: str, depth: str) -> SunRgbdFiles:
     """Finds a split in the order of SUNRGBDMeta.mat, which is that of the labels; depth in folders of that name."""
     meta = toolbox / "Metadata" / "SUNRGBDMeta.mat"
     list_file = toolbox / "traintestSUNRGBD" / "allsplit.mat"
@@ -115,7 +114,7 @@ def _toolbox_files(toolbox: Path, images: Path, split: str, class_set: str, dept
             f"{meta} lacks {min(missing)} ({len(missing)} scenes in all) of the split {split!r} in {list_file}; get "
             f"both from {SOURCE}"
         )
-    return SunRgbdFiles(scenes, LabelCoding("37", class_set), labels)
+    return SunRgbdFiles(scenes, "37", labels)
 
 
 @functools.lru_cache(maxsize=1)
@@ -158,7 +157,7 @@ def _other_files(
                 _log.warning(
                     "%s holds only %d of the %d images of SUN RGB-D's %s split.", folder, len(scenes), size, split
                 )
-            return SunRgbdFiles(scenes, LabelCoding(held, class_set, numbering_of(scenes, (held,))[1]))
+            return SunRgbdFiles(scenes, held)
     return None
 
 
@@ -186,8 +185,8 @@ def _numbered(folder: Path, split: str, held: str, with_depth: bool) -> list[Rgb
     if held == "13":
         labels, offset = next((f for f in own if (f / "img13labels-000001.png").is_file()), None), 0
     else:
-        labels = next((f for f in subfolders if any(f.glob("img-*.png"))), None)
         offset = _SIZES["test"] if split == "train" else 0
+        labels = next((f for f in subfolders if (f / f"img-{offset + 1:06d}.png").is_file()), None)
     if images is None or labels is None:
         return []
     depth = next((f for f in own if "depth" in f.name.lower()), folder / f"sunrgbd_{split}_depth")

@@ -31,7 +31,9 @@ def test_indoor_classes_have_the_published_weights():
     weights = class_weights("published_sunrgbd", None, SUNRGBD37)
     assert weights[[0, 4, 36]] == pytest.approx([0.382592, 0.582794, 4.017548])
     assert len(weights) == 37 and weights.min() == pytest.approx(0.375678)
-    with pytest.raises(InputError, match="'published_sunrgbd' are for the 37 classes wall, floor, cabinet and .*'indoor1"):
+    with pytest.raises(
+        InputError, match="'published_sunrgbd' are for the 37 classes wall, floor, cabinet and .*'indoor1"
+    ):
         class_weights("published_sunrgbd", None, INDOOR13)
 
 

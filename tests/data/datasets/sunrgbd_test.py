@@ -231,8 +231,8 @@ def test_sunrgbd_counts_images_that_are_missing(tmp_path):
     ):
         SunRgbd(tmp_path, "train", modalities=RGBD)
     write_numbered(tmp_path / "numbered")
-    (tmp_path / "numbered" / "sunrgbd_train_test_labels" / "img-005051.png").unlink()
-    with pytest.raises(InputError, match=r"labels holds no file of the number 5051 \(1 are missing for the images in "):
+    (tmp_path / "numbered" / "sunrgbd_train_test_labels" / "img-005052.png").unlink()
+    with pytest.raises(InputError, match=r"labels holds no file of the number 5052 \(1 are missing for the images in "):
         SunRgbd(tmp_path / "numbered", "train")
     shutil.rmtree(tmp_path / "numbered" / "sunrgbd_test_depth")
     with pytest.raises(InputError, match=r"sunrgbd_test_depth holds no file of the number 1 \(3 are missing"):
@@ -277,6 +277,9 @@ def test_sunrgbd_refuses_labels_and_depth_that_do_not_fit(tmp_path):
         SunRgbd(tmp_path, "train", modalities=RGBD)[1]
     save(tmp_path / "label37" / "train" / "00000001.png", np.zeros((*SIZE, 3), np.uint8))
     with pytest.raises(InputError, match=r"00000001\.png holds colours and not the ids of classes"):
+        SunRgbd(tmp_path, "train")
+    (tmp_path / "label37" / "train" / "00000001.png").unlink()
+    with pytest.raises(InputError, match=r"label37/train/00000001\.png does not exist \(1 of 4 .* obtained from https"):
         SunRgbd(tmp_path, "train")
     (tmp_path / "train37.txt").write_text("image/train/img-000001.jpg label37/train/00000001.png")
     with pytest.raises(
