@@ -16,7 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = "synthetic"  # synthetic, camvid, folder or records
+    config.data.name = "synthetic"  # synthetic, camvid, sunrgbd, nyuv2, folder or records
     config.data.root = ""  # the folder that holds the data set; synthetic needs none, that of records can be gs://...
     config.data.image_size = ()  # images and masks are resized to this, for training and evaluation
     # How: stretch; or fit (the whole image, in black and void) or crop (its middle), which keep proportions.
@@ -32,9 +32,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"
     config.data.image_max = 65535  # value of 16-bit images that becomes 255 of 8 bits, such as 4095 for 12 bits
     # What the channels of images are: for `folder` rgb (its images) and any others, each a folder of that name, such as
-    # ("rgb", "depth") or ("normals",); for `synthetic` also ("rgb", "depth").
+    # ("rgb", "depth") or ("normals",); for `synthetic`, `sunrgbd` and `nyuv2` also ("rgb", "depth").
     config.data.modalities = ("rgb",)
     config.data.depth_max = 65535  # value of 16-bit depth maps, in their own unit, that becomes 255 of 8 bits
+    # For `sunrgbd` (37 or 13) and `nyuv2` (13, 14 or 40): the classes; "" takes the first, the papers'.
+    config.data.class_set = ""
+    config.data.raw_depth = False  # whether their depth is as it was measured, with holes, and not the filled one
+    # What stands for one metre in their depth images; 0 means the code of SUN RGB-D's toolbox, and 1000 for NYUv2.
+    config.data.depth_scale = 0.0
     # For `synthetic`:
     config.data.scene_size = (90, 120)
     config.data.train_scenes = 1000
@@ -101,7 +106,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.masking.modality = 0.0  # probability that one of the modalities is missing
 
     config.loss = ml_collections.ConfigDict()
-    config.loss.class_weights = "median_frequency"  # median_frequency, inverse_frequency, published_camvid or none
+    # median_frequency, inverse_frequency, published_camvid, published_sunrgbd or none
+    config.loss.class_weights = "median_frequency"
     config.loss.class_weight_power = 1.0  # tempers the weights: 0.5 takes their square roots
     config.loss.normalization = "pixels"  # pixels (the authors' code) or weights (a weighted mean)
 

@@ -19,6 +19,8 @@ from segnet_jax.data.class_weights import cached_label_statistics, class_weights
 from segnet_jax.data.dataset import Dataset, Resized, Subset, modalities_of, modality_names_of
 from segnet_jax.data.datasets.camvid import Camvid
 from segnet_jax.data.datasets.folder import Folder
+from segnet_jax.data.datasets.nyuv2 import NYUV2_CLASS_SETS, Nyuv2
+from segnet_jax.data.datasets.sunrgbd import SUNRGBD_CLASS_SETS, SunRgbd
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.masking import Masking
 from segnet_jax.data.preprocessing import RGB
@@ -118,6 +120,18 @@ def _folder(config: ml_collections.ConfigDict, split: str) -> Dataset:
     )
 
 
+def _sunrgbd(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    data = config.data
+    class_set = data.class_set or SUNRGBD_CLASS_SETS[0]
+    return SunRgbd(_root(config), split, class_set, data.modalities, data.raw_depth, data.depth_scale)
+
+
+def _nyuv2(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    data = config.data
+    class_set = data.class_set or NYUV2_CLASS_SETS[0]
+    return Nyuv2(_root(config), split, class_set, data.modalities, data.raw_depth, data.depth_scale)
+
+
 def _records(config: ml_collections.ConfigDict, split: str) -> Dataset:
     records = Records(_root(config), split, _class_table(config))
     if tuple(config.data.modalities) not in (("rgb",), records.modality_names):
@@ -140,6 +154,8 @@ DATASETS: dict[str, tuple[Callable[[ml_collections.ConfigDict, str], Dataset], t
     "synthetic": (_synthetic, ("seed", "data.scene_size", "data.train_scenes", "data.eval_scenes")),
     "camvid": (_camvid, ("data.root",)),
     "folder": (_folder, ("data.root", "data.val_fraction", "data.mask_suffix", "data.image_max")),
+    "sunrgbd": (_sunrgbd, ("data.root", "data.class_set", "data.raw_depth", "data.depth_scale")),
+    "nyuv2": (_nyuv2, ("data.root", "data.class_set", "data.raw_depth", "data.depth_scale")),
     "records": (_records, ("data.root",)),
 }
 """By name, the function that builds a split from a configuration, and the keys that it always reads."""

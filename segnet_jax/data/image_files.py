@@ -143,6 +143,23 @@ def read_depth(path: StrPath, depth_max: int = 65535) -> np.ndarray:
         )
 
 
+def read_uint16(path: StrPath) -> np.ndarray:
+    """Reads a gray PNG of 16 bits, such as a depth map, as it is stored.
+
+    Returns:
+      uint16 [H, W].
+
+    Raises:
+      InputError: the file is missing, damaged, or another kind of image.
+    """
+    with _opened(path) as image:
+        if image.format == "PNG" and (image.mode == "I" or image.mode.startswith("I;16")):
+            return _as_uint16(image, path)
+        raise InputError(
+            f"{path} is a {image.format} file of the mode {image.mode} and holds no depth; give a gray PNG of 16 bits."
+        )
+
+
 def is_gray(path: StrPath) -> bool:
     """Tells from its header whether a file has one channel, of 8 or 16 bits, and no palette.
 
