@@ -48,7 +48,9 @@ def read_runtime(file: Path | None) -> dict[str, bytes]:
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror or error}); give a file that is there.") from error
     if not _is_intact(packed):
-        raise InputError(f"{file} is not {_PACKAGE} as it was published; give the file that `npm pack {_PACKAGE}` writes.")
+        raise InputError(
+            f"{file} is not {_PACKAGE} as it was published; give the file that `npm pack {_PACKAGE}` writes."
+        )
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
         names = {name: name for _, name in PROVIDERS.values()}
         names |= {f"{script}.mjs": f"{script}.js" for script, _ in PROVIDERS.values()}
@@ -75,8 +77,12 @@ def _fetch(file: Path) -> None:
             run = subprocess.run([npm, "pack", _PACKAGE, *options], cwd=folder, capture_output=True, text=True)
             fetched = Path(folder) / _FILE
             if run.returncode or not fetched.is_file():
-                said = next((line.strip() for line in run.stderr.splitlines() if line.strip()), f"status {run.returncode}")
+                said = next(
+                    (line.strip() for line in run.stderr.splitlines() if line.strip()), f"status {run.returncode}"
+                )
                 raise InputError(f"npm cannot fetch {_PACKAGE} ({said}); connect to the network, {_WAY_OUT}.")
             if not _is_intact(fetched.read_bytes()):
-                raise InputError(f"npm fetched another {_PACKAGE} than was published; look at its registry, {_WAY_OUT}.")
+                raise InputError(
+                    f"npm fetched another {_PACKAGE} than was published; look at its registry, {_WAY_OUT}."
+                )
             os.replace(fetched, file)

@@ -24,13 +24,19 @@ self.addEventListener("fetch", (event) => {
 // What the site has comes first, so that a new network replaces the old one.
 async function answer(event) {
   const cache = await caches.open(kept);
-  const key = event.request.url.split(/[?#]/)[0];
+  const url = event.request.url.split(/[?#]/)[0];
+  if (!(await ownFiles(cache)).includes(url)) return fetch(event.request); // of another page below this one
   let response = await fetch(event.request).catch(() => null);
-  if (response?.ok) event.waitUntil(cache.put(key, response.clone()));
-  else response = (await cache.match(key)) ?? response ?? Response.error();
+  if (response?.ok) event.waitUntil(cache.put(url, response.clone()));
+  else response = (await cache.match(url)) ?? response ?? Response.error();
   if (response.type === "error") return response;
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");
   return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
+}
+
+async function ownFiles(cache) {
+  const { page, sizes } = (await (await cache.match("network.json"))?.json()) ?? { page: [], sizes: {} };
+  return ["./", ...page, ...Object.keys(sizes)].map((path) => new URL(path, registration.scope).href);
 }

@@ -165,21 +165,22 @@ function offerExamples() {
 }
 
 function tellWhereItRuns() {
-  const { runs, threads, trouble } = network;
+  const { runs, threads, trouble, description } = network;
   const line = byId("runs-on");
   line.dataset.runs = runs;
   line.dataset.threads = threads;
+  line.append(`onnxruntime-web ${description.runtime_version} (MIT License) `);
   if (runs === "webgpu") {
-    line.append("Runs on the graphics card (WebGPU). ");
+    line.append("runs the network on the graphics card (WebGPU). ");
     line.append(Object.assign(document.createElement("a"), { href: "?processor", textContent: "Use the processor." }));
     return;
   }
   const cores = threads > 1 ? `${threads} threads` : "one thread";
-  line.append(`Runs on the processor (WebAssembly, ${cores}). `);
+  line.append(`runs the network on the processor (WebAssembly, ${cores}). `);
   if (processor) {
     line.append(Object.assign(document.createElement("a"), { href: "?", textContent: "Use the graphics card." }), " ");
   } else {
-    line.append(`${trouble} A browser with WebGPU may be faster. `);
+    line.append(`${trouble} `);
   }
   if (crossOriginIsolated || navigator.hardwareConcurrency === 1) return;
   const controlled = Boolean(navigator.serviceWorker?.controller);

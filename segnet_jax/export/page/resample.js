@@ -22,23 +22,24 @@ export function networkSize(height, width, { image_size: wanted, resize, smalles
 export function resizeImage(rgba, height, width, newHeight, newWidth) {
   const isSame = height === newHeight && width === newWidth;
   const isWhole = height % newHeight === 0 && width % newWidth === 0;
-  const result = new Uint8ClampedArray(newHeight * newWidth * 3);
+  const result = new Uint8Array(newHeight * newWidth * 3);
   if (isSame) {
     for (let i = 0, j = 0; j < result.length; i += 4, j += 3) {
       result[j] = rgba[i];
       result[j + 1] = rgba[i + 1];
       result[j + 2] = rgba[i + 2];
     }
-    return new Uint8Array(result.buffer);
+    return result;
   }
   const filter = isWhole ? blockFilter : bilinearFilter;
-  const rounded = isWhole ? Float32Array : Uint8ClampedArray;
   const across = filter(width, newWidth);
-  const between = new rounded(height * newWidth * 3);
+  // Halves are rounded up, by 0.5 more and what whole numbers cut off.
+  const between = isWhole ? new Float64Array(height * newWidth * 3) : new Uint8Array(height * newWidth * 3);
+  const half = isWhole ? 0 : 0.5;
   for (let y = 0, j = 0; y < height; y++) {
     for (const { first, weights } of across) {
       for (let channel = 0; channel < 3; channel++) {
-        let sum = 0;
+        let sum = half;
         for (let t = 0, i = 4 * (y * width + first) + channel; t < weights.length; t++, i += 4) sum += weights[t] * rgba[i];
         between[j++] = sum;
       }
@@ -47,12 +48,12 @@ export function resizeImage(rgba, height, width, newHeight, newWidth) {
   const row = newWidth * 3;
   filter(height, newHeight).forEach(({ first, weights }, y) => {
     for (let x = 0; x < row; x++) {
-      let sum = 0;
+      let sum = 0.5;
       for (let t = 0, i = first * row + x; t < weights.length; t++, i += row) sum += weights[t] * between[i];
       result[y * row + x] = sum;
     }
   });
-  return new Uint8Array(result.buffer);
+  return result;
 }
 
 // Returns the class of each pixel, of logits that are interpolated to the size of the picture.

@@ -47,18 +47,20 @@ async function start(processor) {
 }
 
 async function troubleWithGraphicsCard() {
-  if (!navigator.gpu) return "This browser has no WebGPU.";
+  if (!navigator.gpu) return "This browser has no WebGPU; one that has it may be faster.";
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
   return adapter ? "" : "WebGPU finds no graphics card here.";
 }
 
 async function open(provider, model, threads) {
   const module = await import(`./runtime/${description.runtime[provider].script}`);
-  module.env.logLevel = "error";
   module.env.wasm.numThreads = threads;
   module.env.wasm.wasmBinary = await load(`runtime/${description.runtime[provider].binary}`, "the runtime");
   self.postMessage({ progress: "Starting the network …" });
-  const opened = await module.InferenceSession.create(model, { executionProviders: [provider] });
+  const opened = await module.InferenceSession.create(model, {
+    executionProviders: [provider],
+    logSeverityLevel: 3, // errors
+  });
   [ort, session] = [module, opened];
   // What is to fail fails here, and the first picture is not slower than the others.
   const side = Math.max(64, description.smallest);
