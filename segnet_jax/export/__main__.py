@@ -92,7 +92,7 @@ def _whole_file(output: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _whole_folder(output: Path) -> Iterator[Path]:
-    """Gives a folder to write into, which in the end becomes `output`, in place of an earlier page, if nothing fails."""
+    """Gives a folder to write into, which becomes `output` in the end, instead of an earlier page, if nothing fails."""
     from segnet_jax.export.web import other_files
     from segnet_jax.runtime.files import write_errors
 

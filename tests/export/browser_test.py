@@ -1,6 +1,7 @@
 """Drives an exported page in a real Chromium, without a window, against the labels of JAX."""
 
 import io
+import json
 import shutil
 
 import jax
@@ -361,6 +362,19 @@ def test_page_asks_its_own_site_alone_and_works_without_it(browser, folder):
     assert {"model.onnx", "runtime/ort-wasm-simd-threaded.wasm"} <= asked
     assert not any("webgpu" in name or "asyncify" in name for name in asked)
     assert not faults
+
+
+def test_page_sees_pictures_at_the_size_of_training(browser, folder, segmenter, tmp_path):
+    shutil.copytree(folder, tmp_path / "page")
+    file = tmp_path / "page" / "network.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "image_size": [33, 45]}))
+    with serve(tmp_path / "page") as (address, _):
+        page = open_page(browser, address)
+        expect(page.get_by_label("Detail")).to_have_value("training")
+        give(page, "street.png", encoded(IMAGE))
+        assert equal(mask_of(page, "street.png"), segmenter.predict(IMAGE, size=(33, 45)).labels) > 0.98
+        expect(page.locator("#facts")).to_contain_text("24 × 16 pixels, seen at 45 × 33; ")
+        page.context.close()
 
 
 def test_page_says_which_file_its_site_lacks(browser, folder, tmp_path):

@@ -15,7 +15,8 @@ export async function startNetwork(processor, say) {
   });
   worker.addEventListener("error", ({ message }) => {
     const reason = message ? ` (${message})` : "";
-    const error = new Error(`The network cannot run in this browser${reason}; load the page again, or try a newer browser.`);
+    const sentence = `The network cannot run in this browser${reason}; load the page again, or try a newer browser.`;
+    const error = new Error(sentence);
     for (const { reject } of waiting.splice(0)) reject(error);
   });
 

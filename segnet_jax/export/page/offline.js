@@ -1,5 +1,5 @@
-// The service worker: keeps what the page loads, so that it works without its site; and makes the page isolated, so that
-// its network may use several threads, whatever headers the site sends.
+// The service worker: keeps what the page loads, so that it works without its site, and makes the page isolated, so
+// that its network may use several threads, whatever headers the site sends.
 
 const kept = `segnet_jax ${registration.scope}`;
 

@@ -40,7 +40,8 @@ export function resizeImage(rgba, height, width, newHeight, newWidth) {
     for (const { first, weights } of across) {
       for (let channel = 0; channel < 3; channel++) {
         let sum = half;
-        for (let t = 0, i = 4 * (y * width + first) + channel; t < weights.length; t++, i += 4) sum += weights[t] * rgba[i];
+        const start = 4 * (y * width + first) + channel;
+        for (let t = 0; t < weights.length; t++) sum += weights[t] * rgba[start + 4 * t];
         between[j++] = sum;
       }
     }
@@ -49,7 +50,7 @@ export function resizeImage(rgba, height, width, newHeight, newWidth) {
   filter(height, newHeight).forEach(({ first, weights }, y) => {
     for (let x = 0; x < row; x++) {
       let sum = 0.5;
-      for (let t = 0, i = first * row + x; t < weights.length; t++, i += row) sum += weights[t] * between[i];
+      for (let t = 0; t < weights.length; t++) sum += weights[t] * between[(first + t) * row + x];
       result[y * row + x] = sum;
     }
   });
@@ -98,7 +99,8 @@ function bilinearFilter(length, newLength) {
     const center = (place + 0.5) * scale;
     const first = Math.max(0, Math.floor(center - reach + 0.5));
     const end = Math.min(length, Math.floor(center + reach + 0.5));
-    const weights = Array.from({ length: end - first }, (_, t) => Math.max(0, 1 - Math.abs(first + t + 0.5 - center) / reach));
+    const weigh = (_, t) => Math.max(0, 1 - Math.abs(first + t + 0.5 - center) / reach);
+    const weights = Array.from({ length: end - first }, weigh);
     const sum = weights.reduce((a, b) => a + b);
     return { first, weights: weights.map((weight) => weight / sum) };
   });

@@ -41,7 +41,8 @@ async function start(processor) {
   try {
     await open("wasm", model, threads);
   } catch (error) {
-    throw new Error(`The network cannot be started (${firstLine(error)}); load the page again, or try a newer browser.`);
+    const reason = firstLine(error);
+    throw new Error(`The network cannot be started (${reason}); load the page again, or try a newer browser.`);
   }
   return { description, runs: "wasm", threads, trouble };
 }
@@ -105,7 +106,8 @@ async function segment({ source, pixels }) {
   const image = source instanceof Blob ? await decode(source) : source;
   const { width, height } = image;
   if (width * height > MAX_PIXELS) {
-    throw new Error(`The picture has ${width} × ${height} pixels, and this page takes ${MAX_PIXELS / 1e6} million; make it smaller.`);
+    const most = `${MAX_PIXELS / 1e6} million`;
+    throw new Error(`The picture has ${width} × ${height} pixels, and this page takes ${most}; make it smaller.`);
   }
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
@@ -132,7 +134,10 @@ async function decode(blob) {
     // As files have the values: the network was trained on these.
     return await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
-    throw new Error("The file is no picture or video that this browser can read; give a PNG, JPEG or WebP picture, or an MP4 or WebM video.");
+    throw new Error(
+      "The file is no picture or video that this browser can read; give a PNG, JPEG or WebP picture, or an MP4 or " +
+        "WebM video.",
+    );
   }
 }
 
