@@ -6,7 +6,7 @@ SegNet and its competitors for semantic segmentation, in JAX:
     python -m segnet_jax.main --mode=eval --workdir=runs/first                      evaluates; also missing, ablation
     python -m segnet_jax.prepare --output=FOLDER --config.data.name=camvid ...      writes a data set as records
     python -m segnet_jax.predict runs/first --input=IMAGES --output=LABELS          segments images and videos
-    python -m segnet_jax.export runs/first --format=onnx --output=net.onnx          writes ONNX or StableHLO files
+    python -m segnet_jax.export runs/first --format=onnx --output=net.onnx          writes ONNX, StableHLO or a page
     python -m segnet_jax.demo runs/first                                            shows a page that segments pictures
     python -m segnet_jax.visualize --workdir=runs/first                             draws curves and scores
     python -m segnet_jax.report --runs runs/first                                   compares with the papers' tables
