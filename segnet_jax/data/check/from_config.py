@@ -44,8 +44,6 @@ def open_splits(config: ml_collections.ConfigDict) -> tuple[list[Dataset], list[
                     found.append(str(error))
                 else:
                     left_out[split] = str(error)
-                    # Those of the files that the splits share were found with the others.
-                    found.clear()
         faults += found
     if not any(dataset.split in wanted for dataset in datasets):
         raise InputError("\n".join(dict.fromkeys(faults)))

@@ -19,7 +19,7 @@ _VOID_NAMES = ("void", "unlabelled", "unlabeled", "unknown", "ignore", "ignored"
 _COLOR = r"(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})"
 _CVAT = re.compile(r"([^:]+):(?:(\d+),(\d+),(\d+))?:[^:]*:[^:]*")
 _COLOR_FIRST = re.compile(rf"{_COLOR}[\s,]+(\D.*)")
-_COLOR_LAST = re.compile(rf"(.*?\D)[\s,]+{_COLOR}")
+_COLOR_LAST = re.compile(rf"(.*?[^\s,])[\s,]+{_COLOR}")
 _ID_FIRST = re.compile(r"(\d{1,5})(?:\s*[:,]\s*|\s+)(\D.*)")
 
 

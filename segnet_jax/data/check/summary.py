@@ -134,7 +134,10 @@ class Summary:
         missing = [n for n, pixels in zip(self.class_table.names, self._training_pixels(), strict=True) if not pixels]
         if missing:
             found.append(f"In {self.training.name} never occur: {', '.join(missing)}.")
-        found += [_same_images(places) for places in self.duplicates(across=False)]
+        groups = self.duplicates(across=False)
+        found += [_same_images(places) for places in groups[:_SHOWN]]
+        if len(groups) > _SHOWN:
+            found.append(f"{len(groups) - _SHOWN} more groups of images that are the same within a split.")
         return found
 
     def duplicates(self, across: bool) -> list[list[tuple[str, str, bytes]]]:
