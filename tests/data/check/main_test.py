@@ -64,7 +64,7 @@ def test_check_writes_a_configuration_that_training_takes_as_it_is(tmp_path, cap
     report = json.loads((tmp_path / "out" / "check.json").read_text())
     assert report["faults"] == []
     train = report["splits"]["train"]
-    assert (train["examples"], report["splits"]["val"]["examples"]) == (10, 2)
+    assert (train["examples"], report["splits"]["val"]["examples"]) == (11, 1)
     pixels = [entry["pixels"] for entry in train["classes"]]
     weight = report["class_weights"]["median_frequency"]["sky"] ** 0.5
     text = path.read_text()
