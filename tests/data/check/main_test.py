@@ -84,6 +84,16 @@ def test_check_writes_a_configuration_that_training_takes_as_it_is(tmp_path, cap
     (root / "classes.txt").write_text("0 heaven\n4 earth\n")
     assert check(f"--root={root}", f"--write={path}", f"--output={tmp_path / 'out'}", "--overwrite") == 0
     assert "heaven" in path.read_text()
+    # Faults are named, and the table is that of all other masks.
+    (root / "images" / "a03.png").write_bytes(b"")
+    (root / "masks" / "a04_label.png").unlink()
+    assert check(f"--root={root}", f"--write={path}", f"--output={tmp_path / 'out'}", "--overwrite") == 1
+    err = capsys.readouterr().err
+    assert "a03.png is empty (0 bytes)" in err and "a04.png has no mask" in err and "2 faults" in err
+    assert read_config(str(path), []).data.classes == tuple(
+        entry | ({"name": name} if name else {})
+        for entry, name in zip(config.data.classes, ("heaven", "earth", ""), strict=True)
+    )
 
 
 def test_check_names_all_faults_of_a_folder(tmp_path, capsys):
