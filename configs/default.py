@@ -26,7 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.max_images = 0  # use only the first so many images of each split, to try something out; 0 uses all
     config.data.num_workers = 0  # reading processes; 0 uses threads only
     config.data.num_threads = 2  # reading threads of each process
-    # For `folder`: names, or dicts of name, id, color and ignored; () makes the program suggest a table.
+    # For `folder`: names, or dicts of name, id, color and ignored; () for none yet.
     config.data.classes = ()
     config.data.val_fraction = 0.1  # of the images that are for validation where there are no split files
     config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"

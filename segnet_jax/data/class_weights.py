@@ -180,19 +180,21 @@ def class_weights(
     if method not in METHODS:
         raise InputError(f"There are no class weights {method!r}; use one of {', '.join(METHODS)}.")
     assert statistics is not None
-    return _frequency_weights(method, statistics, class_table, power)
+    weights = frequency_weights(method, statistics, class_table, power)
+    absent = [name for name, pixels in zip(class_table.names, statistics.pixels, strict=False) if not pixels]
+    if absent:
+        _log.warning("No training label holds %s; the class weight of what never occurs is 0.", ", ".join(absent))
+    return weights
 
 
-def _frequency_weights(method: str, statistics: LabelStatistics, class_table: ClassTable, power: float) -> np.ndarray:
+def frequency_weights(method: str, statistics: LabelStatistics, class_table: ClassTable, power: float) -> np.ndarray:
+    """Returns the weights of one of the two frequency methods, as `class_weights`, without its warning."""
     occurs = statistics.pixels[:-1] > 0
     if not occurs.any():
         raise InputError(
             f"No training pixel is labelled with a class of {class_table.name!r}; check that the "
             "masks and the class table belong together."
         )
-    absent = [name for name, found in zip(class_table.names, occurs, strict=True) if not found]
-    if absent:
-        _log.warning("No training label holds %s; the class weight of what never occurs is 0.", ", ".join(absent))
     pixels = statistics.pixels[:-1][occurs].astype(np.float64)
     if method == "median_frequency":
         counted = statistics.pixels > 0

@@ -10,15 +10,20 @@ import logging
 import os
 import stat
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
 
 StrPath = str | os.PathLike[str]
+
+_Example = TypeVar("_Example")
 
 # The formats that are read. Pillow knows many more, and hands some of them to other programs, whatever the file's name.
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -116,6 +121,19 @@ def read_mask(path: StrPath) -> np.ndarray:
     return np.ascontiguousarray(pixels, np.uint8)
 
 
+def read_palette(path: StrPath) -> list[tuple[int, int, int]]:
+    """Returns the RGB colours of the palette of a file, by index; [] if it has none.
+
+    Raises:
+      InputError: the file is missing, no image, or damaged in its header.
+    """
+    with _opened(path) as image:
+        if image.mode != "P" or image.palette is None:
+            return []
+        values = np.array(image.getpalette("RGB"), int).reshape(-1, 3)
+        return [(red, green, blue) for red, green, blue in values.tolist()]
+
+
 def read_depth(path: StrPath, depth_max: int = 65535) -> np.ndarray:
     """Reads a depth map, or another map of one channel, with 8 bits.
 
@@ -200,6 +218,36 @@ def common_shape(paths: Sequence[StrPath]) -> tuple[int, int]:
             f"{image[0]}x{image[1]}{turned}; {advice}."
         )
     return image
+
+
+def with_common_shapes(
+    examples: Sequence[_Example], files_of: Callable[[_Example], Sequence[StrPath]]
+) -> tuple[list[_Example], list[tuple[int, int]]]:
+    """Returns the examples, and the `common_shape` of the files of each, which several threads read.
+
+    Within `faults.collected` those whose files are missing, damaged or of different sizes are left out.
+
+    Raises:
+      InputError: for the first of them otherwise, or if none is left.
+    """
+
+    def shape_of(example: _Example) -> tuple[int, int] | InputError:
+        try:
+            return common_shape(files_of(example))
+        except InputError as error:
+            return error
+
+    kept, shapes = [], []
+    with ThreadPoolExecutor() as pool:
+        for example, shape in zip(examples, pool.map(shape_of, examples), strict=True):
+            if isinstance(shape, InputError):
+                refuse(shape)
+            else:
+                kept.append(example)
+                shapes.append(shape)
+    if not kept:
+        raise InputError("No image is left that has all of its files; correct those that are named.")
+    return kept, shapes
 
 
 def _is_sideways(path: StrPath) -> bool:

@@ -18,8 +18,8 @@ from segnet_jax.checkpoint import manager
 from segnet_jax.checkpoint.manager import Checkpoints
 from segnet_jax.checkpoint.manifest import STAGE
 from segnet_jax.config import flatten
-from segnet_jax.data.check import check_examples
 from segnet_jax.data.dataset import modalities_of
+from segnet_jax.data.first_reading import check_examples
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.evaluator import Stopped
 from segnet_jax.evaluation.result import Evaluation, report_path
