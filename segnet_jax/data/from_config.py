@@ -37,7 +37,7 @@ _log = logging.getLogger("segnet_jax")
 def build_dataset(config: ml_collections.ConfigDict, split: str, *, at_own_size: bool = False) -> Dataset:
     """Returns a split of the configured data set, or the first `data.max_images` images of it.
 
-    Where `data.resize` is fit, crop or center, its examples come at `data.image_size`. Where training images are stretched, the
+    Where `data.resize` is not stretch, its examples come at `data.image_size`. Where training images are stretched, the
     log says so. With `at_own_size` neither is done, as records hold images at their own size, for training at any.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,8 +45,7 @@ class PairedFiles:
         """
         if not pairs:
             raise InputError(
-                f"{folder} holds no image of {self.title}'s {split} split; complete it, which is obtained at "
-                f"{self.page}."
+                f"{folder} holds no image of the {split} split of {self.title}; complete it, or get it at {self.page}."
             )
         missing = [path for pair in pairs.values() for path in pair if not path.is_file()]
         if missing:
@@ -92,8 +92,8 @@ class PairedFiles:
         """Refuses a split that there is not; `unlabelled` is one whose labels were never published."""
         if split == unlabelled:
             raise InputError(
-                f"The labels of {cls.title}'s {split} images are not public, so they can be neither trained on nor "
-                f"scored; use {' or '.join(splits)}, or segment them with python -m segnet_jax.predict."
+                f"The labels of the {split} images of {cls.title} are not public, to train on or to score; "
+                f"use {' or '.join(splits)}, or segment them with python -m segnet_jax.predict."
             )
         if split not in splits:
             raise InputError(f"{cls.title} has no split {split!r}; use one of {', '.join(splits)}.")
@@ -117,7 +117,7 @@ class PairedFiles:
                 (folder, number)
                 for folder in folders
                 for number, layout in enumerate(layouts)
-                if all((folder / name).is_dir() for name in layout)
+                if all(os.path.isdir(folder / name) for name in layout)
             ]
             if len(found) > 1:
                 raise InputError(
@@ -136,9 +136,12 @@ class PairedFiles:
     def _report_size(cls, folder: Path, split: str, found: int, whole: int) -> None:
         if 0 < found < whole:
             _log.warning(
-                "%s holds only %d of the %d labelled images of %s's %s split.", folder, found, whole, cls.title, split
+                "%s holds only %d of the %d labelled images of %s (%s).", folder, found, whole, cls.title, split
             )
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir())
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
+    except PermissionError:  # as of lost+found, where a disk holds nothing but the data
+        return []

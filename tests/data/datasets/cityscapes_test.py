@@ -62,7 +62,7 @@ def test_cityscapes_in_camvids_classes(tmp_path):
 def test_cityscapes_says_when_a_split_is_incomplete(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "segnet_jax"):
         Cityscapes(write_cityscapes(tmp_path, "val"), "val")
-    assert "holds only 2 of the 500 labelled images of Cityscapes's val split" in caplog.text
+    assert "holds only 2 of the 500 labelled images of Cityscapes (val)" in caplog.text
 
 
 def test_cityscapes_missing_files_are_named_with_the_page(tmp_path):
@@ -80,9 +80,12 @@ def test_cityscapes_missing_files_are_named_with_the_page(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("test",), r"The labels of Cityscapes's test images are not public, .* use train or val, or segment them"),
+        (
+            ("test",),
+            r"The labels of the test images of Cityscapes are not public.* use train or val, or segment",
+        ),
         (("training",), "Cityscapes has no split 'training'; use one of train, val"),
-        (("val",), r"holds no image of Cityscapes's val split; .*https://www\.cityscapes-dataset\.com"),
+        (("val",), r"holds no image of the val split of Cityscapes; .*https://www\.cityscapes-dataset\.com"),
         (("train", "13"), "data.class_set='13' is not known to cityscapes; choose cityscapes19 or camvid11"),
     ],
 )

@@ -57,7 +57,7 @@ def test_is_for_validation_takes_whole_blocks():
 def test_kitti_says_how_many_images_are_there(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "segnet_jax"):
         Kitti(write_kitti(tmp_path))
-    assert "holds only 5 of the 200 labelled images of KITTI's training split" in caplog.text
+    assert "holds only 5 of the 200 labelled images of KITTI (training)" in caplog.text
 
 
 @pytest.mark.parametrize("folder", ["GT_ind", "GT"])
@@ -88,7 +88,7 @@ def test_kitti_prefers_indices_to_colours(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "test"}, "The labels of KITTI's test images are not public"),
+        ({"split": "test"}, "The labels of the test images of KITTI are not public"),
         ({"split": "all"}, "KITTI has no split 'all'; use one of train, val"),
         ({"class_set": "ros11"}, r"'ros11' is not known to kitti in .*; choose cityscapes19 or camvid11 or kitti8"),
         ({"split": "val", "val_fraction": 0.0}, "val gets none of the images .* with data.val_fraction=0.0; change it"),

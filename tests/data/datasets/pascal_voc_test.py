@@ -82,7 +82,9 @@ def test_pascal_voc_missing_lists_and_files(tmp_path):
     folder = write_voc(tmp_path, {**LISTS, "test": ["2008_000006"]}, labelled=LISTS["val"])
     with pytest.raises(InputError, match=r"Segmentation/trainval\.txt does not exist; list .* \(test, train, val\)"):
         PascalVoc(tmp_path, "trainval")
-    with pytest.raises(InputError, match="The labels of PASCAL VOC's test images are not public, .* use train or val"):
+    with pytest.raises(
+        InputError, match="The labels of the test images of PASCAL VOC are not public.* use train or val"
+    ):
         PascalVoc(tmp_path, "test")
     with pytest.raises(
         InputError,
