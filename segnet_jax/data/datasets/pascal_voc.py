@@ -28,6 +28,7 @@ VOC21 = ClassTable(
 
 _LISTS = "ImageSets/Segmentation"
 _AUGMENTED = "train_aug"
+_SBD = "benchmark_RELEASE/dataset/cls"
 _SBD_PAGE = "http://home.bharathh.info/pubs/codes/SBD/download.html"
 
 
@@ -38,11 +39,10 @@ class PascalVoc(PairedFiles):
     `ImageSets/Segmentation/<split>.txt` with a name a line.
 
     The split "train_aug" adds to "train" what Hariharan et al. (2011) labelled, SBD, without the images of "val": the
-    labels are `SegmentationClassAug/*.png` beside `SegmentationClass`, or else SBD's own files,
-    `benchmark_RELEASE/dataset/cls/*.mat`, in `root`, in its folder or below. Images that VOC has labelled for "train"
-    keep VOC's labels where `SegmentationClassAug` has none. The split's images are those of
-    `ImageSets/Segmentation/train_aug.txt` (or `trainaug.txt`), or without such a list all that are labelled and not
-    in `val.txt`.
+    labels are `SegmentationClassAug/*.png`, or else those of SBD's own files, `benchmark_RELEASE/dataset/cls/*.mat` in
+    `root`, beside `VOC2012` or beside `VOCdevkit`, but for the images of "train", which keep VOC's. The split's images
+    are those of `ImageSets/Segmentation/train_aug.txt` (or `trainaug.txt`), or without such a list all that are
+    labelled and not in `val.txt`.
     """
 
     name = "pascal_voc"
@@ -63,10 +63,13 @@ class PascalVoc(PairedFiles):
         folder, _ = self._find_folder(Path(root), [("JPEGImages", _LISTS)])
         if split == _AUGMENTED:
             labels = _augmented_labels(folder, Path(root))
+            self.page = f"{self.page} and, for SBD, {_SBD_PAGE}"
         else:
-            names = _listed(folder, [split], f"list the names of the images of {split!r} there")
-            labels = {name: folder / "SegmentationClass" / f"{name}.png" for name in names}
-            if split == "test" and not any(path.is_file() for path in labels.values()):
+            own = folder / "SegmentationClass"
+            has_list = (folder / _LISTS / f"{split}.txt").is_file()
+            names = _listed(folder, [split], "list its images there") if has_list or split != "test" else []
+            labels = {name: own / f"{name}.png" for name in names}
+            if split == "test" and not any(path.is_file() for path in labels.values()):  # 2007's are public
                 self._refuse_split(split, ("train", "val"), unlabelled="test")
         pairs = {name: (folder / "JPEGImages" / f"{name}.jpg", path) for name, path in labels.items()}
         super().__init__(folder, split, pairs, ClassSet.own(VOC21))
@@ -129,32 +132,26 @@ def _listed(folder: Path, splits: list[str], advice: str) -> list[str]:
 def _augmented_labels(folder: Path, root: Path) -> dict[str, Path]:
     """Returns the label files of "train_aug" by name, sorted."""
     own, converted = folder / "SegmentationClass", folder / "SegmentationClassAug"
-    if converted.is_dir():
-        labels = {path.stem: path for path in converted.glob("*.png")}
-    else:
-        sbd = _find_sbd(folder, root)
-        labels = {path.stem: path for path in sbd.glob("*.mat")}
-    if not labels:
-        raise InputError(f"{converted if converted.is_dir() else sbd} holds no label file; unpack it again.")
-    for name in _listed(folder, ["train"], "restore it"):
-        if not converted.is_dir() or name not in labels:
-            labels[name] = own / f"{name}.png"
+    is_converted = converted.is_dir()
+    source, ending = (converted, ".png") if is_converted else (_find_sbd(folder, root), ".mat")
+    added = {path.stem: path for path in source.glob(f"*{ending}")}
+    if not added:
+        raise InputError(f"{source} holds no label file; unpack it again.")
+    voc = {name: own / f"{name}.png" for name in _listed(folder, ["train"], "restore it")}
+    labels = voc | added if is_converted else added | voc
     if any((folder / _LISTS / f"{name}.txt").is_file() for name in (_AUGMENTED, "trainaug")):
         names = _listed(folder, [_AUGMENTED, "trainaug"], "")
-        expected = converted if converted.is_dir() else own
-        return {name: labels.get(name, expected / f"{name}.png") for name in names}
+        return {name: labels.get(name, source / f"{name}{ending}") for name in names}
     validation = set(_listed(folder, ["val"], "restore it, since no image of it may be trained on"))
     return {name: labels[name] for name in sorted(labels.keys() - validation)}
 
 
 def _find_sbd(folder: Path, root: Path) -> Path:
     """Returns the folder of SBD's class labels."""
-    places = dict.fromkeys((root, folder, *folder.parents[:2]))
-    for place in places:
-        for below in ("benchmark_RELEASE/dataset/cls", "dataset/cls", "SBD/benchmark_RELEASE/dataset/cls"):
-            if (place / below).is_dir():
-                return place / below
+    for place in (root, folder, *folder.parents[:2]):
+        if (place / _SBD).is_dir():
+            return place / _SBD
     raise InputError(
-        f"The split {_AUGMENTED!r} needs the labels of SBD, {folder / 'SegmentationClassAug'} or "
-        f"{root / 'benchmark_RELEASE/dataset/cls'}, which do not exist; get them at {_SBD_PAGE}."
+        f"The split {_AUGMENTED!r} needs the labels of SBD, {folder / 'SegmentationClassAug'} or {root / _SBD}, which "
+        f"do not exist; get them at {_SBD_PAGE}."
     )

@@ -61,6 +61,16 @@ def test_pascal_voc_train_aug_from_converted_labels(tmp_path):
     assert PascalVoc(tmp_path, "train_aug").names == ["2008_000015", "2007_000032"]
 
 
+def test_pascal_voc_train_aug_names_what_its_list_lacks(tmp_path):
+    folder = write_voc(tmp_path, {**LISTS, "train_aug": ["2007_000032", "2008_000008"]}, labelled=LISTS["train"])
+    cls = write_sbd(tmp_path, {"2007_000039": mask(1)})
+    with pytest.raises(InputError, match=r"cls/2008_000008\.mat cannot be found \(1 files .* http://host\.robots.*, for SBD, http"):
+        PascalVoc(folder, "train_aug")
+    (cls / "2007_000039.mat").unlink()
+    with pytest.raises(InputError, match=r"benchmark_RELEASE/dataset/cls holds no label file; unpack it again"):
+        PascalVoc(folder, "train_aug")
+
+
 def test_pascal_voc_train_aug_without_sbd(tmp_path):
     write_voc(tmp_path, LISTS)
     with pytest.raises(
@@ -91,6 +101,9 @@ def test_pascal_voc_missing_lists_and_files(tmp_path):
         match=r"SegmentationClass/2007_000032\.png cannot be found \(2 files .* http://host\.robots\.ox\.ac\.uk",
     ):
         PascalVoc(tmp_path, "train")
+    (folder / "ImageSets" / "Segmentation" / "test.txt").unlink()
+    with pytest.raises(InputError, match="The labels of the test images of PASCAL VOC are not public"):
+        PascalVoc(tmp_path, "test")
     (folder / "ImageSets" / "Segmentation" / "val.txt").write_text("\n")
     with pytest.raises(InputError, match=r"val\.txt lists no image"):
         PascalVoc(tmp_path, "val")
