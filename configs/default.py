@@ -16,10 +16,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = "synthetic"  # synthetic, camvid, sunrgbd, nyuv2, folder or records
+    # synthetic, camvid, cityscapes, folder, kitti, nyuv2, pascal_voc, sunrgbd or records
+    config.data.name = "synthetic"
     config.data.root = ""  # the folder that holds the data set; synthetic needs none, that of records can be gs://...
     config.data.image_size = ()  # images and masks are resized to this, for training and evaluation
-    # How: stretch; or fit (the whole image, in black and void) or crop (its middle), which keep proportions.
+    # How: stretch; or fit (the whole image, in black and void) or crop (its middle), which keep proportions; or center
+    # (as many pixels of its middle, as they are).
     config.data.resize = "stretch"
     config.data.train_split = "train"
     config.data.eval_split = "val"  # evaluated in training; the best checkpoint is the best on it
@@ -28,16 +30,19 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.num_threads = 2  # reading threads of each process
     # For `folder`: names, or dicts of name, id, color and ignored; () for none yet.
     config.data.classes = ()
-    config.data.val_fraction = 0.1  # of the images that are for validation where there are no split files
+    config.data.val_fraction = 0.1  # of the images that are for validation where there are no split files; kitti's too
     config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"
     config.data.image_max = 65535  # value of 16-bit images that becomes 255 of 8 bits, such as 4095 for 12 bits
     # What the channels of images are: for `folder` rgb (its images) and any others, each a folder of that name, such as
     # ("rgb", "depth") or ("normals",); for `synthetic`, `sunrgbd` and `nyuv2` also ("rgb", "depth").
     config.data.modalities = ("rgb",)
     config.data.depth_max = 65535  # value of 16-bit depth maps, in their own unit, that becomes 255 of 8 bits
-    # For `sunrgbd` (37 or 13) and `nyuv2` (13, 14 or 40): the classes; "" takes the first, the papers'.
+    # The classes that labels are read in: of `cityscapes` and `kitti` also camvid11, of `sunrgbd` 37 or 13, of `nyuv2`
+    # 13, 14 or 40; "" takes the data set's own, and of these two the first, the papers'.
     config.data.class_set = ""
-    config.data.raw_depth = False  # whether their depth is as it was measured, with holes, and not the filled one
+    config.data.raw_depth = (
+        False  # for these two: depth as measured, with holes, in place of filled
+    )
     # What stands for one metre in their depth images; 0 means the code of SUN RGB-D's toolbox, and 1000 for NYUv2.
     config.data.depth_scale = 0.0
     # For `synthetic`:

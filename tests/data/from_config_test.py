@@ -9,6 +9,7 @@ import pytest
 from segnet_jax.config import default_config
 from segnet_jax.data.augment import resize
 from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.datasets.camvid import CAMVID11
 from segnet_jax.data.datasets.indoor_classes import INDOOR13, NYUV2_40, SUNRGBD37
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.from_config import build_class_weights, build_dataset, build_host_batches, dataset_settings
@@ -18,6 +19,7 @@ from segnet_jax.errors import InputError
 from tests.helpers.camvid_files import write_tutorial
 from tests.helpers.folder_files import TABLE, open_all, save, write
 from tests.helpers.indoor_files import write_nyuv2, write_toolbox
+from tests.helpers.outdoor_files import SIZE, write_cityscapes, write_kitti, write_voc
 from tests.helpers.record_folders import assert_same_examples
 
 
@@ -81,6 +83,25 @@ def test_build_dataset_nyuv2(tmp_path):
     assert dataset[0]["image"][3, 3, 3] == raw[2, 3, 3]
 
 
+def test_build_dataset_outdoor(tmp_path):
+    lists = {"train": ["2007_000032"]}
+    roots = {"cityscapes": write_cityscapes(tmp_path / "cityscapes"), "kitti": write_kitti(tmp_path / "kitti")}
+    roots["pascal_voc"] = write_voc(tmp_path / "voc", lists)
+    for name, root in roots.items():
+        dataset = build_dataset(config_with(name=name, root=str(root)), "train")
+        assert (dataset.name, dataset.shape(0)) == (name, SIZE)
+        with pytest.raises(InputError, match=rf"data\.modalities=\('depth',\), but {name} has \('rgb',\) alone"):
+            build_dataset(config_with(name=name, root=str(root), modalities=("depth",)), "train")
+        if name != "pascal_voc":
+            config = config_with(name=name, root=str(root), class_set="camvid11", image_size=(2, 3), resize="center")
+            dataset = build_dataset(config, "train")
+            assert (dataset.class_table, dataset.shape(0)) == (CAMVID11, (2, 3))
+            assert dataset_settings(config)["data.class_set"] == "camvid11"
+            assert hasattr(dataset, "fingerprint")
+    config = config_with(name="kitti", root=str(roots["kitti"]), val_fraction=0.0)
+    assert len(build_dataset(config, "train")) == 5
+
+
 def test_build_dataset_folder(tmp_path, monkeypatch):
     write(tmp_path / "street", ["a", "b"], mask_suffix="_mask")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -115,7 +136,8 @@ def test_build_dataset_records(tmp_path):
     [
         (
             {"name": "cityscape"},
-            "data.name='cityscape' is not known; choose one of synthetic, camvid, folder, sunrgbd, nyuv2, records.",
+            "data.name='cityscape' is not known; choose one of synthetic, camvid, cityscapes, folder, sunrgbd, nyuv2, "
+            "kitti, pascal_voc, records.",
         ),
         ({"name": "records"}, "data.name=records needs data.root, the folder that holds it."),
         (
