@@ -40,9 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
     # The classes that labels are read in: of `cityscapes` and `kitti` also camvid11, of `sunrgbd` 37 or 13, of `nyuv2`
     # 13, 14 or 40; "" takes the data set's own, and of these two the first, the papers'.
     config.data.class_set = ""
-    config.data.raw_depth = (
-        False  # for these two: depth as measured, with holes, in place of filled
-    )
+    config.data.raw_depth = False  # for these two: depth as measured, with holes, in place of filled
     # What stands for one metre in their depth images; 0 means the code of SUN RGB-D's toolbox, and 1000 for NYUv2.
     config.data.depth_scale = 0.0
     # For `synthetic`:

@@ -220,26 +220,26 @@ def common_shape(paths: Sequence[StrPath]) -> tuple[int, int]:
     return image
 
 
-def with_common_shapes(
-    examples: Sequence[_Example], files_of: Callable[[_Example], Sequence[StrPath]]
+def with_shapes(
+    examples: Sequence[_Example], shape_of: Callable[[_Example], tuple[int, int]]
 ) -> tuple[list[_Example], list[tuple[int, int]]]:
-    """Returns the examples, and the `common_shape` of the files of each, which several threads read.
+    """Returns the examples, and the (height, width) of each, which several threads read.
 
-    Within `faults.collected` those whose files are missing, damaged or of different sizes are left out.
+    Within `faults.collected` those are left out of which `shape_of`, such as `common_shape`, raises an InputError.
 
     Raises:
       InputError: for the first of them otherwise, or if none is left.
     """
 
-    def shape_of(example: _Example) -> tuple[int, int] | InputError:
+    def shape_or_fault(example: _Example) -> tuple[int, int] | InputError:
         try:
-            return common_shape(files_of(example))
+            return shape_of(example)
         except InputError as error:
             return error
 
     kept, shapes = [], []
     with ThreadPoolExecutor() as pool:
-        for example, shape in zip(examples, pool.map(shape_of, examples), strict=True):
+        for example, shape in zip(examples, pool.map(shape_or_fault, examples), strict=True):
             if isinstance(shape, InputError):
                 refuse(shape)
             else:

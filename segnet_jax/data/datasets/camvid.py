@@ -139,7 +139,7 @@ class Camvid:
         # One listing of each folder is far faster on a network disk than a look at each file.
         pairs = find(folder, split, functools.cache(_names_in))
         paths = [(str(image), str(label)) for image, label in pairs]
-        self._paths, self._shapes = image_files.with_common_shapes(paths, tuple)
+        self._paths, self._shapes = image_files.with_shapes(paths, image_files.common_shape)
         self.names = [Path(image).stem for image, _ in self._paths]
         self._warned: set[str] = set()
 

@@ -87,7 +87,9 @@ class Folder:
                 "configuration."
             )
         self.class_table = class_table
-        files, self._shapes = image_files.with_common_shapes(files, lambda x: (x.images[0], x.mask, *x.images[1:]))
+        files, self._shapes = image_files.with_shapes(
+            files, lambda x: image_files.common_shape((x.images[0], x.mask, *x.images[1:]))
+        )
         self.names = [entry.name for entry in files]
         self.modality_names = tuple(modalities)
         self._masks = [str(entry.mask) for entry in files]

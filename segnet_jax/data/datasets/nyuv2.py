@@ -10,11 +10,10 @@ from segnet_jax.data import image_files
 from segnet_jax.data.datasets.indoor_classes import CLASS_SETS, LabelCoding
 from segnet_jax.data.datasets.rgbd_scene import (
     MODALITIES,
-    RgbdScene,
-    checked_shapes,
     listed_scenes,
     numbering_of,
     read_ids,
+    with_shapes,
 )
 from segnet_jax.data.matlab_files import MatlabArrays, read_numbers
 from segnet_jax.data.metric_depth import join_depth, to_metres
@@ -187,8 +186,7 @@ class _Listed:
     """A split in files that a list names."""
 
     def __init__(self, list_file: Path, class_set: str, with_depth: bool, depth_scale: float) -> None:
-        self._scenes: list[RgbdScene] = listed_scenes(list_file, with_depth)
-        self._shapes = checked_shapes(self._scenes, SOURCE)
+        self._scenes, self._shapes = with_shapes(listed_scenes(list_file, with_depth), SOURCE)
         held, from_zero = numbering_of(self._scenes, ("13", "40"))
         self._coding = LabelCoding(held, class_set, from_zero)
         self._scale = depth_scale

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from segnet_jax.data import image_files
 from segnet_jax.data.datasets.class_set import ClassSet
+from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
 
 _log = logging.getLogger("segnet_jax")
@@ -49,17 +49,19 @@ class PairedFiles:
             )
         missing = [path for pair in pairs.values() for path in pair if not path.is_file()]
         if missing:
-            raise InputError(
+            error = InputError(
                 f"{missing[0]} cannot be found ({len(missing)} files of the split are missing); complete "
                 f"{self.title}, which is obtained at {self.page}."
             )
+            refuse(error, [f"{path} cannot be found." for path in missing])
+            pairs = {name: pair for name, pair in pairs.items() if not set(pair) & set(missing)}
         self.split = split
         self.class_table = classes.class_table
-        self.names = list(pairs)
         self._classes = classes
-        self._paths = [(str(image), str(label)) for image, label in pairs.values()]
-        with ThreadPoolExecutor() as pool:
-            self._shapes = list(pool.map(self._shape_of, self._paths))
+        examples = [(name, str(image), str(label)) for name, (image, label) in pairs.items()]
+        kept, self._shapes = image_files.with_shapes(examples, lambda example: self._shape_of(example[1:]))
+        self.names = [name for name, *_ in kept]
+        self._paths = [(image, label) for _, image, label in kept]
 
     def __len__(self) -> int:
         return len(self._paths)

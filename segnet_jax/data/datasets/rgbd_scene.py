@@ -12,6 +12,7 @@ import numpy as np
 from segnet_jax.data import image_files
 from segnet_jax.data.class_table import VOID
 from segnet_jax.data.datasets.indoor_classes import CLASS_SETS
+from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
 
 MODALITIES = (("rgb",), ("rgb", "depth"))
@@ -67,8 +68,10 @@ def listed_scenes(list_file: Path, with_depth: bool) -> list[RgbdScene]:
     return scenes
 
 
-def checked_shapes(scenes: Sequence[RgbdScene], source: str) -> list[tuple[int, int]]:
-    """Returns (height, width) of every image, from the headers of the files.
+def with_shapes(scenes: Sequence[RgbdScene], source: str) -> tuple[list[RgbdScene], list[tuple[int, int]]]:
+    """Returns the scenes, and the (height, width) of each from the headers of its files.
+
+    Within `faults.collected` those whose files are missing, damaged or of different sizes are left out.
 
     Args:
       scenes: the images.
@@ -79,11 +82,13 @@ def checked_shapes(scenes: Sequence[RgbdScene], source: str) -> list[tuple[int, 
     """
     missing = [path for scene in scenes for path in scene.files if not os.path.isfile(path)]
     if missing:
-        raise InputError(
+        error = InputError(
             f"{missing[0]} does not exist ({len(missing)} of {sum(len(scene.files) for scene in scenes)} files of the "
             f"split are missing); complete the data set, which is obtained from {source}"
         )
-    return [image_files.common_shape(scene.files) for scene in scenes]
+        refuse(error, [f"{path} does not exist." for path in missing])
+        scenes = [scene for scene in scenes if not set(scene.files) & set(missing)]
+    return image_files.with_shapes(scenes, lambda scene: image_files.common_shape(scene.files))
 
 
 def read_ids(path: str) -> np.ndarray:

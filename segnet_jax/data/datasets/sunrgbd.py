@@ -8,7 +8,7 @@ import numpy as np
 
 from segnet_jax.data import image_files
 from segnet_jax.data.datasets.indoor_classes import CLASS_SETS, LabelCoding
-from segnet_jax.data.datasets.rgbd_scene import MODALITIES, checked_shapes, numbering_of, read_ids
+from segnet_jax.data.datasets.rgbd_scene import MODALITIES, numbering_of, read_ids, with_shapes
 from segnet_jax.data.datasets.sunrgbd_layout import SEGMENTATION, SOURCE, find_files
 from segnet_jax.data.metric_depth import holds_rotated_millimetres, join_depth, sunrgbd_to_metres, to_metres
 from segnet_jax.data.preprocessing import RGB, RGBD
@@ -71,9 +71,9 @@ class SunRgbd:
         self.modalities = RGBD if self._with_depth else RGB
         self._scale = depth_scale
         found = find_files(Path(root), split, class_set, self._with_depth, raw_depth)
-        self._scenes, self._labels = found.scenes, found.labels
+        self._labels = found.labels
+        self._scenes, self._shapes = with_shapes(found.scenes, SOURCE)
         self.names = [scene.name for scene in self._scenes]
-        self._shapes = checked_shapes(self._scenes, SOURCE)
         from_zero = self._labels is None and numbering_of(self._scenes, (found.held,))[1]
         self._coding = LabelCoding(found.held, class_set, from_zero)
         if self._labels is not None:
