@@ -20,9 +20,8 @@ Nor does it say FCN's stride (--config.model.name=fcn16s is another), which laye
 or the CRF's values (DeepLab's here). DeepLab is trained on whole images, where the paper shrank the labels to 45x60. An
 evaluation every 5000 steps meets all columns of the tables; metrics.jsonl has their G, C and mIoU.
 
-SUN RGB-D is a `folder` (docs/data.md) with train.txt and test.txt or with train/ and test/; its masks have the numbers
-1 to 37 of Table 5, and 0 where nothing is labelled. It has no validation images, so those of the test are evaluated.
-None of the rows has been run to its end here.
+SUN RGB-D (docs/datasets.md) has no validation images, so those of the test are evaluated. None of the rows has been run
+to its end here.
 """
 
 import ml_collections
@@ -41,12 +40,6 @@ _ROWS = {
 _RUNS = {row: iterations for row, (_, _, iterations, _) in _ROWS.items()}
 _RUNS |= {f"sun_{row}": iterations for row, (_, _, _, iterations) in _ROWS.items() if iterations}
 
-_SUN_CLASSES = (
-    "wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, blinds, desk, "
-    "shelves, curtain, dresser, pillow, mirror, floor mat, clothes, ceiling, books, fridge, tv, paper, towel, "
-    "shower curtain, box, whiteboard, person, night stand, toilet, sink, lamp, bathtub, bag"
-)
-
 
 def get_config(name: str = "segnet") -> ml_collections.ConfigDict:
     """Returns the configuration of the row `name` of the tables."""
@@ -54,11 +47,8 @@ def get_config(name: str = "segnet") -> ml_collections.ConfigDict:
         raise ValueError(f"the rows are {', '.join(_RUNS)}, not {name!r}")
     config = default_config()
     if name.startswith("sun_"):
-        config.data.name = "folder"
+        config.data.name = "sunrgbd"
         config.data.root = "data/sunrgbd"
-        unlabelled = dict(name="unlabelled", id=0, ignored=True)
-        classes = (dict(name=label, id=number) for number, label in enumerate(_SUN_CLASSES.split(", "), start=1))
-        config.data.classes = (unlabelled, *classes)
         config.data.eval_split = "test"
         config.train.batch_size = 4
     else:

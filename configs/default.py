@@ -16,25 +16,33 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = "synthetic"  # synthetic, camvid, folder or records
+    # synthetic, camvid, cityscapes, folder, kitti, nyuv2, pascal_voc, sunrgbd or records
+    config.data.name = "synthetic"
     config.data.root = ""  # the folder that holds the data set; synthetic needs none, that of records can be gs://...
     config.data.image_size = ()  # images and masks are resized to this, for training and evaluation
-    # How: stretch; or fit (the whole image, in black and void) or crop (its middle), which keep proportions.
+    # How: stretch; or fit (the whole image, in black and void) or crop (its middle), which keep proportions; or center
+    # (as many pixels of its middle, as they are).
     config.data.resize = "stretch"
     config.data.train_split = "train"
     config.data.eval_split = "val"  # evaluated in training; the best checkpoint is the best on it
     config.data.max_images = 0  # use only the first so many images of each split, to try something out; 0 uses all
     config.data.num_workers = 0  # reading processes; 0 uses threads only
     config.data.num_threads = 2  # reading threads of each process
-    # For `folder`: names, or dicts of name, id, color and ignored; () makes the program suggest a table.
+    # For `folder`: names, or dicts of name, id, color and ignored; () for none yet.
     config.data.classes = ()
-    config.data.val_fraction = 0.1  # of the images that are for validation where there are no split files
+    config.data.val_fraction = 0.1  # of the images that are for validation where there are no split files; kitti's too
     config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"
     config.data.image_max = 65535  # value of 16-bit images that becomes 255 of 8 bits, such as 4095 for 12 bits
     # What the channels of images are: for `folder` rgb (its images) and any others, each a folder of that name, such as
-    # ("rgb", "depth") or ("normals",); for `synthetic` also ("rgb", "depth").
+    # ("rgb", "depth") or ("normals",); for `synthetic`, `sunrgbd` and `nyuv2` also ("rgb", "depth").
     config.data.modalities = ("rgb",)
     config.data.depth_max = 65535  # value of 16-bit depth maps, in their own unit, that becomes 255 of 8 bits
+    # The classes that labels are read in: of `cityscapes` and `kitti` also camvid11, of `sunrgbd` 37 or 13, of `nyuv2`
+    # 13, 14 or 40; "" takes the data set's own, and of these two the first, the papers'.
+    config.data.class_set = ""
+    config.data.raw_depth = False  # for these two: depth as measured, with holes, in place of filled
+    # What stands for one metre in their depth images; 0 means the code of SUN RGB-D's toolbox, and 1000 for NYUv2.
+    config.data.depth_scale = 0.0
     # For `synthetic`:
     config.data.scene_size = (90, 120)
     config.data.train_scenes = 1000
@@ -101,7 +109,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.masking.modality = 0.0  # probability that one of the modalities is missing
 
     config.loss = ml_collections.ConfigDict()
-    config.loss.class_weights = "median_frequency"  # median_frequency, inverse_frequency, published_camvid or none
+    # median_frequency, inverse_frequency, published_camvid, published_sunrgbd or none
+    config.loss.class_weights = "median_frequency"
     config.loss.class_weight_power = 1.0  # tempers the weights: 0.5 takes their square roots
     config.loss.normalization = "pixels"  # pixels (the authors' code) or weights (a weighted mean)
 
@@ -127,6 +136,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.batch_size = 12  # images per step, over all devices
     config.train.with_replacement = False  # whether batches are drawn at random, not each image once in an epoch
     config.train.accumulation_steps = 1  # microbatches of a batch, computed one after the other to save memory
+    # The network that is evaluated has moving averages of the parameters, of this decay, such as 0.998; 0: has none.
+    config.train.average_decay = 0.0
     config.train.log_every = "10 steps"
     config.train.eval_every = "10 epochs"  # the last step is always evaluated
     config.train.checkpoint_every = "1 epochs"  # besides every evaluation
@@ -148,6 +159,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.checkpoint = "best"  # of the modes that are not train: best, latest or a step
     config.eval.pictures = 6  # images of the sheet
     config.eval.per_image = False  # whether the report holds the scores of each image
+    # Predictions are the mean over the image at these factors of its size, and over its mirror image if so wanted.
+    config.eval.scales = (1.0,)
+    config.eval.flip = False
     # Of the modes that are not train, for data of other classes than the network's: pairs of names, a class of the data
     # and one of the network. Classes of the data that are not named are void; () asks for the same classes.
     config.eval.class_map = ()

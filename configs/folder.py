@@ -1,9 +1,10 @@
 """SegNet on your own images and masks.
 
-    python -m segnet_jax.main --config=configs/folder.py --workdir=runs/mine --config.data.root=FOLDER
+    python -m segnet_jax.data.check --root=FOLDER --write=mine.py
+    python -m segnet_jax.main --config=mine.py --workdir=runs/mine
 
 FOLDER holds `images/` and `masks/`, a mask for every image and of the same name; docs/data.md says what else may lie
-there. Copy this file and change the class table: as it stands, the program looks at the masks and proposes one.
+there. The first command makes a copy of this file, with the classes and sizes that it finds in FOLDER.
 """
 
 import ml_collections

@@ -29,6 +29,7 @@ _RANGES = {
     "data.val_fraction": (0, 1),
     "data.image_max": (1, 65536),
     "data.depth_max": (1, 65536),
+    "data.depth_scale": (0, math.inf),
     "data.train_scenes": (1, math.inf),
     "data.eval_scenes": (1, math.inf),
     "pretrained.images": (1, math.inf),
@@ -44,6 +45,7 @@ _RANGES = {
     "layerwise.memory": (1, math.inf),
     "layerwise.first_pair": (1, math.inf),
     "train.accumulation_steps": (1, math.inf),
+    "train.average_decay": (0, 1),
     "eval.batch_size": (1, math.inf),
     "eval.pictures": (0, math.inf),
     "eval.samples": (0, math.inf),
@@ -58,7 +60,7 @@ _RANGES = {
 }
 
 _CHOICES = {
-    "data.resize": ("stretch", "fit", "crop"),
+    "data.resize": ("stretch", "fit", "crop", "center"),
     "pretrained.weights": ("none", "vgg16"),
     "pretrained.batch_norm": ("matched", "absorbed"),
     "loss.normalization": ("pixels", "weights"),
@@ -173,6 +175,8 @@ def check_values(config: ml_collections.ConfigDict) -> None:
         wanted = values[key]
         if wanted not in ("best", "latest") and not wanted.isdecimal():
             raise InputError(f"{key}={wanted!r} must be best, latest or a step.")
+    if not config.eval.scales or not all(0 < scale <= 8 for scale in config.eval.scales):
+        raise InputError(f"eval.scales={config.eval.scales!r} must be one or more factors above 0 and up to 8.")
     if not all(0 <= share <= 1 for share in config.eval.missing_pixels):
         raise InputError(f"eval.missing_pixels={config.eval.missing_pixels!r} must be shares from 0 to 1.")
     if not all(isinstance(count, int) and count >= 0 for count in config.eval.top_features):

@@ -6,11 +6,13 @@ import difflib
 import runpy
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import ml_collections
 from absl import app, flags
+from ml_collections import config_flags
 
 from segnet_jax.config import default_config, default_file, flatten
 
@@ -45,6 +47,25 @@ def parse_flags(arguments: list[str], flag_values: flags.FlagValues = flags.FLAG
     if len(rest) > 1:
         _exit(f"what is {rest[1]!r}? Options begin with --, as in --workdir=runs/first.")
     return rest
+
+
+def read_config(file: str, overrides: Sequence[str]) -> ml_collections.ConfigDict:
+    """Returns the configuration of a program whose other flags have been parsed.
+
+    Args:
+      file: the configuration file; "" takes the defaults.
+      overrides: flags such as "--config.data.root=FOLDER".
+
+    Raises:
+      SystemExit: with status 2 after a mistake, which is printed in one line.
+    """
+    arguments = ["segnet_jax", *[f"--config={file}"] * bool(file), *overrides]
+    flag_values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", None, "The configuration.", lock_config=True, flag_values=flag_values, sys_argv=arguments
+    )
+    parse_flags(arguments, flag_values)
+    return flag_values.config
 
 
 def _print_help() -> None:

@@ -16,13 +16,13 @@ import sys
 from collections.abc import Sequence
 
 import ml_collections
-from absl import flags
-from ml_collections import config_flags
 
 from segnet_jax.command import make_parser, run_command
 from segnet_jax.data.records.shard import COMPRESSIONS
 from segnet_jax.data.records.writer import prepare_records, verify_records
 from segnet_jax.errors import InputError
+from segnet_jax.flags import read_config
+from segnet_jax.runtime.workers import available_cores
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
         raise InputError(f"--workers={options.workers} must be at least 1.")
     if options.examples_per_shard < 0:
         raise InputError(f"--examples_per_shard={options.examples_per_shard} must be at least 1, or 0.")
-    config = _read_config([f"--config={options.config}"] * bool(options.config) + rest)
+    config = read_config(options.config, rest)
     output = os.path.expanduser(options.output)
     return _verify(output, options.workers) if options.verify else _prepare(config, output, options)
 
@@ -80,26 +80,15 @@ def _verify(output: str, workers: int) -> int:
     return 1 if faults else 0
 
 
-def _read_config(arguments: list[str]) -> ml_collections.ConfigDict:
-    from segnet_jax.flags import parse_flags
-
-    arguments = ["prepare", *arguments]
-    flag_values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config", None, "The configuration.", lock_config=True, flag_values=flag_values, sys_argv=arguments
-    )
-    parse_flags(arguments, flag_values)
-    return flag_values.config
-
-
 def _parser() -> argparse.ArgumentParser:
     epilog = "--config.KEY=VALUE overrides a key of the configuration, such as --config.data.root=CAMVID."
     parser = make_parser("prepare", __doc__, epilog)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--output", required=True, help="the folder for the records")
     parser.add_argument("--config", default="", help="the configuration file, whose data.* keys name the data set")
     parser.add_argument("--split", default="", help="names, separated by commas; by default those of the configuration")
-    parser.add_argument("--workers", type=int, default=cores, help="processes; by default one for each core")
+    parser.add_argument(
+        "--workers", type=int, default=available_cores(), help="processes; by default one for each core"
+    )
     parser.add_argument("--examples_per_shard", type=int, default=0, help="by default 64, and more for large data sets")
     parser.add_argument("--compression", default="", choices=["", *COMPRESSIONS], help="zstd (the default) or none")
     parser.add_argument("--verify", action="store_true", help="only compare the shards' checksums with the index")

@@ -32,7 +32,7 @@ def test_import_alone_loads_neither_jax_nor_numpy():
 def test_package_run_as_a_program_says_what_there_is():
     done = subprocess.run([sys.executable, "-m", "segnet_jax"], cwd=ROOT, capture_output=True, text=True, check=True)
     programs = set(re.findall(r"python -m ([\w.]+)", done.stdout))
-    names = ("demo", "export", "main", "predict", "prepare", "report", "visualize")
+    names = ("data.check", "demo", "export", "main", "predict", "prepare", "report", "visualize")
     assert programs == {f"segnet_jax.{name}" for name in names}
     assert all(importlib.util.find_spec(name) for name in programs)
     assert all(name in done.stdout for name in segnet_jax.__all__)

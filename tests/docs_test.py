@@ -47,7 +47,7 @@ def test_commands_of_the_documentation_are_understood(page, command, monkeypatch
     if program == "venv":
         return
     assert importlib.util.find_spec(program), program
-    if program in ("segnet_jax.main", "segnet_jax.prepare"):
+    if program in ("segnet_jax.main", "segnet_jax.prepare", "segnet_jax.data.check"):
         monkeypatch.chdir(ROOT)
         assert_configuration(arguments)
     for module in _PARSERS:
@@ -58,20 +58,8 @@ def test_commands_of_the_documentation_are_understood(page, command, monkeypatch
 def assert_configuration(arguments):
     """Asserts that flags are known, the configuration file is there and every key that is set exists and fits."""
     names = [argument.removeprefix("--").partition("=")[0] for argument in arguments]
-    known = {
-        "config",
-        "workdir",
-        "mode",
-        "weights",
-        "parameters",
-        "output",
-        "split",
-        "verify",
-        "coordinator",
-        "prototxt",
-        "architecture",
-    }
-    known |= {"num_processes", "process_id", "compression", "workers"}
+    known = {"config", "workdir", "mode", "weights", "parameters", "output", "split", "verify", "coordinator"}
+    known |= {"num_processes", "process_id", "compression", "workers", "root", "write", "prototxt", "architecture"}
     assert {name for name in names if not name.startswith("config.")} <= known
     configuration = [argument for argument in arguments if argument.startswith("--config")]
     if any(argument.startswith("--config=mine.py") for argument in configuration):

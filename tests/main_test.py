@@ -175,14 +175,14 @@ def test_main_names_a_platform_without_devices(environment, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_main_suggests_classes_for_a_folder_without_any(environment, tmp_path):
+def test_main_names_the_command_that_finds_the_classes_of_a_folder(environment, tmp_path):
     for folder, image in (("images", np.zeros((8, 8, 3), np.uint8)), ("masks", np.eye(8, dtype=np.uint8))):
         (tmp_path / "own" / folder).mkdir(parents=True)
         for name in "abcdefgh":
             Image.fromarray(image).save(tmp_path / "own" / folder / f"{name}.png")
     result = run("--config.data.name=folder", "--config.data.root=own", "--workdir=x", env=environment, cwd=tmp_path)
     assert result.returncode == 1
-    assert '"name": "class_0"' in result.stderr
+    assert "python -m segnet_jax.data.check --root=own --write=mine.py" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "x").exists()
 

@@ -35,7 +35,7 @@ def test_wheel_holds_every_module_and_what_lies_beside_them(wheel):
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "segnet_jax").rglob("*.py")}
     configs = {f"segnet_jax/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
     data = {"segnet_jax/py.typed", "segnet_jax/report/published.json"}
-    for folder in ("assets", "demo/page"):
+    for folder in ("assets", "demo/page", "export/page"):
         files = (ROOT / "segnet_jax" / folder).rglob("*")
         data |= {str(path.relative_to(ROOT)) for path in files if path.is_file()}
     packaged = {name for name in names if ".dist-info/" not in name}

@@ -15,22 +15,64 @@ from segnet_jax.data.dataset import Dataset, read_label
 from segnet_jax.errors import InputError
 from segnet_jax.runtime.files import write_atomically
 
-METHODS = ("none", "median_frequency", "inverse_frequency", "published_camvid")
-
-# Counted in the tutorial's first labels, which were replaced four weeks later; the weights were not.
-_PUBLISHED_CAMVID = {
-    "Sky": 0.2595,
-    "Building": 0.1826,
-    "Pole": 4.5640,
-    "Road": 0.1417,
-    "Pavement": 0.9051,
-    "Tree": 0.3826,
-    "SignSymbol": 9.6446,
-    "Fence": 1.8418,
-    "Car": 0.6823,
-    "Pedestrian": 6.2478,
-    "Bicyclist": 7.3614,
+# Those in the authors' files, by class.
+_PUBLISHED = {
+    # Counted in the tutorial's first labels, which were replaced four weeks later; the weights were not.
+    "published_camvid": {
+        "Sky": 0.2595,
+        "Building": 0.1826,
+        "Pole": 4.5640,
+        "Road": 0.1417,
+        "Pavement": 0.9051,
+        "Tree": 0.3826,
+        "SignSymbol": 9.6446,
+        "Fence": 1.8418,
+        "Car": 0.6823,
+        "Pedestrian": 6.2478,
+        "Bicyclist": 7.3614,
+    },
+    "published_sunrgbd": {
+        "wall": 0.382592,
+        "floor": 0.447844,
+        "cabinet": 0.634237,
+        "bed": 0.375678,
+        "chair": 0.582794,
+        "sofa": 0.476692,
+        "table": 0.776787,
+        "door": 0.980661,
+        "window": 1.020118,
+        "bookshelf": 0.623396,
+        "picture": 2.596563,
+        "counter": 0.974491,
+        "blinds": 0.920240,
+        "desk": 0.663878,
+        "shelves": 1.173357,
+        "curtain": 0.861062,
+        "dresser": 0.919955,
+        "pillow": 2.147320,
+        "mirror": 1.190958,
+        "floor mat": 1.164314,
+        "clothes": 1.854754,
+        "ceiling": 1.446550,
+        "books": 2.853078,
+        "fridge": 0.768276,
+        "tv": 1.651721,
+        "paper": 4.456313,
+        "towel": 2.205633,
+        "shower curtain": 1.116695,
+        "box": 2.781543,
+        "whiteboard": 0.705917,
+        "person": 4.005834,
+        "night stand": 2.208329,
+        "toilet": 0.967071,
+        "sink": 1.475710,
+        "lamp": 5.347752,
+        "bathtub": 0.745528,
+        "bag": 4.017548,
+    },
 }
+
+METHODS = ("none", "median_frequency", "inverse_frequency", *_PUBLISHED)
 
 _log = logging.getLogger("segnet_jax")
 
@@ -108,7 +150,7 @@ def class_weights(
       class c over the pixels of all images in which c occurs. As in the authors' weights, void takes part in the median
       and in the images' pixels.
     - "inverse_frequency" (the 2015 paper): 1 / pixels of c, scaled to a mean of 1.
-    - "published_camvid": the weights in the authors' CamVid prototxts.
+    - "published_camvid", "published_sunrgbd": the weights in the authors' prototxts for these data sets.
     - "none": 1 for all.
 
     A class that never occurs gets weight 0, with a warning.
@@ -127,29 +169,32 @@ def class_weights(
     """
     if method == "none":
         return np.ones(class_table.num_classes, np.float32)
-    if method == "published_camvid":
-        if class_table.names != list(_PUBLISHED_CAMVID):
+    if method in _PUBLISHED:
+        published = _PUBLISHED[method]
+        if class_table.names != list(published):
             raise InputError(
-                f"The class weights 'published_camvid' are for CamVid's 11 classes, not for those "
-                f"of {class_table.name!r}; use 'median_frequency'."
+                f"The class weights {method!r} are for the {len(published)} classes {', '.join([*published][:3])} and "
+                f"so on, not for those of {class_table.name!r}; use 'median_frequency'."
             )
-        return (np.array(list(_PUBLISHED_CAMVID.values())) ** power).astype(np.float32)
+        return (np.array(list(published.values())) ** power).astype(np.float32)
     if method not in METHODS:
         raise InputError(f"There are no class weights {method!r}; use one of {', '.join(METHODS)}.")
     assert statistics is not None
-    return _frequency_weights(method, statistics, class_table, power)
+    weights = frequency_weights(method, statistics, class_table, power)
+    absent = [name for name, pixels in zip(class_table.names, statistics.pixels, strict=False) if not pixels]
+    if absent:
+        _log.warning("No training label holds %s; the class weight of what never occurs is 0.", ", ".join(absent))
+    return weights
 
 
-def _frequency_weights(method: str, statistics: LabelStatistics, class_table: ClassTable, power: float) -> np.ndarray:
+def frequency_weights(method: str, statistics: LabelStatistics, class_table: ClassTable, power: float) -> np.ndarray:
+    """Returns the weights of one of the two frequency methods, as `class_weights`, without its warning."""
     occurs = statistics.pixels[:-1] > 0
     if not occurs.any():
         raise InputError(
             f"No training pixel is labelled with a class of {class_table.name!r}; check that the "
             "masks and the class table belong together."
         )
-    absent = [name for name, found in zip(class_table.names, occurs, strict=True) if not found]
-    if absent:
-        _log.warning("No training label holds %s; the class weight of what never occurs is 0.", ", ".join(absent))
     pixels = statistics.pixels[:-1][occurs].astype(np.float64)
     if method == "median_frequency":
         counted = statistics.pixels > 0

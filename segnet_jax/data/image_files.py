@@ -10,15 +10,20 @@ import logging
 import os
 import stat
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
 
 StrPath = str | os.PathLike[str]
+
+_Example = TypeVar("_Example")
 
 # The formats that are read. Pillow knows many more, and hands some of them to other programs, whatever the file's name.
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -116,6 +121,19 @@ def read_mask(path: StrPath) -> np.ndarray:
     return np.ascontiguousarray(pixels, np.uint8)
 
 
+def read_palette(path: StrPath) -> list[tuple[int, int, int]]:
+    """Returns the RGB colours of the palette of a file, by index; [] if it has none.
+
+    Raises:
+      InputError: the file is missing, no image, or damaged in its header.
+    """
+    with _opened(path) as image:
+        if image.mode != "P" or image.palette is None:
+            return []
+        values = np.array(image.getpalette("RGB"), int).reshape(-1, 3)
+        return [(red, green, blue) for red, green, blue in values.tolist()]
+
+
 def read_depth(path: StrPath, depth_max: int = 65535) -> np.ndarray:
     """Reads a depth map, or another map of one channel, with 8 bits.
 
@@ -140,6 +158,23 @@ def read_depth(path: StrPath, depth_max: int = 65535) -> np.ndarray:
         raise InputError(
             f"{path} is a {image.format} file of the mode {image.mode} and no map of one channel; save it as a gray "
             "PNG of 8 or 16 bits without a palette."
+        )
+
+
+def read_uint16(path: StrPath) -> np.ndarray:
+    """Reads a gray PNG of 16 bits, such as a depth map, as it is stored.
+
+    Returns:
+      uint16 [H, W].
+
+    Raises:
+      InputError: the file is missing, damaged, or another kind of image.
+    """
+    with _opened(path) as image:
+        if image.format == "PNG" and (image.mode == "I" or image.mode.startswith("I;16")):
+            return _as_uint16(image, path)
+        raise InputError(
+            f"{path} is a {image.format} file of the mode {image.mode} and holds no depth; give a gray PNG of 16 bits."
         )
 
 
@@ -183,6 +218,36 @@ def common_shape(paths: Sequence[StrPath]) -> tuple[int, int]:
             f"{image[0]}x{image[1]}{turned}; {advice}."
         )
     return image
+
+
+def with_shapes(
+    examples: Sequence[_Example], shape_of: Callable[[_Example], tuple[int, int]]
+) -> tuple[list[_Example], list[tuple[int, int]]]:
+    """Returns the examples, and the (height, width) of each, which several threads read.
+
+    Within `faults.collected` those are left out of which `shape_of`, such as `common_shape`, raises an InputError.
+
+    Raises:
+      InputError: for the first of them otherwise, or if none is left.
+    """
+
+    def shape_or_fault(example: _Example) -> tuple[int, int] | InputError:
+        try:
+            return shape_of(example)
+        except InputError as error:
+            return error
+
+    kept, shapes = [], []
+    with ThreadPoolExecutor() as pool:
+        for example, shape in zip(examples, pool.map(shape_or_fault, examples), strict=True):
+            if isinstance(shape, InputError):
+                refuse(shape)
+            else:
+                kept.append(example)
+                shapes.append(shape)
+    if not kept:
+        raise InputError("No image is left that has all of its files; correct those that are named.")
+    return kept, shapes
 
 
 def _is_sideways(path: StrPath) -> bool:

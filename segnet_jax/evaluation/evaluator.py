@@ -20,6 +20,7 @@ from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.evaluation import metrics
 from segnet_jax.evaluation.result import Evaluation, Picture
 from segnet_jax.inference import bayesian
+from segnet_jax.inference.augmented import augmented_probabilities
 from segnet_jax.inference.crf import DenseCRF
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.runtime import collectives
@@ -39,6 +40,8 @@ def eval_step(
     normalize: Normalize,
     samples: int = 0,
     seed: int = 0,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
     with_probabilities: bool = False,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Predicts one device's share of a batch, and counts the confusion matrix of all devices' shares.
@@ -51,6 +54,8 @@ def eval_step(
       normalize: from uint8 images to the network's input.
       samples: number of stochastic passes, see `bayesian.sample_posterior`; 0 makes one pass without dropout.
       seed: of the stochastic passes, which are a function of it and of the image's index.
+      scales: factors of the image's size over which the prediction is the mean, see `augmented_probabilities`.
+      flip: whether it is the mean over the mirror image too.
       with_probabilities: whether to return them.
 
     Returns:
@@ -58,14 +63,18 @@ def eval_step(
       samples `uncertainty`, float32 [b, H, W], and if asked for `probabilities`, float32 [b, H, W, K].
     """
     images, maps = normalize(batch["image"]), {}
+    is_augmented = flip or tuple(scales) != (1.0,)
     scores: jax.Array
     if samples:
         keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(batch["index"])
         scores, maps["uncertainty"] = bayesian.sample_posterior(model, variables, images, keys, samples=samples)
+    elif is_augmented:
+        scores = augmented_probabilities(model, variables, images, scales=scales, flip=flip)
     else:
         scores = model.apply(variables, images, train=False)  # type: ignore[assignment]
     if with_probabilities:
-        maps["probabilities"] = scores if samples else jax.nn.softmax(scores.astype(jnp.float32))
+        are_logits = not samples and not is_augmented
+        maps["probabilities"] = jax.nn.softmax(scores.astype(jnp.float32)) if are_logits else scores
     maps["prediction"] = jnp.argmax(scores, axis=-1).astype(jnp.uint8)
     confusion = metrics.confusion_matrix(batch["label"], maps["prediction"], model.num_classes)
     return jax.lax.psum(confusion, AXIS), maps
@@ -88,6 +97,8 @@ class Evaluator:
       num_threads: reading threads.
       samples: number of stochastic passes per image, see `eval_step`.
       seed: of the stochastic passes.
+      scales: factors of size that predictions are averaged over, see `eval_step`; not with stochastic passes.
+      flip: whether they are averaged over the mirror image too; not with stochastic passes.
       crf: what refines the predictions before they are scored; None leaves them.
       per_image: whether the report has the scores of each image.
 
@@ -109,6 +120,8 @@ class Evaluator:
         num_threads: int = 2,
         samples: int = 0,
         seed: int = 0,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
         crf: DenseCRF | None = None,
         per_image: bool = False,
     ) -> None:
@@ -119,6 +132,8 @@ class Evaluator:
             normalize=normalize,
             samples=samples,
             seed=seed,
+            scales=scales,
+            flip=flip,
             with_probabilities=crf is not None,
         )
         self._step = map_over_devices(step, devices, out_axes=(None, 0))

@@ -59,12 +59,19 @@ def build_evaluator(
             f"eval.samples={config.eval.samples} needs a network with dropout, and this one has none; "
             "train one with model.dropout_rate=0.5, or set eval.samples=0."
         )
+    if config.eval.samples and (config.eval.flip or tuple(config.eval.scales) != (1.0,)):
+        raise InputError(
+            "eval.samples gives the mean of stochastic passes, eval.flip and eval.scales that of copies of the image; "
+            "choose one of them."
+        )
     return kind(
         model,
         normalize or build_normalization(config, modalities),
         devices,
         samples=config.eval.samples,
         seed=config.seed,
+        scales=tuple(config.eval.scales),
+        flip=config.eval.flip,
         crf=build_crf(config),
         per_image=config.eval.per_image,
         **_reading(config),
@@ -85,6 +92,10 @@ def build_settings(
     class_map: tuple[tuple[str, str], ...] = ()
     if config.eval.samples:
         parts.append(f"samples{config.eval.samples}")
+    if config.eval.flip:
+        parts.append("flip")
+    if tuple(config.eval.scales) != (1.0,):
+        parts.append("scales")
     if config.data.max_images:
         parts.append(f"first{config.data.max_images}")
     size = tuple(config.data.image_size)
@@ -102,6 +113,8 @@ def build_settings(
         image_size=size,
         batch_norm=config.eval.batch_norm,
         max_images=config.data.max_images,
+        scales=tuple(config.eval.scales),
+        flip=config.eval.flip,
         class_map=class_map,
         weights=weights,
         kind="".join(f"-{part}" for part in parts),

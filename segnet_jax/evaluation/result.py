@@ -20,7 +20,8 @@ from segnet_jax.runtime.files import write_atomically, write_errors
 from segnet_jax.visualize.confusion import draw_confusion
 
 # The step is the last number before what sets an evaluation apart; a split's own name may hold hyphens and numbers.
-_NAME = re.compile(r"(.+)-(\d+)((?:-(?:crf|samples\d+|first\d+|exact|running|native|\d+x\d+|mapped|weights))*)")
+_KINDS = r"crf|samples\d+|flip|scales|first\d+|exact|running|native|\d+x\d+|mapped|weights"
+_NAME = re.compile(rf"(.+)-(\d+)((?:-(?:{_KINDS}))*)")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Settings:
       image_size: (height, width) at which images are seen and scored; () is their own.
       batch_norm: "running" or "exact".
       max_images: the number of first images of the split, 0 for all.
+      scales: factors of the image's size over which predictions are the mean.
+      flip: whether they are the mean over the mirror image too.
       class_map: pairs of a class of the data and one of the network; () where they are the same.
       weights: the network that was evaluated in place of the run's own, or "".
       kind: what sets the evaluation apart from a plain one in its file's name, such as "-crf-first8", or "".
@@ -41,6 +44,8 @@ class Settings:
     image_size: tuple[int, ...]
     batch_norm: str
     max_images: int
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
     class_map: tuple[tuple[str, str], ...] = ()
     weights: str = ""
     kind: str = ""
@@ -128,9 +133,10 @@ def report_path(workdir: Path, split: str, step: int, kind: str = "") -> Path:
       workdir: of the training run.
       split: the evaluated split.
       step: of the evaluated parameters.
-      kind: what sets it apart from a plain evaluation: `-crf`, `-samples40` (stochastic passes) and `-first8` (of the
-        images, by `data.max_images`), and where it is not as in the training run, `-exact` or `-running` (statistics
-        of BatchNorm) and `-180x240` or `-native` (size); `-mapped` (classes, by `eval.class_map`).
+      kind: what sets it apart from a plain evaluation: `-crf`, `-samples40` (stochastic passes), `-flip` and `-scales`
+        (the mean over copies of an image) and `-first8` (of the images, by `data.max_images`), and where it is not as
+        in the training run, `-exact` or `-running` (statistics of BatchNorm) and `-180x240` or `-native` (size);
+        `-mapped` (classes, by `eval.class_map`).
     """
     return workdir / "eval" / f"{split}-{step}{kind}.json"
 

@@ -1,6 +1,9 @@
 """Writes a trained network as a file for other programs, and checks that it computes the same there.
 
 python -m segnet_jax.export WHERE --format=onnx|stablehlo --output=FILE
+python -m segnet_jax.export WHERE --format=web --output=FOLDER
+
+The last one is a page for any static host, which segments pictures, the camera and videos in the visitor's browser.
 
 WHERE is a work directory, a folder or .safetensors file that `Segmenter.save_pretrained` wrote, the name of a shipped
 network, OWNER/NAME of a repository on the Hugging Face hub, or one of the SegNet authors' .caffemodel files.
@@ -10,11 +13,15 @@ docs/deployment.md shows how the files are used.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import importlib.util
 import os
+import shlex
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +50,30 @@ def _run(options: argparse.Namespace) -> int:
         raise InputError(f"--format={options.format} needs {missing[0]}; pip install -r requirements-export.txt.")
     if options.format != "onnx" and (options.native or options.float16):
         raise InputError("--native and --float16 are for --format=onnx; leave them out.")
-    from segnet_jax.runtime.files import write_errors
+    is_page = options.format == "web"
+    if is_page and (options.outputs or options.no_preprocessing):
+        raise InputError("--outputs and --no_preprocessing are not for --format=web; leave them out.")
+    if options.runtime and not is_page:
+        raise InputError("--runtime is for --format=web; leave it out.")
+    options.outputs = options.outputs or ("logits" if is_page else "labels")
 
     output = Path(options.output).expanduser()
+    with (_whole_folder if is_page else _whole_file)(output) as temporary:
+        _export(options, write, temporary)
+    if is_page:
+        size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+        print(f"{output}: {size / 1e6:.1f} MB, a page with `{options.where}`.")
+        print(f"To see it: python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(output))}")
+    else:
+        print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {options.outputs} of `{options.where}`.")
+    return 0
+
+
+@contextlib.contextmanager
+def _whole_file(output: Path) -> Iterator[Path]:
+    """Gives a file to write, which becomes `output` in the end, if nothing fails."""
+    from segnet_jax.runtime.files import write_errors
+
     temporary = output.with_name(f"{output.name}.tmp")
     with write_errors(output):
         if output.is_dir():
@@ -53,13 +81,36 @@ def _run(options: argparse.Namespace) -> int:
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     try:
-        _export(options, write, temporary)
+        yield temporary
         with write_errors(output):
             os.replace(temporary, output)
     finally:
         temporary.unlink(missing_ok=True)
-    print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {options.outputs} of `{options.where}`.")
-    return 0
+
+
+@contextlib.contextmanager
+def _whole_folder(output: Path) -> Iterator[Path]:
+    """Gives a folder to write into, which becomes `output` in the end, instead of an earlier page, if nothing fails."""
+    from segnet_jax.export.web import other_files
+    from segnet_jax.runtime.files import write_errors
+
+    with write_errors(output):
+        if output.exists() and not output.is_dir():
+            raise InputError(f"{output} is a file; give a folder.")
+        if output.is_dir() and (others := other_files(output)):
+            raise InputError(f"{output} holds other files, such as {min(others)}; give a new or an empty folder.")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f"{output.name}.", suffix=".tmp", dir=output.parent))
+    try:
+        temporary = beside / "new"
+        temporary.mkdir()
+        yield temporary
+        with write_errors(output):
+            if output.is_dir():
+                os.replace(output, beside / "old")
+            os.replace(temporary, output)
+    finally:
+        shutil.rmtree(beside)
 
 
 def _export(options: argparse.Namespace, write: Callable[..., Any], path: Path) -> None:
@@ -87,7 +138,7 @@ def _export(options: argparse.Namespace, write: Callable[..., Any], path: Path) 
     sizes = ", ".join(f"{height}x{width}" for height, width in found.sizes)
     kind = "probability" if program.output == "probabilities" else "logit"
     summary = f"largest difference {difference:.1e} of the largest {kind}, {100 * equal:.2f} % equal labels, at {sizes}"
-    largest, share = _TOLERANCE[options.float16]
+    largest, share = _TOLERANCE[options.float16 or options.format == "web"]
     if not (difference <= largest and equal >= share):
         raise InputError(f"The exported network does not compute what the network does: {summary}; please report this.")
     print(f"Compared with the network: {summary}.")
@@ -98,17 +149,15 @@ def _export(options: argparse.Namespace, write: Callable[..., Any], path: Path) 
 def _write_onnx(program: Program, path: Path, options: argparse.Namespace) -> tuple[Callable[[Any], Any], int]:
     """Writes an ONNX file; returns what runs it in ONNX Runtime, and the smallest size that it takes."""
     import numpy as np
-    import onnxruntime
 
-    from segnet_jax.export.onnx import INPUT, to_onnx
+    from segnet_jax.export.onnx import to_onnx
     from segnet_jax.runtime.files import write_errors
 
     model = to_onnx(program, native=options.native, dtype=np.float16 if options.float16 else np.float32)
     with write_errors(path):
         path.write_bytes(model.SerializeToString())
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    metadata = session.get_modelmeta().custom_metadata_map
-    return lambda images: session.run(None, {INPUT: images})[0], int(metadata["smallest_size"])
+    smallest = next(entry.value for entry in model.metadata_props if entry.key == "smallest_size")
+    return _onnx_runner(path), int(smallest)
 
 
 def _write_stablehlo(program: Program, path: Path, options: argparse.Namespace) -> tuple[Callable[[Any], Any], int]:
@@ -123,10 +172,37 @@ def _write_stablehlo(program: Program, path: Path, options: argparse.Namespace) 
     return load_stablehlo(path.read_bytes()), smallest
 
 
+def _write_web(program: Program, folder: Path, options: argparse.Namespace) -> tuple[Callable[[Any], Any], int]:
+    """Writes a page; returns what runs its network in ONNX Runtime, and the smallest size that this takes."""
+    from segnet_jax.export.web import page_files, web_model
+    from segnet_jax.export.web_runtime import read_runtime
+    from segnet_jax.runtime.files import write_errors
+
+    runtime = read_runtime(Path(options.runtime).expanduser() if options.runtime else None)
+    model, smallest = web_model(program)
+    content = model.SerializeToString()
+    with write_errors(options.output):
+        for name, part in page_files(program, content, smallest, runtime).items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(part)
+    return _onnx_runner(content), smallest
+
+
+def _onnx_runner(model: Path | bytes) -> Callable[[Any], Any]:
+    """Returns what runs a model in ONNX Runtime, from images to the output."""
+    import onnxruntime
+
+    from segnet_jax.export.onnx import INPUT
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {INPUT: images})[0]
+
+
 # For each format the packages that it needs, and what writes it.
 _FORMATS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[Callable[[Any], Any], int]]]] = {
     "onnx": (("onnx", "onnxruntime"), _write_onnx),
     "stablehlo": (("flatbuffers",), _write_stablehlo),
+    "web": (("onnx", "onnxruntime"), _write_web),
 }
 
 
@@ -135,15 +211,19 @@ def _parser() -> argparse.ArgumentParser:
     add_network(parser)
     parser.add_argument("--format", choices=list(_FORMATS), required=True, help="of the file")
     parser.add_argument("--output", required=True, metavar="FILE", help="the file, which appears when it is whole")
-    parser.add_argument(
-        "--outputs", choices=_OUTPUTS, default="labels", help="what the file computes; labels by default"
-    )
+    parser.add_argument("--outputs", choices=_OUTPUTS, default=None, help="what the file computes; labels by default")
     parser.add_argument("--no_preprocessing", action="store_true", help="it takes normalised images, float32")
     parser.add_argument("--float16", action="store_true", help="ONNX: weights and activations in 16 bits")
     parser.add_argument(
         "--native",
         action="store_true",
         help="ONNX: its own MaxUnpool, for ONNX Runtime on CPUs, instead of the portable form",
+    )
+    parser.add_argument(
+        "--runtime",
+        default="",
+        metavar="FILE",
+        help="web: onnxruntime-web as `npm pack` wrote it, where npm is missing or has no network",
     )
     return parser
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from segnet_jax.data.class_table import ClassTable, SegmentationClass, palette_color
 from segnet_jax.data.datasets.camvid import CAMVID11
+from segnet_jax.data.datasets.indoor_classes import SUNRGBD37
 from segnet_jax.data.preprocessing import RGB
 from segnet_jax.inference.trained_model import variable_shapes
 from segnet_jax.weights.caffe_network import (
@@ -48,66 +49,15 @@ VOC21 = ClassTable(
 )
 """The classes of PASCAL VOC."""
 
-SUN37 = ClassTable(
-    "sun37",
-    (
-        SegmentationClass("unlabelled", 0, (0, 0, 0), ignored=True),
-        *(
-            SegmentationClass(name, number, color)
-            for number, (name, color) in enumerate(
-                [
-                    ("wall", (153, 112, 72)),
-                    ("floor", (91, 134, 83)),
-                    ("cabinet", (153, 91, 90)),
-                    ("bed", (118, 106, 128)),
-                    ("chair", (118, 94, 89)),
-                    ("sofa", (148, 109, 126)),
-                    ("table", (119, 119, 119)),
-                    ("door", (131, 131, 85)),
-                    ("window", (95, 131, 137)),
-                    ("bookshelf", (153, 153, 107)),
-                    ("picture", (151, 77, 68)),
-                    ("counter", (152, 108, 59)),
-                    ("blinds", (151, 123, 137)),
-                    ("desk", (113, 77, 113)),
-                    ("shelves", (153, 142, 67)),
-                    ("curtain", (33, 76, 110)),
-                    ("dresser", (91, 47, 98)),
-                    ("pillow", (153, 153, 31)),
-                    ("mirror", (148, 77, 115)),
-                    ("floor mat", (59, 18, 13)),
-                    ("clothes", (11, 85, 123)),
-                    ("ceiling", (60, 118, 145)),
-                    ("books", (9, 69, 63)),
-                    ("fridge", (32, 56, 90)),
-                    ("tv", (71, 91, 37)),
-                    ("paper", (32, 80, 95)),
-                    ("towel", (77, 91, 118)),
-                    ("shower curtain", (103, 118, 79)),
-                    ("box", (27, 53, 83)),
-                    ("whiteboard", (140, 96, 41)),
-                    ("person", (68, 37, 71)),
-                    ("night stand", (94, 95, 133)),
-                    ("toilet", (44, 51, 79)),
-                    ("sink", (109, 124, 64)),
-                    ("lamp", (59, 73, 34)),
-                    ("bathtub", (139, 112, 49)),
-                    ("bag", (84, 65, 29)),
-                ],
-                start=1,
-            )
-        ),
-    ),
-)
-"""The 37 classes of SUN RGB-D (arXiv 1511.00561, Table 5), in the authors' colours."""
-
 # By the classifier's outputs: classes, and the (height, width) of images in the authors' prototxts.
 _KNOWN: dict[int, tuple[ClassTable, tuple[int, ...]]] = {
     11: (CAMVID11, (360, 480)),
     12: (CAMVID12, (360, 480)),
     21: (VOC21, (224, 224)),
-    38: (SUN37, (360, 480)),
+    38: (SUNRGBD37, (360, 480)),
 }
+
+_DATA_SETS = {CAMVID11.name: "camvid", SUNRGBD37.name: "sunrgbd"}
 
 
 def read_caffe_network(
@@ -146,7 +96,7 @@ def read_caffe_network(
     )
     metadata = {
         "config": {
-            "data": {"name": "camvid" if table is CAMVID11 else "folder", "image_size": list(size)},
+            "data": {"name": _DATA_SETS.get(table.name, "folder"), "image_size": list(size)},
             "preprocessing": network.normalization,
             "model": {
                 "name": network.name,

@@ -52,6 +52,11 @@ def wants_exact_batch_stats(config: ml_collections.ConfigDict) -> bool:
     return config.eval.batch_norm == "exact"
 
 
+def keeps_averages(metadata: Mapping[str, Any]) -> bool:
+    """Tells whether a checkpoint holds moving averages of the variables, to use in their place."""
+    return stored_config(metadata).train.average_decay > 0
+
+
 def configured_model(metadata: Mapping[str, Any]) -> SegmentationModel:
     """Builds the network that the run was configured with, from a checkpoint's metadata."""
     return build_model(stored_config(metadata), ClassTable.from_dict(metadata["class_table"]).num_classes)

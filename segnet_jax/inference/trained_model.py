@@ -18,6 +18,7 @@ from segnet_jax.data.preprocessing import RGB
 from segnet_jax.errors import InputError
 from segnet_jax.inference.from_config import (
     configured_model,
+    keeps_averages,
     overridden,
     stored_config,
     wanted_step,
@@ -84,6 +85,7 @@ def load_trained(workdir: str | Path, overrides: Mapping[str, Any] | None = None
         scores = checkpoints.read_metrics(step) or {}
     use_exact = metadata["exact_batch_stats"] and wants_exact_batch_stats(config)
     state = saved["train_state"]
+    state = state["averages"] if keeps_averages(metadata) else state
     variables = {
         "params": state["params"],
         "batch_stats": saved["eval_batch_stats"] if use_exact else state["batch_stats"],
@@ -134,5 +136,6 @@ def variable_shapes(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _template(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Returns shapes and types of a checkpoint's arrays that evaluation needs, from its metadata."""
-    state = variable_shapes(metadata)
-    return {"train_state": state, "eval_batch_stats": state["batch_stats"]}
+    variables = variable_shapes(metadata)
+    state = {"averages": variables} if keeps_averages(metadata) else variables
+    return {"train_state": state, "eval_batch_stats": variables["batch_stats"]}

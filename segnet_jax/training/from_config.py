@@ -42,7 +42,7 @@ from segnet_jax.training import layerwise, optimizers
 from segnet_jax.training.batch_size import check_batch_fits, check_batch_size
 from segnet_jax.training.plan import Plan
 from segnet_jax.training.run import Phase, Run
-from segnet_jax.training.step import TrainState, create_train_state, create_train_step
+from segnet_jax.training.step import TrainState, create_train_state, create_train_step, with_averages
 from segnet_jax.weights import transfer
 from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16, match_batch_norm
 
@@ -108,6 +108,7 @@ def build_run(config: ml_collections.ConfigDict, *, resumes: bool = False) -> Ru
         settings=build_settings(config),
         pictures=config.eval.pictures,
         advice=advice,
+        keeps_averages=config.train.average_decay > 0,
     )
 
 
@@ -135,6 +136,7 @@ def _end_to_end_phase(
             seed=config.seed,
             masking=masking,
             is_trained=build_is_trained(config),
+            average_decay=config.train.average_decay,
         )
 
     return Phase(plan.total_steps, create_step, build_evaluator(config, model, devices, modalities), model_fields={})
@@ -289,8 +291,14 @@ def build_initial_state(
             images = (normalize(jnp.asarray(batch["image"])) for batch in itertools.islice(batches, source.images))
             return match_batch_norm(model, variables, images)
 
-    channels = sum(modalities_of(train_data))
-    return create_train_state(model, optimizer, seed=config.seed, channels=channels, initialize=initialize)
+    return create_train_state(
+        model,
+        optimizer,
+        seed=config.seed,
+        channels=sum(modalities_of(train_data)),
+        initialize=initialize,
+        keeps_averages=config.train.average_decay > 0,
+    )
 
 
 def _transfer(
@@ -317,7 +325,8 @@ def _transfer(
         fresh=fields.fresh,
     )
     _log.info("The network starts from step %d of %s.", source.step, fields.source)
-    return state.replace(params=variables["params"], batch_stats=variables["batch_stats"])
+    state = state.replace(params=variables["params"], batch_stats=variables["batch_stats"])
+    return with_averages(state) if state.averages else state
 
 
 def check_run(config: ml_collections.ConfigDict) -> None:
@@ -372,6 +381,8 @@ def _check_layerwise(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"train.procedure=layerwise trains model.name=segnet_flat, not {config.model.name}; change one of them."
         )
+    if config.train.average_decay:
+        raise InputError("train.average_decay is for train.procedure=end_to_end; set it to 0.")
     if config.transfer.trained != ".*" or config.transfer.frozen:
         raise InputError(
             "transfer.trained and transfer.frozen are for train.procedure=end_to_end; layer-wise training goes by "

@@ -18,8 +18,8 @@ from segnet_jax.checkpoint import manager
 from segnet_jax.checkpoint.manager import Checkpoints
 from segnet_jax.checkpoint.manifest import STAGE
 from segnet_jax.config import flatten
-from segnet_jax.data.check import check_examples
 from segnet_jax.data.dataset import modalities_of
+from segnet_jax.data.first_reading import check_examples
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.evaluator import Stopped
 from segnet_jax.evaluation.result import Evaluation, report_path
@@ -98,11 +98,11 @@ def train_and_evaluate(
                 require_present(workdir)
             # `checkpoints` copies what it is given before it returns, and the next step uses this state's memory again.
             saved = jax.device_get(state)
-            batch_stats, scores, is_exact = saved.batch_stats, None, False
+            batch_stats, scores, is_exact = saved.eval_variables["batch_stats"], None, False
             if plan.evaluates(step) and not shutdown.signal:
                 if run.exact_batch_stats is not None:
-                    batch_stats, is_exact = run.exact_batch_stats(state.variables), True
-                variables = {"params": state.params, "batch_stats": batch_stats}
+                    batch_stats, is_exact = run.exact_batch_stats(state.eval_variables), True
+                variables = {"params": state.eval_variables["params"], "batch_stats": batch_stats}
                 scores = _evaluate(run, variables, step, workdir, writer, shutdown)
             checkpoint = {"train_state": saved, "eval_batch_stats": batch_stats}
             checkpoints.save(step, checkpoint, _metadata(run, step) | {"exact_batch_stats": is_exact}, scores)
@@ -162,7 +162,7 @@ def _restore_or_initialize(
         count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         _log.info("The network has %.3g million parameters; --parameters lists them.", count / 1e6)
         return replicate(state, run.devices), 0
-    template = checkpoint_template(run.model, run.optimizer, channels)
+    template = checkpoint_template(run.model, run.optimizer, channels, keeps_averages=run.keeps_averages)
     step, saved, metadata = checkpoints.restore(template, "latest")
     before, now = metadata.get("train_examples"), len(run.train_data)
     if before not in (None, now):

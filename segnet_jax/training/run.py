@@ -62,6 +62,7 @@ class Run:
       settings: of the evaluations, which their reports state.
       pictures: the number of images of an evaluation's sheet.
       advice: the way out of a loss that is not finite.
+      keeps_averages: whether moving averages of the variables are kept, and evaluated.
     """
 
     config: dict[str, Any]
@@ -82,6 +83,7 @@ class Run:
     settings: Settings
     pictures: int
     advice: str
+    keeps_averages: bool
 
     def phase_number(self, step: int) -> int:
         """Returns the number, from 0 on, of the phase that step number `step` belongs to."""

@@ -28,17 +28,24 @@ class TrainState(struct.PyTreeNode):
       params: of the network.
       batch_stats: running averages of BatchNorm; empty for a network without it.
       opt_state: of the optimizer.
+      averages: moving averages of `variables`, for evaluation; {} if none are kept.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
+    averages: Any = struct.field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The variables that `model.apply` takes."""
+        """The variables that are trained, as `model.apply` takes them."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def eval_variables(self) -> dict[str, Any]:
+        """The variables to evaluate with: the averages where they are kept."""
+        return self.averages or self.variables
 
 
 # Means over steps.
@@ -56,6 +63,7 @@ def create_train_state(
     seed: int,
     channels: int = 3,
     initialize: Callable[[dict[str, Any]], dict[str, Any]] = lambda variables: variables,
+    keeps_averages: bool = False,
 ) -> TrainState:
     """Builds the state before the first step.
 
@@ -65,16 +73,23 @@ def create_train_state(
       seed: of the initial weights.
       channels: of the network's input.
       initialize: applied to the initial variables, such as to put pretrained weights in.
+      keeps_averages: whether the state has moving averages, which begin as the initial variables.
     """
     # Parameters do not depend on the size of the image; a small one makes this quick.
     images = jnp.zeros((1, 32, 32, channels), model.dtype)
     variables = initialize(jax.jit(model.init)(jax.random.key(seed), images))
-    return TrainState(
+    state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
         opt_state=optimizer.init(variables["params"]),
     )
+    return with_averages(state) if keeps_averages else state
+
+
+def with_averages(state: TrainState) -> TrainState:
+    """Returns `state` with averages that begin as its variables, in memory of their own."""
+    return state.replace(averages=jax.tree.map(jnp.array, state.variables))
 
 
 def train_step(
@@ -90,6 +105,7 @@ def train_step(
     seed: int = 0,
     masking: Masking | None = None,
     is_trained: Callable[[Any], Any] | None = None,
+    average_decay: float = 0.0,
 ) -> tuple[TrainState, clu_metrics.Collection]:
     """Takes one step of SGD on one device's share of a batch, as part of all devices that are mapped over `AXIS`.
 
@@ -110,6 +126,8 @@ def train_step(
       masking: which input values are missing; None: none are.
       is_trained: from the parameters to a tree like them of bools; the others have a gradient of zero, which costs
         nothing. None: all are trained.
+      average_decay: d of `average = d * average + (1 - d) * value` for all variables, if the state has averages. Of the
+        first steps, of which there is little to average, it is (1 + steps) / (10 + steps) at most.
 
     Returns:
       The next state and the metrics of this step, both alike on all devices.
@@ -174,14 +192,24 @@ def train_step(
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
+    if state.averages:
+        decay = jnp.minimum(average_decay, (1 + next_state.step) / (10 + next_state.step))
+        averages = optax.incremental_update(next_state.variables, state.averages, 1 - decay)
+        next_state = next_state.replace(averages=averages)
     return next_state, metrics
 
 
 def checkpoint_template(
-    model: SegmentationModel, optimizer: optax.GradientTransformation, channels: int = 3
+    model: SegmentationModel,
+    optimizer: optax.GradientTransformation,
+    channels: int = 3,
+    *,
+    keeps_averages: bool = False,
 ) -> dict[str, Any]:
     """Returns shapes and types of what a checkpoint holds: the training state, and the statistics of its evaluation."""
-    state = jax.eval_shape(lambda: create_train_state(model, optimizer, seed=0, channels=channels))
+    state = jax.eval_shape(
+        lambda: create_train_state(model, optimizer, seed=0, channels=channels, keeps_averages=keeps_averages)
+    )
     return {"train_state": state, "eval_batch_stats": state.batch_stats}
 
 

@@ -9,6 +9,8 @@ import pytest
 from segnet_jax.config import default_config
 from segnet_jax.data.augment import resize
 from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.datasets.camvid import CAMVID11
+from segnet_jax.data.datasets.indoor_classes import INDOOR13, NYUV2_40, SUNRGBD37
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.from_config import build_class_weights, build_dataset, build_host_batches, dataset_settings
 from segnet_jax.data.records.reader import Records
@@ -16,6 +18,8 @@ from segnet_jax.data.records.writer import prepare_records
 from segnet_jax.errors import InputError
 from tests.helpers.camvid_files import write_tutorial
 from tests.helpers.folder_files import TABLE, open_all, save, write
+from tests.helpers.indoor_files import write_nyuv2, write_toolbox
+from tests.helpers.outdoor_files import SIZE, write_cityscapes, write_kitti, write_voc
 from tests.helpers.record_folders import assert_same_examples
 
 
@@ -45,6 +49,57 @@ def test_build_dataset_camvid(tmp_path):
     assert (dataset.name, len(dataset), dataset[0]["name"]) == ("camvid", 1, "0001TP_006690")
     with pytest.raises(InputError, match=r"data\.modalities=\('depth',\), but camvid has \('rgb',\) alone"):
         build_dataset(config_with(name="camvid", root=root, modalities=("depth",)), "train")
+
+
+def test_build_dataset_sunrgbd(tmp_path):
+    pytest.importorskip("h5py", reason="h5py comes with requirements-data.txt")
+    _, _, filled, raw = write_toolbox(tmp_path)
+    config = config_with(name="sunrgbd", root=str(tmp_path), modalities=("rgb", "depth"))
+    dataset = build_dataset(config, "test")
+    assert (dataset.name, dataset.class_table, len(dataset)) == ("sunrgbd", SUNRGBD37, 2)
+    assert dataset[1]["image"][3, 3, 3] == pytest.approx(filled[1, 3, 3] / 1000)
+    config.data.update(class_set="13", raw_depth=True)
+    dataset = build_dataset(config, "test")
+    assert dataset.class_table == INDOOR13
+    assert dataset[1]["image"][3, 3, 3] == pytest.approx(raw[1, 3, 3] / 1000)
+    settings = dataset_settings(config)
+    assert (settings["data.class_set"], settings["data.raw_depth"], settings["data.modalities"]) == (
+        "13",
+        True,
+        ("rgb", "depth"),
+    )
+    with pytest.raises(InputError, match=r"data\.name=sunrgbd needs data\.root"):
+        build_dataset(config_with(name="sunrgbd"), "test")
+
+
+def test_build_dataset_nyuv2(tmp_path):
+    pytest.importorskip("h5py", reason="h5py comes with requirements-data.txt")
+    _, _, _, raw, _ = write_nyuv2(tmp_path)
+    config = config_with(name="nyuv2", root=str(tmp_path))
+    assert build_dataset(config, "train").class_table == INDOOR13
+    config.data.update(class_set="40", raw_depth=True, modalities=("rgb", "depth"), max_images=1)
+    dataset = build_dataset(config, "train")
+    assert (dataset.class_table, len(dataset), dataset.modalities) == (NYUV2_40, 1, (3, 1))
+    assert dataset[0]["image"][3, 3, 3] == raw[2, 3, 3]
+
+
+def test_build_dataset_outdoor(tmp_path):
+    lists = {"train": ["2007_000032"]}
+    roots = {"cityscapes": write_cityscapes(tmp_path / "cityscapes"), "kitti": write_kitti(tmp_path / "kitti")}
+    roots["pascal_voc"] = write_voc(tmp_path / "voc", lists)
+    for name, root in roots.items():
+        dataset = build_dataset(config_with(name=name, root=str(root)), "train")
+        assert (dataset.name, dataset.shape(0)) == (name, SIZE)
+        with pytest.raises(InputError, match=rf"data\.modalities=\('depth',\), but {name} has \('rgb',\) alone"):
+            build_dataset(config_with(name=name, root=str(root), modalities=("depth",)), "train")
+        if name != "pascal_voc":
+            config = config_with(name=name, root=str(root), class_set="camvid11", image_size=(2, 3), resize="center")
+            dataset = build_dataset(config, "train")
+            assert (dataset.class_table, dataset.shape(0)) == (CAMVID11, (2, 3))
+            assert dataset_settings(config)["data.class_set"] == "camvid11"
+            assert hasattr(dataset, "fingerprint")
+    config = config_with(name="kitti", root=str(roots["kitti"]), val_fraction=0.0)
+    assert len(build_dataset(config, "train")) == 5
 
 
 def test_build_dataset_folder(tmp_path, monkeypatch):
@@ -81,7 +136,8 @@ def test_build_dataset_records(tmp_path):
     [
         (
             {"name": "cityscape"},
-            "data.name='cityscape' is not known; choose one of synthetic, camvid, folder, records.",
+            "data.name='cityscape' is not known; choose one of synthetic, camvid, cityscapes, folder, sunrgbd, nyuv2, "
+            "kitti, pascal_voc, records.",
         ),
         ({"name": "records"}, "data.name=records needs data.root, the folder that holds it."),
         (

@@ -1,7 +1,6 @@
 """Drives the page in a real Chromium, without a window."""
 
 import io
-import shutil
 import socket
 import threading
 import time
@@ -11,29 +10,15 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi", reason="FastAPI comes with requirements-demo.txt")
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright comes with requirements-dev.txt")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("there is no Chromium; install one, such as Debian's chromium", allow_module_level=True)
 
 import uvicorn  # noqa: E402
 
 from segnet_jax.demo import network  # noqa: E402
 from segnet_jax.demo.network import DemoNetwork  # noqa: E402
 from segnet_jax.demo.server import Limits, make_app  # noqa: E402
+from tests.helpers.chromium import expect, launch, sync_api  # noqa: E402
 from tests.helpers.demo_networks import encoded, make_segmenter, random_image  # noqa: E402
 
-# Whatever a browser asks of the world by itself.
-QUIET = [
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-expect = sync_api.expect
-expect.set_options(timeout=30_000)
 IMAGE = random_image(16, 24, seed=5)
 
 
@@ -60,8 +45,7 @@ def address(segmenter, small_example):
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", *QUIET, *CAMERA]
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        opened = launch(playwright)
         yield opened
         opened.close()
 

@@ -6,7 +6,7 @@ import pytest
 
 from segnet_jax.data.class_table import VOID
 from segnet_jax.errors import InputError
-from segnet_jax.evaluation.from_config import CheckpointEvaluation, build_evaluator
+from segnet_jax.evaluation.from_config import CheckpointEvaluation, build_evaluator, build_settings
 from segnet_jax.inference.crf import DenseCRF
 from segnet_jax.inference.from_config import build_crf
 from segnet_jax.models.from_config import build_model
@@ -20,6 +20,18 @@ def test_build_evaluator_refuses_stochastic_passes_without_dropout():
         build_evaluator(config, build_model(config, 3), jax.devices()[:1])
     config.model.dropout_rate = 0.5
     build_evaluator(config, build_model(config, 3), jax.devices()[:1])
+
+
+def test_build_evaluator_refuses_stochastic_passes_over_copies_of_the_image():
+    config = config_with(model__name="segnet_basic", model__dropout_rate=0.5, eval__samples=4, eval__flip=True)
+    with pytest.raises(InputError, match=r"eval\.samples .*eval\.flip and eval\.scales .*choose one"):
+        build_evaluator(config, build_model(config, 3), jax.devices()[:1])
+
+
+def test_build_settings_names_what_predictions_are_means_over():
+    config = config_with(eval__flip=True, eval__scales=(0.5, 1.0), data__max_images=8)
+    settings = build_settings(config)
+    assert (settings.kind, settings.flip, settings.scales) == ("-flip-scales-first8", True, (0.5, 1.0))
 
 
 def test_build_crf_builds_one_only_if_it_is_enabled():

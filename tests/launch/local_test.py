@@ -16,7 +16,11 @@ from tests.helpers.paths import ROOT
 
 LAUNCH = ROOT / "launch"
 LOCAL = LAUNCH / "local.sh"
-SCRIPTS = [LOCAL, LAUNCH / "slurm.sbatch", LAUNCH / "tpu-pod.sh", ROOT / "tests" / "slurm" / "run.sh"]
+SCRIPTS = [
+    LOCAL,
+    *(LAUNCH / name for name in ("camvid_full.sh", "slurm.sbatch", "tpu-pod.sh")),
+    ROOT / "tests" / "slurm" / "run.sh",
+]
 
 # Stands for the interpreter: writes down how it was called and which signals came, then does what $PLAN says for its
 # number: "wait" for a signal, end with a status, or be "killed". A plan such as "killed 0" is for its starts in turn.

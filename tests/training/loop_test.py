@@ -11,8 +11,11 @@ import pytest
 
 from segnet_jax.checkpoint.manager import Checkpoints
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
+from segnet_jax.data.from_config import build_dataset
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.evaluator import Evaluator
+from segnet_jax.evaluation.from_config import build_evaluator
+from segnet_jax.inference.trained_model import load_trained
 from segnet_jax.models.from_config import build_model
 from segnet_jax.runtime.files import locked
 from segnet_jax.training.from_config import build_optimizer
@@ -93,6 +96,7 @@ def noisy_config():
     config.model.dropout_rate = 0.3
     config.augment.brightness = 0.3
     config.train.log_every = "1 steps"
+    config.train.average_decay = 0.5
     return config
 
 
@@ -135,6 +139,17 @@ def test_train_and_evaluate_resumes_to_identical_parameters(
     assert reports[0] == reports[1]
     steps = [line["step"] for line in metrics_of(tmp_path)]
     assert steps == sorted(steps)
+
+
+def test_train_and_evaluate_evaluates_and_leaves_the_averages_of_a_run_that_keeps_them(noisy_run):
+    workdir, state = noisy_run
+    trained = load_trained(workdir, {"eval.checkpoint": "latest"})
+    assert_identical(trained.variables, state.averages)
+    assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (state.averages, state.variables)), strict=True))
+    report = json.loads((workdir / "eval" / "val-6.json").read_text())
+    evaluator = build_evaluator(noisy_config(), trained.model, jax.local_devices())
+    again = evaluator(trained.variables, build_dataset(noisy_config(), "val"))
+    assert again.report["confusion"] == report["confusion"]
 
 
 def test_train_and_evaluate_resumes_before_a_damaged_newest_checkpoint(

@@ -13,7 +13,7 @@ from segnet_jax.data.masking import Masking
 from segnet_jax.models import create_model
 from segnet_jax.runtime.sharding import replicate, to_devices
 from segnet_jax.training import optimizers
-from segnet_jax.training.step import create_train_state, create_train_step
+from segnet_jax.training.step import create_train_state, create_train_step, with_averages
 
 K = 4
 WEIGHTS = np.asarray([0.5, 1.0, 2.0, 3.0], np.float32)
@@ -119,6 +119,21 @@ def test_train_step_without_batch_norm_is_the_same_on_devices_and_microbatches()
     assert_close(one.params, other.params)
     assert [values["loss"] for values in metrics] == pytest.approx([values["loss"] for values in one_metrics], rel=1e-4)
     assert metrics[-1]["loss"] < metrics[0]["loss"]
+
+
+def test_train_step_keeps_averages_of_all_variables():
+    model, devices = model_of("segnet_basic"), jax.devices()[:2]
+    step = step_of(model, 2, 1, average_decay=0.25)
+    state = replicate(jax.device_get(with_averages(initial_state(model))), devices)
+    expected = initial_state(model).variables
+    # (1 + n) / (10 + n) of the first three steps is 2 / 11, 3 / 12 and 4 / 13.
+    for decay, batch in zip((2 / 11, 0.25, 0.25), to_devices(batches(3), devices), strict=True):
+        state, _ = step(state, batch)
+        now = jax.device_get(state)
+        expected = jax.tree.map(lambda a, b, d=decay: d * a + (1 - d) * b, expected, now.variables)
+        assert_close(now.averages, expected, rtol=1e-5)
+    assert_close(now.variables, run(2)[0].variables)
+    assert now.eval_variables is now.averages
 
 
 def test_train_step_without_a_labelled_pixel_gives_zero_loss_and_finite_parameters():

@@ -11,6 +11,7 @@ import numpy as np
 
 from segnet_jax.data import image_files
 from segnet_jax.data.class_table import VOID, ClassTable, Color, lookup_colors
+from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
 
 CAMVID11 = ClassTable.from_colors(
@@ -137,9 +138,9 @@ class Camvid:
         find = _native_pairs if native else _listed_pairs
         # One listing of each folder is far faster on a network disk than a look at each file.
         pairs = find(folder, split, functools.cache(_names_in))
-        self._paths = [(str(image), str(label)) for image, label in pairs]
+        paths = [(str(image), str(label)) for image, label in pairs]
+        self._paths, self._shapes = image_files.with_shapes(paths, image_files.common_shape)
         self.names = [Path(image).stem for image, _ in self._paths]
-        self._shapes = [image_files.common_shape(pair) for pair in self._paths]
         self._warned: set[str] = set()
 
     def __len__(self) -> int:
@@ -218,17 +219,22 @@ def _listed_pairs(folder: Path, split: str, names_in: _Listing) -> list[tuple[Pa
     for number, line in image_files.read_list(list_file):
         fields = line.split()
         if len(fields) != 2:
-            raise InputError(
-                f"Line {number} of {list_file} is {line!r}; "
-                "give an image path and a label path with a space between them."
+            refuse(
+                InputError(
+                    f"Line {number} of {list_file} is {line!r}; "
+                    "give an image path and a label path with a space between them."
+                )
             )
+            continue
         image, label = (_resolve(field, folder, names_in) for field in fields)
         if image is None or label is None:
             missing += [f for f, found in zip(fields, (image, label), strict=True) if not found]
         elif image == label:
-            raise InputError(
-                f"Line {number} of {list_file} leads to {image} both as image and as label; "
-                "put images and labels into the folders that the list names."
+            refuse(
+                InputError(
+                    f"Line {number} of {list_file} leads to {image} both as image and as label; "
+                    "put images and labels into the folders that the list names."
+                )
             )
         else:
             pairs.append((image, label))
@@ -256,6 +262,7 @@ def _native_pairs(folder: Path, split: str, names_in: _Listing) -> list[tuple[Pa
     missing = [str(image) for image, _ in pairs if image.stem not in images]
     missing += [str(label) for image, label in pairs if image.stem not in labels]
     _refuse_missing(missing, source, folder)
+    pairs = [(image, label) for image, label in pairs if image.stem in images & labels]
     if not pairs:
         raise InputError(
             f"{source} holds no frame of CamVid's {split} split; complete it, or list the frames "
@@ -284,7 +291,8 @@ def _resolve(listed: str, folder: Path, names_in: _Listing) -> Path | None:
 
 def _refuse_missing(missing: list[str], source: Path, folder: Path) -> None:
     if missing:
-        raise InputError(
+        error = InputError(
             f"{source}: {missing[0]} cannot be found ({len(missing)} files missing in all); "
             f"restore the files in {folder}, or correct the list."
         )
+        refuse(error, [f"{source}: {name} cannot be found; restore it, or correct the list." for name in missing])

@@ -1,17 +1,15 @@
 """A data set of a user's own images and masks, in two folders."""
 
-import contextlib
-import functools
 import hashlib
+import shlex
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from segnet_jax.data import image_files
-from segnet_jax.data.class_table import VOID, ClassTable
+from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.datasets.folder_layout import SPLITS, find_files
 from segnet_jax.errors import InputError
 
@@ -59,7 +57,7 @@ class Folder:
         Args:
           root: the folder of the data.
           split: "train", "val" or "test".
-          class_table: the classes; None gives an error that proposes a table from the masks of all splits.
+          class_table: the classes; None gives an error that names the command which finds them.
           val_fraction: the share of validation images, 0 to below 1, if nothing else splits them.
           mask_suffix: what a mask's name adds to its image's stem, such as "_mask".
           modalities: the names of one or more.
@@ -83,21 +81,21 @@ class Folder:
                 f"{error.filename or root} cannot be read ({error.strerror}); correct its permissions, or the root."
             ) from error
         if class_table is None:
-            masks = [entry.mask for entry in files]
-            for other in SPLITS:
-                with contextlib.suppress(InputError):
-                    masks += [entry.mask for entry in find_files(root, other, val_fraction, mask_suffix, modalities)]
-            raise InputError(_propose_classes([str(mask) for mask in dict.fromkeys(masks)]))
+            raise InputError(
+                "The list of classes is empty; write one into the configuration, or let python -m "
+                f"segnet_jax.data.check --root={shlex.quote(str(root))} --write=mine.py look at all masks and write a "
+                "configuration."
+            )
         self.class_table = class_table
+        files, self._shapes = image_files.with_shapes(
+            files, lambda x: image_files.common_shape((x.images[0], x.mask, *x.images[1:]))
+        )
         self.names = [entry.name for entry in files]
         self.modality_names = tuple(modalities)
         self._masks = [str(entry.mask) for entry in files]
         self._images = [tuple(map(str, entry.images)) for entry in files]
         self._maxima = [depth_max if name == "depth" else image_max for name in modalities]
         self.modalities = tuple(map(_channels_of, modalities, self._images[0]))
-        groups = [(first, mask, *others) for (first, *others), mask in zip(self._images, self._masks, strict=True)]
-        with ThreadPoolExecutor() as pool:
-            self._shapes = list(pool.map(image_files.common_shape, groups))
 
     def __len__(self) -> int:
         return len(self._masks)
@@ -132,42 +130,3 @@ def _channels_of(modality: str, first: str) -> int:
     if modality in ("rgb", "depth"):
         return 3 if modality == "rgb" else 1
     return 1 if image_files.is_gray(first) else 3
-
-
-def _propose_classes(masks: Sequence[str]) -> str:
-    """Returns an error message that proposes a class table with all that the masks hold."""
-    found: set[int] = set()
-    is_indexed = image_files.read_mask(masks[0]).ndim == 2
-    with ThreadPoolExecutor() as pool:
-        for values in pool.map(functools.partial(_values_of, is_indexed=is_indexed), masks):
-            found.update(values)
-    if len(found) > VOID + 1:
-        return (
-            f"{masks[0]} and the next {len(masks) - 1} masks hold {len(found)} different "
-            f"{'ids' if is_indexed else 'colours'}, too many for classes; give masks that were saved without smoothing "
-            "or lossy compression, one id or colour a class."
-        )
-    # 255 is void by custom, unless it is all there is beside 0.
-    void = {VOID} if is_indexed and len(found) > 2 else set()
-    entries: list[dict[str, object]]
-    if is_indexed:
-        entries = [{"name": f"class_{i}", "id": i} for i in sorted(found - void)]
-        entries += [{"name": "void", "id": i, "ignored": True} for i in sorted(found & void)]
-    else:
-        colors = [(code >> 16, code >> 8 & 255, code & 255) for code in sorted(found)]
-        entries = [{"name": f"class_{i}", "color": color} for i, color in enumerate(colors)]
-    table = "".join(f"    {entry},\n".replace("'", '"') for entry in entries)
-    return (
-        f"The list of classes is empty; put this one, from {masks[0]} and {len(masks) - 1} more "
-        'masks, into the config, with better names, and with "ignored": True where pixels are to '
-        f"count in neither training nor scores:\nconfig.data.classes = (\n{table})"
-    )
-
-
-def _values_of(path: str, is_indexed: bool) -> list[int]:
-    """Returns the ids or the colours (as 24 bits) of a mask; none if it is of the other kind, up to 1000."""
-    mask = image_files.read_mask(path)
-    if (mask.ndim == 2) != is_indexed:
-        return []
-    codes = mask if is_indexed else mask @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    return np.unique(codes)[:1000].tolist()

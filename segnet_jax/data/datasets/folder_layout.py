@@ -3,11 +3,13 @@
 import hashlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from segnet_jax.data import image_files
+from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -59,6 +61,8 @@ class _Folders:
 def find_files(root: Path, split: str, val_fraction: float, mask_suffix: str, modalities: Sequence[str]) -> list[Files]:
     """Returns the files of a split, sorted or as listed; `Folder` describes the layouts.
 
+    Within `faults.collected` files without a counterpart and faulty lines of a list are left out.
+
     Raises:
       InputError: the layout or split is unknown, a file has no counterpart, or the split is empty.
       OSError: a folder cannot be read.
@@ -79,13 +83,29 @@ def find_files(root: Path, split: str, val_fraction: float, mask_suffix: str, mo
         wanted = {name + mask_suffix for name in images}
         masks = {name: path for name, path in masks.items() if name in wanted}
     _refuse_unpaired(folders, images, masks, mask_suffix)
+    images = {name: path for name, path in images.items() if name + mask_suffix in masks}
     if not lists and not folders.is_split:
         images = _hashed_images(root, split, images, val_fraction)
     others = [_find_others(name, folder, list(images)) for name, folder in folders.others.items()]
     return [
         Files(name, masks[name + mask_suffix], (path, *(other[name] for other in others)))
         for name, path in images.items()
+        if all(name in other for other in others)
     ]
+
+
+def find_mask_suffix(root: Path, split: str, modalities: Sequence[str]) -> str:
+    """Returns what the names of a split's masks add to those of its images in most cases, such as "_mask".
+
+    Raises:
+      InputError: the layout or split is unknown.
+      OSError: a folder cannot be read.
+    """
+    folders = _find_folders(root, split, modalities)
+    images = _files_by_name(folders.images, image_files.IMAGE_SUFFIXES)
+    if all(name.endswith(_CITYSCAPES_IMAGE) for name in images):
+        return ""
+    return _commonest_suffix(images, _files_by_name(folders.masks, _MASK_SUFFIXES))[0]
 
 
 def _find_folders(root: Path, split: str, modalities: Sequence[str]) -> _Folders:
@@ -148,11 +168,13 @@ def _files_by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
                 continue
             name = path.relative_to(folder).with_suffix("").as_posix()
             if name in files:
-                raise InputError(
-                    f"{path} and {files[name].name} differ only in their ending, so they would "
-                    "share a mask or an image; rename or remove one of them."
+                refuse(
+                    InputError(
+                        f"{path} and {files[name].name} differ only in their ending, so they would "
+                        "share a mask or an image; rename or remove one of them."
+                    )
                 )
-            files[name] = path
+            files.setdefault(name, path)
     return dict(sorted(files.items(), key=lambda item: item[1].as_posix()))
 
 
@@ -165,10 +187,11 @@ def _find_others(modality: str, folder: Path, names: Sequence[str]) -> dict[str,
     files = _files_by_name(folder, _DEPTH_SUFFIXES if modality == "depth" else image_files.IMAGE_SUFFIXES)
     bare = [f"{name}.png" for name in names if name not in files]
     if bare:
-        raise InputError(
+        error = InputError(
             f"{folder} lacks {_some(bare)}, one for each image; add what is missing, or take {modality} out of "
             "data.modalities."
         )
+        refuse(error, [f"{folder / name} is missing; add it, or remove its image." for name in bare])
     return files
 
 
@@ -207,15 +230,13 @@ def _read_names(path: Path, folder: Path, images: dict[str, Path]) -> list[str]:
         parts = line.replace("\\", "/").split("/")
         ends = ("/".join(parts[start:]) for start in range(len(parts)))
         name = next((known[end] for end in ends if end in known), None)
+        where = f"Line {number} of {path} names {line!r}"
         if name is None:
-            raise InputError(
-                f"Line {number} of {path} names {line!r}, which is not in {folder}; correct the line or add the image."
-            )
-        if name in names:
-            raise InputError(
-                f"Line {number} of {path} names {line!r} again, after line {names[name]}; remove one of them."
-            )
-        names[name] = number
+            refuse(InputError(f"{where}, which is not in {folder}; correct the line or add the image."))
+        elif name in names:
+            refuse(InputError(f"{where} again, after line {names[name]}; remove one of them."))
+        else:
+            names[name] = number
     return list(names)
 
 
@@ -245,30 +266,39 @@ def _refuse_unpaired(folders: _Folders, images: dict[str, Path], masks: dict[str
     wanted = {name + mask_suffix: path.name for name, path in images.items()}
     bare = [name for stem, name in wanted.items() if stem not in masks]
     # With a suffix, files of other kinds may lie beside the masks, as Cityscapes has them.
-    spare = [path.name for stem, path in masks.items() if stem not in wanted and stem.endswith(mask_suffix)]
+    spare = [path for stem, path in masks.items() if stem not in wanted and stem.endswith(mask_suffix)]
     if not bare and not spare:
         return
     faults = [f"no mask for {_some(bare)}"] if bare else []
-    faults += [f"no image for {_some(spare)}"] if spare else []
-    advice = "add what is missing or move the rest elsewhere"
-    suffix = _common_suffix(images, _files_by_name(folders.masks, _MASK_SUFFIXES))
-    if bare and suffix is not None and suffix != mask_suffix:
+    faults += [f"no image for {_some([path.name for path in spare])}"] if spare else []
+    advice = ""
+    suffix, count = _commonest_suffix(images, _files_by_name(folders.masks, _MASK_SUFFIXES))
+    if suffix != mask_suffix and 2 * count > len(images) and len(bare) == len(images):
         advice = f'set mask_suffix to "{suffix}"'
     elif not masks and os.listdir(folders.masks):
         advice = f"save the masks as PNG files, such as {next(iter(wanted))}.png"
-    raise InputError(
+    error = InputError(
         f"{folders.images} holds {len(images)} images and {folders.masks} {len(masks)} masks that do not pair up, with "
-        f"{' and '.join(faults)}; {advice}."
+        f"{' and '.join(faults)}; {advice or 'add what is missing or move the rest elsewhere'}."
     )
+    if advice:
+        raise error  # One cause for all of them.
+    each = [
+        f"{path} has no mask, {folders.masks / (name + mask_suffix)}.png; add it, or move the image elsewhere."
+        for name, path in images.items()
+        if name + mask_suffix not in masks
+    ]
+    each += [
+        f"{path} is the mask of no image in {folders.images}; add that, or move the mask elsewhere." for path in spare
+    ]
+    refuse(error, each)
 
 
-def _common_suffix(images: Iterable[str], masks: Iterable[str]) -> str | None:
-    """Returns the suffix that masks' names add to the names of all images, or None if there is none."""
-    names, first = set(masks), min(images)
-    for candidate in sorted(name.removeprefix(first) for name in names if name.startswith(first)):
-        if all(name + candidate in names for name in images):
-            return candidate
-    return None
+def _commonest_suffix(images: Iterable[str], masks: Iterable[str]) -> tuple[str, int]:
+    """Returns what most names of masks add to the name of an image, and how many do; "" if none has one's name."""
+    known = set(images)
+    suffixes = (name[end:] for name in sorted(masks) for end in range(1, len(name) + 1) if name[:end] in known)
+    return next(iter(Counter(suffixes).most_common(1)), ("", 0))
 
 
 def _some(names: Sequence[str]) -> str:

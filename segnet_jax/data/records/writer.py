@@ -6,13 +6,7 @@ import concurrent.futures
 import contextlib
 import functools
 import hashlib
-import multiprocessing
-import operator
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +28,7 @@ from segnet_jax.data.records.reader import size_fault
 from segnet_jax.data.records.shard import COMPRESSIONS, describe_shard, encode, write_shard
 from segnet_jax.errors import InputError
 from segnet_jax.runtime.files import locked, write_errors
+from segnet_jax.runtime.workers import run_tasks
 
 
 def prepare_records(
@@ -95,7 +90,7 @@ def prepare_records(
                     tasks.append(functools.partial(write_shard, dataset, examples, folder / file, index.compression))
         total, done = sum(map(len, datasets)), sum(shard.examples for shard in shards.values())
         with tqdm(total=total, initial=done, unit=" examples", disable=not show_progress) as bar:
-            for shard in _run(tasks, workers):
+            for shard in run_tasks(tasks, workers):
                 shards[shard.file] = shard
                 bar.update(shard.examples)
         splits = dict(index.splits)
@@ -205,36 +200,3 @@ def _refuse_another(folder: epath.Path, known: object, new: object, fields: Sequ
 def _store(folder: epath.Path, index: RecordIndex) -> None:
     with storage.errors(folder, "written"), storage.written_aside(folder / INDEX_FILE) as local:
         local.write_text(index.to_json(), encoding="utf-8")
-
-
-def _run(tasks: Sequence[Callable[[], Shard]], workers: int) -> Iterator[Shard]:
-    """Yields the results of the tasks, in order."""
-    if min(workers, len(tasks)) < 2:
-        yield from map(operator.call, tasks)
-        return
-    # Not by fork: JAX has threads.
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker)
-    try:
-        for result in [pool.submit(operator.call, task) for task in tasks]:
-            yield result.result()
-    except BrokenProcessPool as error:
-        raise InputError(
-            "A worker process died, perhaps for want of memory; run the same command again, with fewer --workers."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    # A terminal sends Ctrl-C to all processes; the first one answers it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    def end_with_parent() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    # A worker of concurrent.futures whose parent was killed would wait for its next task for ever.
-    threading.Thread(target=end_with_parent, daemon=True).start()

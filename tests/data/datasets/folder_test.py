@@ -1,17 +1,15 @@
 """Tests for segnet_jax/data/datasets/folder.py."""
 
-import ast
 import logging
 import pickle
-import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from segnet_jax.data.check import check_examples
-from segnet_jax.data.class_table import VOID, ClassTable
+from segnet_jax.data.class_table import VOID
 from segnet_jax.data.datasets.folder import Folder
+from segnet_jax.data.first_reading import check_examples
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.missing_input import evaluate_missing
 from segnet_jax.training.loop import train_and_evaluate
@@ -219,37 +217,10 @@ def test_check_examples_reads_every_mask(tmp_path):
         check_examples(dataset)
 
 
-def proposal_of(root):
-    with pytest.raises(InputError) as caught:
-        Folder(root, "train", None, val_fraction=0.0)
-    text = str(caught.value)
-    assert str(root / "masks") in text
-    found = re.search(r"^config.data.classes = (\(.*\))$", text, re.DOTALL | re.MULTILINE)
-    assert found, text
-    return list(ast.literal_eval(found[1].replace("\n", "")))
-
-
-def test_folder_without_classes_a_table_of_ids_is_proposed(tmp_path):
-    write(tmp_path, ["a"], ids=0)
-    write(tmp_path, ["b"], ids=255)
-    assert proposal_of(tmp_path) == [{"name": "class_0", "id": 0}, {"name": "class_255", "id": 255}]
-    # Beside two others 255 is void.
-    write(tmp_path, ["c"], ids=7)
-    entries = proposal_of(tmp_path)
-    assert entries == [
-        {"name": "class_0", "id": 0},
-        {"name": "class_7", "id": 7},
-        {"name": "void", "id": 255, "ignored": True},
-    ]
-    check_examples(Folder(tmp_path, "train", ClassTable.from_entries("proposed", entries), val_fraction=0.0))
-
-
-def test_folder_the_proposed_table_holds_what_any_mask_of_any_split_does(tmp_path):
-    for index in range(30):
-        write(tmp_path / ("train" if index < 25 else "val"), [f"{index:02}"], ids=index)
-    with pytest.raises(InputError, match="and 29 more masks") as caught:
-        Folder(tmp_path, "train", None)
-    assert all(f'"id": {index}}}' in str(caught.value) for index in range(30))
+def test_folder_without_classes_names_the_command_that_finds_them(tmp_path):
+    write(tmp_path / "my street", ["a"])
+    with pytest.raises(InputError, match=r"check --root='.*my street' --write=mine\.py look at all masks"):
+        Folder(tmp_path / "my street", "train", None, val_fraction=0.0)
 
 
 def test_folder_scales_images_of_16_bits(tmp_path):
@@ -258,23 +229,6 @@ def test_folder_scales_images_of_16_bits(tmp_path):
     assert (dataset[0]["image"] == 128).all()
     assert (dataset[1]["image"] == 1).all()
     assert len({dataset.fingerprint(), open_all(tmp_path).fingerprint()}) == 2
-
-
-def test_folder_without_classes_a_table_of_colors_is_proposed(tmp_path):
-    write(tmp_path, ["a"])
-    mask = np.zeros((*SIZE, 3), np.uint8)
-    mask[0, 0], mask[1, 1] = (128, 64, 32), (1, 2, 3)
-    save(tmp_path / "masks" / "a.png", mask)
-    assert [entry["color"] for entry in proposal_of(tmp_path)] == [(0, 0, 0), (1, 2, 3), (128, 64, 32)]
-
-
-def test_folder_no_table_is_proposed_for_photographs(tmp_path):
-    write(tmp_path, ["a"])
-    photo = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8).repeat(20, 0).repeat(20, 1)
-    photo[..., 0] = np.arange(120)
-    save(tmp_path / "masks" / "a.png", photo)
-    with pytest.raises(InputError, match=r"\d+ different colours, too many for classes"):
-        Folder(tmp_path, "train", None, val_fraction=0.0)
 
 
 def test_folder_pickle_and_fingerprint(tmp_path):

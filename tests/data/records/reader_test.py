@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from segnet_jax.data.augment import Augmentation
-from segnet_jax.data.check import check_examples
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.datasets.folder import Folder
 from segnet_jax.data.datasets.synthetic import SYNTHETIC, SyntheticScenes
+from segnet_jax.data.first_reading import check_examples
 from segnet_jax.data.pipeline import eval_batches, train_batches
 from segnet_jax.data.records.reader import Records
 from segnet_jax.data.records.writer import prepare_records

@@ -1,11 +1,11 @@
-"""Tests for segnet_jax/data/check.py."""
+"""Tests for segnet_jax/data/first_reading.py."""
 
 import numpy as np
 import pytest
 
-from segnet_jax.data.check import check_examples
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.datasets.folder import Folder
+from segnet_jax.data.first_reading import check_examples
 from segnet_jax.errors import InputError
 from tests.helpers.folder_files import SIZE, TABLE, open_all, save, write
 
