@@ -65,13 +65,13 @@ class Estimate:
     def seconds_left(self) -> float:
         """Returns the seconds that are left: of each program its own, or as those of its contender, or a guess."""
         slowness: dict[str, list[float]] = {}
-        lateness = []
+        guessed = compiled = 0.0
         for program in self.programs.values():
             if program.taken is not None and program.flops:
                 slowness.setdefault(program.contender, []).append(program.taken / program.flops)
             if program.compiled is not None and program.ready:
-                lateness.append(program.compiled / program.ready)
-        late = statistics.mean(lateness) if lateness else 1.0
+                guessed, compiled = guessed + program.ready, compiled + program.compiled
+        late = compiled / guessed if guessed else 1.0
         everyone = [value for values in slowness.values() for value in values]
         guess = statistics.mean(everyone) if everyone else 1 / (_UTILIZATION * self._flops_per_second)
         seconds = sum(self.parts.values())

@@ -165,9 +165,12 @@ def record(result: dict[str, Any], key: str, seconds: dict[str, list[float]]) ->
 def _compile(workload: Workload, measure: str, costs: dict[str, Any]) -> None:
     """Compiles a program of ours, and puts what it costs into `costs`."""
     workload.prepare(measure)
-    costs.setdefault("compile_seconds", {})[measure] = workload.compile_seconds[measure]
-    costs.setdefault("memory_bytes", {})[measure] = workload.memory_bytes(measure)
-    costs.setdefault("temporary_bytes", {})[measure] = workload.temporary_bytes(measure)
+    for key, value in (
+        ("compile_seconds", workload.compile_seconds[measure]),
+        ("memory_bytes", workload.memory_bytes(measure)),
+        ("temporary_bytes", workload.temporary_bytes(measure)),
+    ):
+        costs.setdefault(key, {})[measure] = value
 
 
 def measure_pooling(size: tuple[int, int], rounds: int) -> dict[str, Any]:

@@ -65,10 +65,15 @@ class Progress:
             print(line, file=self._stream, flush=True)
 
     def begin_measurement(self, name: str) -> None:
-        """Counts on to the next measurement or part."""
+        """Counts on to the next measurement or part.
+
+        Raises:
+          Stopped: if a signal has come.
+        """
         self._number += 1
         self._title = f"[{self._number}/{self._total}] {name}"
         self.now("")
+        self.detail("")
 
     def now(self, what: str) -> None:
         """Says what runs now.
@@ -81,14 +86,23 @@ class Progress:
         if self._bar is not None:
             self._bar.set_description_str(f"{self._title}{what}; {self.left()}")
 
+    def doing(self, what: str) -> None:
+        """Says what runs now, in a file too.
+
+        Raises:
+          Stopped: if a signal has come.
+        """
+        self.now(f": {what}")
+        self.detail(f": {what}")
+
     def left(self) -> str:
         """Returns the time that is left, in words."""
         return f"about {duration(self.estimate.seconds_left())} left"
 
     def compiled(self, network: str, measure: str, contender: str, seconds: float) -> None:
-        """Says how long a program took to compile."""
+        """Says how long a program took until it was ready to be measured."""
         self.estimate.programs[(network, measure), contender].compiled = seconds
-        self._detail(f": {contender} compiled in {seconds:.1f} s")
+        self.detail(f": {contender} compiled in {seconds:.1f} s")
 
     def measure(
         self, network: str, measure: str, contenders: Mapping[str, Callable[[], object]], rounds: int
@@ -114,7 +128,7 @@ class Progress:
                 if number > 0:
                     seconds[name].append(taken)
                 if len(line) == len(contenders):
-                    self._detail(f", {_round(number, rounds)}: {', '.join(line)}")
+                    self.detail(f", {_round(number, rounds)}: {', '.join(line)}")
                     line.clear()
         self.estimate.drop((network, measure))
         whole = min(map(len, seconds.values()))
@@ -124,8 +138,8 @@ class Progress:
         self._add_rows(network, measure, {name: statistics.median(values) for name, values in seconds.items()})
         return seconds
 
-    def _detail(self, text: str) -> None:
-        """Says what is done, where no line at the bottom does."""
+    def detail(self, text: str) -> None:
+        """Says what is under way or done, where no line at the bottom does."""
         if self._bar is None:
             self.say(f"{self._title}{text}; {self.left()}")
 

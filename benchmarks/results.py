@@ -82,7 +82,7 @@ def merge(paths: Sequence[Path], *, may_differ: bool = False) -> dict[str, Any]:
                 "--merge_different."
             )
     merged = _medians(runs)
-    merged["runs"] = len(runs)
+    merged["runs"], merged["unfinished"] = len(runs), any(run.get("unfinished", False) for run in runs)
     merged.pop("baseline_ratios", None)
     for name, network in merged["models"].items():
         _add_spread(network, [run["models"].get(name, {}) for run in runs])

@@ -101,7 +101,7 @@ def _first_results(options: argparse.Namespace, device: jax.Device) -> dict[str,
         "rounds": options.rounds,
         "quick": options.quick,
         "settings": options.settings,
-        "against": f"{options.against}{' and torch.compile' * (options.against and options.torch_compile)}",
+        "against": options.against and ("torch and torch.compile" if options.torch_compile else "torch"),
         "unfinished": True,
         "matmul_flops_per_second": timing.matmul_rate(device, DTYPES[options.dtype]),
         "models": {},
@@ -150,11 +150,14 @@ def _estimate(
 
 @dataclass(frozen=True)
 class _Part:
-    """Says what else is measured: `seconds` is a guess, and `run` returns numbers by their keys in the results."""
+    """Says what else is measured: `seconds` is a guess, and `run` returns numbers by their keys in the results.
+
+    `run` takes a function that it tells what goes on.
+    """
 
     label: str
     seconds: float
-    run: Callable[[], dict[str, Any]]
+    run: Callable[[Callable[[str], None]], dict[str, Any]]
 
 
 def _parts(options: argparse.Namespace, found: dict[str, Any]) -> list[_Part]:
@@ -164,18 +167,18 @@ def _parts(options: argparse.Namespace, found: dict[str, Any]) -> list[_Part]:
         # Of each of the three contenders, ten calls a round of some 25 ms.
         guess = 5.0 + options.rounds
         parts.append(
-            _Part("pooling", guess, lambda: {"pooling": measure_pooling(options.size, options.rounds)}),
+            _Part("pooling", guess, lambda say: {"pooling": measure_pooling(options.size, options.rounds)}),
         )
     if options.input and "input_images_per_second" not in found:
         guess = 20.0 * len(options.input_workers)
-        parts.append(_Part("input pipeline", guess, lambda: _input(options)))
+        parts.append(_Part("input pipeline", guess, lambda say: _input(options, say)))
     if options.startup and "startup" not in found:
-        parts.append(_Part("start-up", 90.0, lambda: {"startup": startup.measure()}))
+        parts.append(_Part("start-up", 90.0, lambda say: {"startup": startup.measure(say)}))
     return parts
 
 
-def _input(options: argparse.Namespace) -> dict[str, Any]:
-    rates = input_rate.images_per_second(options.size, options.train_batch, options.input_workers)
+def _input(options: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
+    rates = input_rate.images_per_second(options.size, options.train_batch, options.input_workers, say=say)
     return {"input_images_per_second": rates, "feed_images_per_second": options.feed}
 
 
@@ -202,7 +205,7 @@ def _measure(
     for part in _parts(options, found):
         progress.begin_measurement(part.label)
         try:
-            found |= part.run()
+            found |= part.run(progress.doing)
         except Exception as error:
             # Ctrl-C reaches the processes that a part has started, too.
             if shutdown.signal is None:

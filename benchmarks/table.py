@@ -7,8 +7,9 @@ import math
 import statistics
 from typing import Any
 
+from benchmarks import startup
 from benchmarks.cells import mb, ms, table
-from benchmarks.comparison import comparisons
+from benchmarks.comparison import best_of, comparisons
 from benchmarks.utilization import batches, deterministic, utilization
 
 
@@ -16,7 +17,9 @@ def markdown(results: dict[str, Any]) -> str:
     """Returns the report of the results of `benchmarks.session.run` or `benchmarks.results.merge`."""
     parts = ["# Benchmark", _machine(results), _conditions(results)]
     if any(model.get("seconds") for model in results["models"].values()):
-        parts += [_networks(results), "## Settings", _settings(results)]
+        parts.append(_networks(results))
+    if any("train_step" in model.get("seconds", {}) for model in results["models"].values()):
+        parts += ["## Settings", _settings(results)]
     if any(comparisons(results)):
         parts += ["## Against PyTorch", _against(results)]
     sections = {
@@ -30,7 +33,7 @@ def markdown(results: dict[str, Any]) -> str:
     if "input_images_per_second" in results:
         parts += ["## Input pipeline", _input(results)]
     if "startup" in results:
-        parts += ["## Start-up", _startup(results["startup"])]
+        parts += ["## Start-up", startup.report(results["startup"])]
     return "\n\n".join(parts)
 
 
@@ -133,31 +136,33 @@ def _time(model: dict[str, Any], what: str, contender: str) -> str:
 
 def _input(results: dict[str, Any]) -> str:
     rates: dict[str, dict[int, float]] = results["input_images_per_second"]
-    consumed = {
-        name: results["train_batch"] / min(model["seconds"]["train_step"][setting] for setting in model["ours"])
-        for name, model in results["models"].items()
-    }
-    fastest, feed = max(consumed.values()), results.get("feed_images_per_second", 0.0)
-    wanted = {
-        "twice what this device consumes": 2 * fastest,
-        "what 8 devices of this kind consume": 8 * fastest,
-        **({f"--feed={feed:g}": feed} if feed else {}),
-    }
+    consumed, wanted = {}, {}
+    for name, model in results["models"].items():
+        times = model.get("seconds", {}).get("train_step", {})
+        if best := best_of(times, theirs=False):
+            consumed[name] = results["train_batch"] / times[best]
+    if consumed:
+        fastest = max(consumed.values())
+        wanted = {"twice what this device consumes": 2 * fastest, "what 8 devices of this kind consume": 8 * fastest}
+    if feed := results.get("feed_images_per_second", 0.0):
+        wanted[f"--feed={feed:g}"] = feed
     needs = [
         [label, _rate(rate), *(_workers_for(rate, found) for found in rates.values())] for label, rate in wanted.items()
     ]
     delivered = [
         [_count(count), *(f"{found[count]:.0f}" for found in rates.values())] for count in next(iter(rates.values()))
     ]
-    text = ", ".join(f"{rate:.3g} images/s (`{name}`)" for name, rate in consumed.items())
     sources = [f"from {source}" for source in rates]
-    return (
-        f"Training consumes {text}. The pipeline delivers, in images/s:\n\n"
-        + table(["worker processes", *sources], delivered)
-        + "\n\nSo many worker processes deliver what the fastest of the networks needs; those marked ~ have not been "
-        "run, and suppose the rate per process of the most that have been:\n\n"
-        + table(["needed", "images/s", *sources], needs)
-    )
+    text = "The pipeline delivers, in images/s:\n\n" + table(["worker processes", *sources], delivered)
+    if consumed:
+        listed = ", ".join(f"{rate:.3g} images/s (`{name}`)" for name, rate in consumed.items())
+        text = f"Training consumes {listed}. {text}"
+    if wanted:
+        text += (
+            "\n\nSo many worker processes deliver what the fastest of the networks needs; those marked ~ have not been "
+            "run, and suppose the rate per process of the most that have been:\n\n"
+        ) + table(["needed", "images/s", *sources], needs)
+    return text
 
 
 def _workers_for(rate: float, found: dict[int, float]) -> str:
@@ -175,13 +180,3 @@ def _rate(rate: float) -> str:
 
 def _count(workers: int) -> str:
     return str(workers) if workers else "0 (threads)"
-
-
-def _startup(seconds: dict[str, float]) -> str:
-    names = {
-        "import": "`import segnet_jax`",
-        "import_train": "import of all that training needs",
-        "cold": "command to first step, nothing compiled",
-        "cached": "command to first step, compiled programs cached",
-    }
-    return table(["what", "seconds"], [[names[key], f"{value:.1f}"] for key, value in seconds.items()])
