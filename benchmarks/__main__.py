@@ -39,12 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if options.merge:
             results = results_of.merge(options.merge, may_differ=options.merge_different)
-            results_of.write(results, options.output or Path("runs/benchmark_merged"))
+            folder = options.output or Path("runs/benchmark_merged")
+            results_of.require_writable(folder)
+            results_of.write(results, folder)
             print(markdown(results))
             return
         if options.against and importlib.util.find_spec("torch") is None:
             parser.error("--against=torch needs PyTorch; pip install -r requirements-bench.txt.")
         options.output = options.output or Path("runs/benchmark")
+        results_of.require_writable(options.output)
         with GracefulShutdown() as shutdown:
             results = session.run(options, shutdown)
     except InputError as error:

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.estimate import Program
-from benchmarks.networks import Setup, record
+from benchmarks.networks import Setup, compilation_guess, record
 from benchmarks.progress import Progress
 from benchmarks.timing import seconds_of
 
 # A batch twice as large that trains so many images more, for neither of the two frameworks, ends the search.
 _GAIN = 1.03
-_COMPILATION = 28.0
 
 
 def measure_batches(
@@ -50,6 +49,7 @@ def measure_batches(
         if result.get("rounds", {}).get(key, 0) < setup.rounds:
             progress.begin_measurement(f"{name}, {measure}")
             _measure_batch(name, setup, batch, exhausted, result, progress)
+            progress.estimate.finish((name, measure))
             save()
             _release()
         exhausted |= set(result["exhausted"][key])
@@ -67,7 +67,13 @@ def measure_batches(
 def programs(name: str, setup: Setup, batches: Sequence[int], flops: dict[str, float]) -> list[Program]:
     """Returns what `measure_batches` runs at most."""
     return [
-        Program((name, _measure(batch)), contender, batch * flops["gradient"], 2 + setup.rounds, _COMPILATION)
+        Program(
+            (name, _measure(batch)),
+            contender,
+            batch * flops["gradient"],
+            2 + setup.rounds,
+            compilation_guess(contender, "train_step"),
+        )
         for batch in batches
         for contender in (*setup.settings, *setup.variants)
     ]
@@ -91,7 +97,7 @@ def _measure_batch(
         try:
             workload = setup.build(name, contender, batch)
             run = functools.partial(workload.run, "train_step")
-            progress.compiled(name, measure, contender, seconds_of(run))
+            progress.compiled(name, measure, contender, seconds_of(run), "took its first step in")
             is_theirs = contender in setup.variants
             memory[contender] = (workload.peak_memory_bytes if is_theirs else workload.memory_bytes)("train_step")
             runs[contender] = run
@@ -107,7 +113,6 @@ def _measure_batch(
         record(result, key, progress.measure(name, measure, runs, setup.rounds))
     else:
         result.setdefault("rounds", {})[key] = setup.rounds
-        progress.estimate.drop((name, measure))
 
 
 def _release() -> None:

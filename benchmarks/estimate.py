@@ -62,6 +62,12 @@ class Estimate:
         for key in [key for key in self.programs if key[0] == measurement and contender in ("", key[1])]:
             del self.programs[key]
 
+    def finish(self, measurement: tuple[str, str]) -> None:
+        """Takes note that a measurement is made; what its programs took remains known."""
+        for (made, _), program in self.programs.items():
+            if made == measurement:
+                program.calls = 0
+
     def seconds_left(self) -> float:
         """Returns the seconds that are left: of each program its own, or as those of its contender, or a guess."""
         slowness: dict[str, list[float]] = {}

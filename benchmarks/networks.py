@@ -87,10 +87,15 @@ class Setup:
             of_call *= self.train_batch if measure in STEPS else 1
             for contender in self.contenders(measure):
                 calls = 1 + self.rounds + (contender in self.variants and measure in _MEMORY_OF)
-                compiles = TORCH_VARIANTS.get(contender, {}).get("compiled", False)
-                ready = _COMPILATION[measure] if compiles or contender in self.settings else 0.0
-                found.append(Program((name, measure), contender, of_call, calls, ready, compiles))
+                ready = compilation_guess(contender, measure)
+                in_first_call = contender in self.variants and ready > 0
+                found.append(Program((name, measure), contender, of_call, calls, ready, in_first_call))
         return found
+
+
+def compilation_guess(contender: str, measure: str) -> float:
+    """Returns roughly the seconds in which a program is compiled: 0 for PyTorch as it is."""
+    return _COMPILATION[measure] if TORCH_VARIANTS.get(contender, {"compiled": True}).get("compiled") else 0.0
 
 
 def measure_network(
@@ -144,6 +149,7 @@ def measure_network(
                 memory[measure] = workload.peak_memory_bytes(measure)
             if measure == "deterministic_step":
                 result.setdefault("torch_nondeterministic", {})[variant] = sorted(workload.nondeterministic)
+        progress.estimate.finish((name, measure))
         save()
 
 

@@ -99,10 +99,10 @@ class Progress:
         """Returns the time that is left, in words."""
         return f"about {duration(self.estimate.seconds_left())} left"
 
-    def compiled(self, network: str, measure: str, contender: str, seconds: float) -> None:
+    def compiled(self, network: str, measure: str, contender: str, seconds: float, words: str = "compiled in") -> None:
         """Says how long a program took until it was ready to be measured."""
         self.estimate.programs[(network, measure), contender].compiled = seconds
-        self.detail(f": {contender} compiled in {seconds:.1f} s")
+        self.detail(f": {contender} {words} {seconds:.1f} s")
 
     def measure(
         self, network: str, measure: str, contenders: Mapping[str, Callable[[], object]], rounds: int
@@ -130,7 +130,6 @@ class Progress:
                 if len(line) == len(contenders):
                     self.detail(f", {_round(number, rounds)}: {', '.join(line)}")
                     line.clear()
-        self.estimate.drop((network, measure))
         whole = min(map(len, seconds.values()))
         if not whole:
             raise Stopped

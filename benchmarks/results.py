@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,25 @@ from segnet_jax.runtime.files import write_atomically, write_errors
 _FILE = "benchmark.json"
 
 
+def require_writable(folder: Path) -> None:
+    """Makes a folder and tries to write into it.
+
+    Raises:
+      InputError: if that fails.
+    """
+    with write_errors(f"--output={folder}", advice="choose another"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
 def write(results: dict[str, Any], folder: Path) -> None:
-    """Writes `benchmark.json` and the report `benchmark.md` into a folder, which is made if need be.
+    """Writes `benchmark.json` and the report `benchmark.md` into a folder.
 
     Raises:
       InputError: if they cannot be written.
     """
     with write_errors(f"--output={folder}", advice="choose another"):
-        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / _FILE, json.dumps(results, indent=2) + "\n")
         write_atomically(folder / "benchmark.md", markdown(results) + "\n")
 

@@ -37,6 +37,8 @@ def run(options: argparse.Namespace, shutdown: GracefulShutdown) -> dict[str, An
     device = jax.local_devices()[0]
     choose_defaults(options, device.platform)
     if options.against:
+        # Its profiler, which measures memory, would write about itself.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         import torch  # noqa: F401  so that `describe` knows its version
     found = _first_results(options, device)
     setup = Setup(

@@ -7,6 +7,7 @@ Prints Markdown: seconds by kind, without and with compiled programs in the cach
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -44,6 +45,9 @@ _LONGEST = 8
 
 def main() -> None:
     """Measures and prints."""
+    argparse.ArgumentParser(
+        prog="python -m benchmarks.startup", description=(__doc__ or "").partition("\n")[0]
+    ).parse_args()
     print(f"Load at the start: {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores.", file=sys.stderr)
     print(report(measure(lambda what: print(f"{what} ...", file=sys.stderr, flush=True))))
 

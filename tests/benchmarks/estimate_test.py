@@ -31,6 +31,15 @@ def test_seconds_left_by_hand():
     assert estimate.seconds_left() == pytest.approx(3 * 3)
 
 
+def test_what_a_finished_measurement_took_remains_known():
+    first = Program(("a", "forward"), "lean", flops=30.0, calls=4, ready=5.0)
+    estimate = Estimate([first, Program(("b", "forward"), "lean", 60.0, 2, ready=10.0)], _RATE, {})
+    first.compiled = 15.0
+    first.called(3.0)
+    estimate.finish(("a", "forward"))
+    assert estimate.seconds_left() == pytest.approx(2 * 6 + 30)
+
+
 def test_first_call_that_compiles_tells_nothing_of_the_others():
     program = Program(("a", "forward"), "torch compile", 60.0, calls=3, ready=5.0, compiles_in_first_call=True)
     estimate = Estimate([program], _RATE, {})

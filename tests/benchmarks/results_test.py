@@ -16,6 +16,7 @@ from tests.helpers.benchmark import RESULTS
 def written(folder, forward, torch_forward, **changes):
     """Writes the results of a run with these times of inference, and returns its folder."""
     run = copy.deepcopy(RESULTS) | changes
+    folder.mkdir(exist_ok=True)
     run["models"]["segnet"]["seconds"]["forward"] |= {"fast": forward, "torch channels_last": torch_forward}
     results.write(run, folder)
     return folder
@@ -75,10 +76,12 @@ def test_read_takes_folders_and_numbers_of_workers(tmp_path):
     assert results.read(tmp_path)["input_images_per_second"] == rates
 
 
-def test_write_answers_a_folder_that_cannot_be_made_in_a_sentence(tmp_path):
+def test_require_writable_answers_a_folder_that_cannot_be_made_in_a_sentence(tmp_path):
+    results.require_writable(tmp_path / "new" / "out")
+    assert list((tmp_path / "new" / "out").iterdir()) == []
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"--output=.*file/out cannot be written .*; choose another\."):
-        results.write(RESULTS, tmp_path / "file" / "out")
+        results.require_writable(tmp_path / "file" / "out")
 
 
 def test_main_merges(tmp_path, capsys):
