@@ -9,8 +9,12 @@ _MEGABYTE = 1e6
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Returns a table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join(map(row, [header, ["---"] * len(header), *rows]))
+
+
+def row(cells: Sequence[str]) -> str:
+    """Returns a row of a table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def ms(seconds: float | None, spread: Sequence[float] | None = None) -> str:

@@ -6,10 +6,11 @@ import contextlib
 import statistics
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.cells import ms, row, table
 from benchmarks.comparison import LABELS, best_of, is_torch
 from benchmarks.estimate import Estimate
 from benchmarks.timing import take_turns
@@ -21,36 +22,25 @@ class Stopped(Exception):
 
 
 class Progress:
-    """Says on `stream` what is under way and how long the rest will take, and adds rows of results to `output`.
+    """Says on stderr what is under way and how long the rest will take, and adds rows of results to a table on stdout.
 
     On a terminal a line at the bottom says what runs now; in a file there is a line for each round.
 
     Args:
       estimate: of all that will be run.
       shutdown: whose signal stops the benchmark before the next call.
-      stream: for what goes on.
-      output: for results, as a Markdown table.
     """
 
-    def __init__(
-        self,
-        estimate: Estimate,
-        shutdown: GracefulShutdown,
-        *,
-        stream: TextIO | None = None,
-        output: TextIO | None = None,
-    ) -> None:
+    def __init__(self, estimate: Estimate, shutdown: GracefulShutdown) -> None:
         self.estimate = estimate
         self._shutdown = shutdown
-        self._stream = stream or sys.stderr
-        self._output = output or sys.stdout
         self._total = len({program.measurement for program in estimate.programs.values()}) + len(estimate.parts)
         self._number = 0
         self._title = ""
         self._has_rows = False
         self._bar: Any = None
-        if self._stream.isatty():
-            self._bar = tqdm(file=self._stream, dynamic_ncols=True, bar_format="{desc}", leave=False)
+        if sys.stderr.isatty():
+            self._bar = tqdm(file=sys.stderr, dynamic_ncols=True, bar_format="{desc}", leave=False)
 
     def close(self) -> None:
         """Removes the line at the bottom."""
@@ -60,9 +50,9 @@ class Progress:
     def say(self, line: str) -> None:
         """Writes a line of its own."""
         if self._bar is not None:
-            self._bar.write(line, file=self._stream)
+            self._bar.write(line, file=sys.stderr)
         else:
-            print(line, file=self._stream, flush=True)
+            print(line, file=sys.stderr, flush=True)
 
     def begin_measurement(self, name: str) -> None:
         """Counts on to the next measurement or part.
@@ -146,16 +136,19 @@ class Progress:
         best = best_of(medians, theirs=True)
         if not self._has_rows:
             self._has_rows = True
-            self._print("| network | measured | contender | ms | over PyTorch's best |\n|---|---|---|---|---|")
+            header = ["network", "measured", "contender", "ms", *(["over PyTorch's best"] if best else [])]
+            self._print(table(header, []))
         for name, value in medians.items():
-            ratio = f"{value / medians[best]:.3g}" if best and not is_torch(name) else ""
-            self._print(f"| {network} | {LABELS.get(measure, measure)} | {name} | {1000 * value:.4g} | {ratio} |")
+            cells = [network, LABELS.get(measure, measure), name, ms(value)]
+            if best:
+                cells.append("" if is_torch(name) else f"{value / medians[best]:.3g}")
+            self._print(row(cells))
 
     def _print(self, text: str) -> None:
         if self._bar is not None:
-            self._bar.write(text, file=self._output)
+            self._bar.write(text, file=sys.stdout)
         else:
-            print(text, file=self._output, flush=True)
+            print(text, file=sys.stdout, flush=True)
 
 
 def duration(seconds: float) -> str:

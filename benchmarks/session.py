@@ -67,11 +67,11 @@ def run(options: argparse.Namespace, shutdown: GracefulShutdown) -> dict[str, An
     )
     try:
         _measure(options, setup, found, missing, progress, shutdown)
-        found["unfinished"] = False
     except (Stopped, KeyboardInterrupt):
         pass
     finally:
         progress.close()
+    found["unfinished"] = shutdown.signal is not None
     results.write(found, options.output)
     return found
 

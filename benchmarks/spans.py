@@ -50,9 +50,8 @@ class Recorder:
         """Records imports from now on, by package."""
         original = builtins.__import__
 
-        @functools.wraps(original)
         def watched(
-            name: str, values: Any = None, local: Any = None, fromlist: Sequence[str] = (), level: int = 0
+            name: str, values: Any = None, local: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
         ) -> Any:
             absolute = values["__package__"] if level else name
             with self.span("import", absolute.partition(".")[0], _SHORTEST_IMPORT):
@@ -64,9 +63,9 @@ class Recorder:
         """Records tracing, lowering and compilation from now on, by function."""
         import jax.monitoring
 
-        def listen(event: str, seconds: float, **details: Any) -> None:
+        def listen(event: str, duration_secs: float, **details: Any) -> None:
             if event in _EVENTS:
-                self._add(time.perf_counter() - seconds, _EVENTS[event], str(details.get("fun_name", "")), 0.0)
+                self._add(time.perf_counter() - duration_secs, _EVENTS[event], str(details.get("fun_name", "")), 0.0)
 
         jax.monitoring.register_event_duration_secs_listener(listen)
 

@@ -76,9 +76,9 @@ def test_run_says_what_it_measures_and_adds_results_as_they_come(log, tmp_path, 
     assert "[4/4] segnet_basic, training step, round 3 of 3: lean 2 s, leanest 4 s; about 1 s left" in err
     rows = out[: out.index("# Benchmark")].splitlines()
     assert rows[2:5] == [
-        "| segnet | inference | lean | 2000 |  |",
-        "| segnet | training step | lean | 2000 |  |",
-        "| segnet | training step | leanest | 4000 |  |",
+        "| segnet | inference | lean | 2000 |",
+        "| segnet | training step | lean | 2000 |",
+        "| segnet | training step | leanest | 4000 |",
     ]
     results = read(tmp_path)
     assert results["unfinished"] is False
@@ -148,6 +148,21 @@ def test_run_that_is_stopped_leaves_what_it_has_and_goes_on(log, tmp_path, monke
     assert log == []
 
 
+def test_run_that_is_stopped_in_its_last_measurement_is_unfinished(log, tmp_path, monkeypatch):
+    original = FakeNetwork.run
+
+    def run(self, measure):
+        original(self, measure)
+        if len(log) == 1 + 1 + 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(FakeNetwork, "run", run)
+    with pytest.raises(SystemExit):
+        main(["--models=segnet", "--measures=forward", f"--output={tmp_path}"])
+    results = read(tmp_path)
+    assert (results["unfinished"], results["models"]["segnet"]["rounds"]) == (True, {"forward": 2})
+
+
 def test_run_resumes_no_run_of_other_settings(log, tmp_path, capsys):
     arguments = ["--models=segnet", "--measures=forward", f"--output={tmp_path}"]
     main([*arguments, "--rounds=2", "--settings=lean"])
@@ -181,6 +196,8 @@ def test_run_with_pytorch_measures_deterministic_steps_and_batches(log, tmp_path
     assert set(results["batches"]["segnet"]["seconds"]["2"]) == {"lean", *variants}
     assert results["against"] == "torch and torch.compile"
     report = capsys.readouterr().out
+    assert report.startswith("| network | measured | contender | ms | over PyTorch's best |")
+    assert "| segnet | training step of 2 | lean | 2000 | 0.5 |" in report
     assert "| segnet/deterministic step/lean | ms | 2000 | 4000 (torch) | 0.5 |" in report
     # 2 images of 1.8 GFLOP in 2 s at 1 GFLOP/s.
     assert "| segnet | training step, best batch | lean | 2 | 1 | 180% | 8 |" in report
