@@ -51,11 +51,11 @@ class Recorder:
         original = builtins.__import__
 
         def watched(
-            name: str, values: Any = None, local: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
+            name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
         ) -> Any:
-            absolute = values["__package__"] if level else name
+            absolute = globals["__package__"] if level else name
             with self.span("import", absolute.partition(".")[0], _SHORTEST_IMPORT):
-                return original(name, values, local, fromlist, level)
+                return original(name, globals, locals, fromlist, level)
 
         builtins.__import__ = watched
 
