@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,11 @@ _WARM_UP_BATCHES = 4
 
 
 def images_per_second(
-    image_size: tuple[int, int], batch_size: int, workers: Sequence[int], seconds: float = 4.0
+    image_size: tuple[int, int],
+    batch_size: int,
+    workers: Sequence[int],
+    seconds: float = 4.0,
+    say: Callable[[str], None] = lambda what: None,
 ) -> dict[str, dict[int, float]]:
     """Measures the training images per second that the pipeline delivers, by source and by worker processes.
 
@@ -35,7 +39,7 @@ def images_per_second(
     them as in training. They are read again and again, so they lie in the system's cache.
 
     Each of the numbers of worker processes, of which 0 reads in threads, gets so many seconds. Returns the rate by
-    number of workers, for each of `SOURCES`.
+    number of workers, for each of `SOURCES`. `say` is told what is measured now.
     """
     rates: dict[str, dict[int, float]] = {source: {} for source in SOURCES}
     with tempfile.TemporaryDirectory() as folder:
@@ -47,6 +51,7 @@ def images_per_second(
             datasets.append(Records(root, "train"))
         # In turns, so that a machine that slows down does so for all of them alike.
         for number, (source, dataset) in itertools.product(workers, zip(SOURCES, datasets, strict=True)):
+            say(f"{source}, worker processes: {number}")
             rates[source][number] = _rate(dataset, batch_size, number, seconds)
     return rates
 

@@ -4,170 +4,165 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+import statistics
+from typing import Any
 
-_MEGABYTE = 1e6
+from benchmarks import startup
+from benchmarks.cells import mb, ms, table
+from benchmarks.comparison import best_of, comparisons
+from benchmarks.utilization import batches, deterministic, utilization
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """Returns the report of the results of `benchmarks.__main__.run`."""
-    height, width = results["image_size"]
-    parts = [
-        "# Benchmark",
-        _machine(results),
-        f"Images of {height}x{width}. Forward is inference on one image; backward is the gradient in training mode "
-        f"less its forward pass, on one image; the training step takes {results['train_batch']} images. Times are "
-        f"medians of {results['rounds']} runs in turns, in ms.",
-        _networks(results),
-        _settings(results),
-    ]
+    """Returns the report of the results of `benchmarks.session.run` or `benchmarks.results.merge`."""
+    parts = ["# Benchmark", _machine(results), _conditions(results)]
+    if any(model.get("seconds") for model in results["models"].values()):
+        parts.append(_networks(results))
+    if any("train_step" in model.get("seconds", {}) for model in results["models"].values()):
+        parts += ["## Settings", _settings(results)]
     if any(comparisons(results)):
         parts += ["## Against PyTorch", _against(results)]
+    sections = {
+        "Utilisation": utilization,
+        "Batches": batches,
+        "Deterministic training steps": deterministic,
+    }
+    for title, section in sections.items():
+        if text := section(results):
+            parts += [f"## {title}", text]
     if "input_images_per_second" in results:
         parts += ["## Input pipeline", _input(results)]
     if "startup" in results:
-        parts += ["## Start-up", _startup(results["startup"])]
+        parts += ["## Start-up", startup.report(results["startup"])]
     return "\n\n".join(parts)
 
 
 def _machine(results: dict[str, Any]) -> str:
     machine = results["machine"]
-    versions = ", ".join(f"{key} {machine[key]}" for key in ("python", "jax", "torch") if key in machine)
+    versions = ", ".join(f"{key} {machine[key]}" for key in ("python", "segnet_jax", "jax", "torch") if key in machine)
     rate = results["matmul_flops_per_second"] / 1e9
+    load = f" The load was {results['load']:.1f} at the start." if "load" in results else ""
     return (
         f"{machine['processor']}, {machine['cores']} cores; {machine['device']} ({machine['platform']}); {versions}; "
-        f"{results['dtype']}; matrix products at {rate:.0f} GFLOP/s."
+        f"{results['dtype']}; matrix products at {rate:.0f} GFLOP/s.{load}"
     )
+
+
+def _conditions(results: dict[str, Any]) -> str:
+    height, width = results["image_size"]
+    text = (
+        f"Images of {height}x{width}. Forward is inference on one image; backward is the gradient in training mode "
+        f"less its forward pass, on one image; the training step takes {results['train_batch']} images. Times are "
+        f"medians of {results['rounds']} runs in turns, in ms"
+    )
+    if runs := results.get("runs"):
+        text += f", and of these the medians over {runs} benchmarks; ± is half of what the benchmarks differ by"
+    elif any("spread" in model for model in results["models"].values()):
+        text += "; ± is half of what the runs differ by"
+    text += "."
+    if results.get("quick"):
+        text += " This is a quick look: small images, few networks, settings and runs. Report no numbers of it."
+    if results.get("unfinished"):
+        text += " It was stopped before all was measured."
+    return text
 
 
 def _networks(results: dict[str, Any]) -> str:
     rows = []
     for name, model in results["models"].items():
+        if not model.get("ours"):
+            continue
         setting, ours = next(iter(model["ours"].items()))
         seconds = {what: times[setting] for what, times in model["seconds"].items() if setting in times}
-        gradient_rate = model["flops"]["gradient"] * results["train_batch"] / seconds["train_step"]
+        backward = None
+        if "gradient" in seconds and "train_forward" in seconds:
+            backward = seconds["gradient"] - seconds["train_forward"]
+        compilation = ours["compile_seconds"].get("train_step")
         rows.append(
             [
                 name,
-                _ms(seconds.get("forward")),
-                _ms(seconds["gradient"] - seconds["train_forward"]),
-                _ms(seconds["train_step"]),
-                _mb(ours["memory_bytes"]["train_step"]),
-                _mb(ours["memory_bytes"].get("forward")),
-                _mb(model["model_bytes"]),
+                _time(model, "forward", setting),
+                ms(backward),
+                _time(model, "train_step", setting),
+                mb(ours["memory_bytes"].get("train_step")),
+                mb(ours["memory_bytes"].get("forward")),
+                mb(model["model_bytes"]),
                 f"{model['parameters'] / 1e6:.2f} M",
                 f"{model['flops']['forward'] / 1e9:.0f}",
-                f"{gradient_rate / results['matmul_flops_per_second']:.0%}",
-                f"{ours['compile_seconds']['train_step']:.0f}",
+                "" if compilation is None else f"{compilation:.0f}",
             ]
         )
-    return _table(
+    return table(
         ["network", "forward", "backward", "training step", "training MB", "inference MB", "model MB", "parameters"]
-        + ["GFLOP forward", "share of matmul rate", "compilation s"],
+        + ["GFLOP forward", "compilation s"],
         rows,
-    ) + (
-        "\n\nMemory is XLA's own account: arguments, results and temporaries. The share is that of the plain "
-        "algorithm's operations in a training step; algorithms that need fewer can exceed 100 %."
-    )
+    ) + ("\n\nMemory is XLA's own account: arguments, results and temporaries.")
 
 
 def _settings(results: dict[str, Any]) -> str:
     rows = []
     for name, model in results["models"].items():
-        for setting, ours in model["ours"].items():
-            rows.append(
-                [
-                    name,
-                    setting,
-                    _ms(model["seconds"]["train_step"][setting]),
-                    _mb(ours["memory_bytes"]["train_step"]),
-                    _mb(ours["temporary_bytes"]["train_step"]),
-                ]
-            )
-    return "## Settings\n\n" + _table(["network", "setting", "training step", "training MB", "of it temporary"], rows)
-
-
-class Comparison(NamedTuple):
-    """A measurement of ours beside PyTorch's best, in seconds or bytes."""
-
-    key: str  # what was compared, such as "segnet/training step/lean"
-    ours: float
-    theirs: float
-    variant: str  # of PyTorch's, the one that has the least
-    unit: str  # "ms" or "MB", in which both are shown
-
-    @property
-    def ratio(self) -> float:
-        """The quotient of ours and theirs: lower is better."""
-        return self.ours / self.theirs
-
-
-def comparisons(results: dict[str, Any]) -> Iterator[Comparison]:
-    """Yields every measurement in `results` that has one of PyTorch beside it."""
-    for name, model in results["models"].items():
-        memory = model.get("torch_memory_bytes")
-        if memory is None:
-            continue
-        for what, label in (("forward", "inference"), ("gradient", "gradient"), ("train_step", "training step")):
-            times = model["seconds"][what]
-            best = min(memory, key=times.__getitem__)
-            for setting in model["ours"]:
-                if setting in times:
-                    yield Comparison(f"{name}/{label}/{setting}", times[setting], times[best], best, "ms")
-        for what, label in (("forward", "inference memory"), ("train_step", "training memory")):
-            best = min(memory, key=lambda variant: memory[variant][what])
-            for setting, ours in model["ours"].items():
-                if what in ours["memory_bytes"]:
-                    size = ours["memory_bytes"][what]
-                    yield Comparison(f"{name}/{label}/{setting}", size, memory[best][what], best, "MB")
-    if "pooling" in results:
-        times, sizes = results["pooling"]["seconds"], results["pooling"]["index_bytes"]
-        best = min((name for name in times if name != "ours"), key=times.__getitem__)
-        yield Comparison("pooling and unpooling", times["ours"], times[best], best, "ms")
-        yield Comparison("pooling indices", sizes["ours"], sizes["torch"], "torch", "MB")
+        for setting, ours in model.get("ours", {}).items():
+            if "train_step" in model["seconds"]:
+                sizes = (ours[what].get("train_step") for what in ("memory_bytes", "temporary_bytes"))
+                rows.append([name, setting, _time(model, "train_step", setting), *map(mb, sizes)])
+    return table(["network", "setting", "training step", "training MB", "of it temporary"], rows)
 
 
 def _against(results: dict[str, Any]) -> str:
-    before = results.get("baseline_ratios", {})
+    before, runs = results.get("baseline_ratios", {}), results.get("ratios", {})
     rows = []
     for found in comparisons(results):
-        show = functools.partial(_ms if found.unit == "ms" else _mb, digits=1 if found.key.startswith("pooling") else 0)
-        row = [found.key, found.unit, show(found.ours), f"{show(found.theirs)} ({found.variant})", f"{found.ratio:.3g}"]
+        show = ms if found.unit == "ms" else functools.partial(mb, digits=int(found.key.startswith("pooling")))
+        ratio = f"{found.ratio:.3g}"
+        if found.key in runs:
+            ratios = runs[found.key]
+            ratio = f"{statistics.median(ratios):.3g} ({min(ratios):.3g} to {max(ratios):.3g})"
+        row = [found.key, found.unit, show(found.ours), f"{show(found.theirs)} ({found.variant})", ratio]
         rows.append([*row, f"{before[found.key]:.3g}" if found.key in before else ""] if before else row)
-    text = _table(["what", "unit", "ours", "PyTorch's best", "ratio", *(["before"] if before else [])], rows)
+    text = table(["what", "unit", "ours", "PyTorch's best", "ratio", *(["before"] if before else [])], rows)
+    if runs:
+        text += "\n\nA ratio is the median of those of the benchmarks, with the least and the greatest."
     if "pooling" in results:
         text += f"\n\nPooling and unpooling are of one image of {results['pooling']['channels']} channels."
     return text
 
 
+def _time(model: dict[str, Any], what: str, contender: str) -> str:
+    """Returns a median, with its spread if that is known."""
+    spread = model.get("spread", {}).get(what, {}).get(contender)
+    return ms(model["seconds"].get(what, {}).get(contender), spread)
+
+
 def _input(results: dict[str, Any]) -> str:
     rates: dict[str, dict[int, float]] = results["input_images_per_second"]
-    consumed = {
-        name: results["train_batch"] / min(model["seconds"]["train_step"][setting] for setting in model["ours"])
-        for name, model in results["models"].items()
-    }
-    fastest, feed = max(consumed.values()), results.get("feed_images_per_second", 0.0)
-    wanted = {
-        "twice what this device consumes": 2 * fastest,
-        "what 8 devices of this kind consume": 8 * fastest,
-        **({f"--feed={feed:g}": feed} if feed else {}),
-    }
+    consumed, wanted = {}, {}
+    for name, model in results["models"].items():
+        times = model.get("seconds", {}).get("train_step", {})
+        if best := best_of(times, theirs=False):
+            consumed[name] = results["train_batch"] / times[best]
+    if consumed:
+        fastest = max(consumed.values())
+        wanted = {"twice what this device consumes": 2 * fastest, "what 8 devices of this kind consume": 8 * fastest}
+    if feed := results.get("feed_images_per_second", 0.0):
+        wanted[f"--feed={feed:g}"] = feed
     needs = [
         [label, _rate(rate), *(_workers_for(rate, found) for found in rates.values())] for label, rate in wanted.items()
     ]
     delivered = [
         [_count(count), *(f"{found[count]:.0f}" for found in rates.values())] for count in next(iter(rates.values()))
     ]
-    text = ", ".join(f"{rate:.3g} images/s (`{name}`)" for name, rate in consumed.items())
     sources = [f"from {source}" for source in rates]
-    return (
-        f"Training consumes {text}. The pipeline delivers, in images/s:\n\n"
-        + _table(["worker processes", *sources], delivered)
-        + "\n\nSo many worker processes deliver what the fastest of the networks needs; those marked ~ have not been "
-        "run, and suppose the rate per process of the most that have been:\n\n"
-        + _table(["needed", "images/s", *sources], needs)
-    )
+    text = "The pipeline delivers, in images/s:\n\n" + table(["worker processes", *sources], delivered)
+    if consumed:
+        listed = ", ".join(f"{rate:.3g} images/s (`{name}`)" for name, rate in consumed.items())
+        text = f"Training consumes {listed}. {text}"
+    if wanted:
+        text += (
+            "\n\nSo many worker processes deliver what the fastest of the networks needs; those marked ~ have not been "
+            "run, and suppose the rate per process of the most that have been:\n\n"
+        ) + table(["needed", "images/s", *sources], needs)
+    return text
 
 
 def _workers_for(rate: float, found: dict[int, float]) -> str:
@@ -185,26 +180,3 @@ def _rate(rate: float) -> str:
 
 def _count(workers: int) -> str:
     return str(workers) if workers else "0 (threads)"
-
-
-def _startup(seconds: dict[str, float]) -> str:
-    names = {
-        "import": "`import segnet_jax`",
-        "import_train": "import of all that training needs",
-        "cold": "command to first step, nothing compiled",
-        "cached": "command to first step, compiled programs cached",
-    }
-    return _table(["what", "seconds"], [[names[key], f"{value:.1f}"] for key, value in seconds.items()])
-
-
-def _ms(seconds: float | None, digits: int = 0) -> str:
-    return "" if seconds is None else f"{1000 * seconds:.{digits}f}"
-
-
-def _mb(size: float | None, digits: int = 0) -> str:
-    return "" if size is None else f"{size / _MEGABYTE:.{digits}f}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +10,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.timing import seconds_of
 from segnet_jax.data import preprocessing
 from segnet_jax.models import create_model
+from segnet_jax.models.base import SegmentationModel
 from segnet_jax.runtime.compilation import Compiled
 from segnet_jax.runtime.sharding import AXIS, replicate, to_devices
 from segnet_jax.training import losses, optimizers
 from segnet_jax.training.step import create_train_state, create_train_step
 
 NUM_CLASSES = 11
+
+# What `Workload.run` runs, and what of it is a step on a batch.
+MEASURES = ("forward", "train_forward", "gradient", "train_step", "deterministic_step")
+STEPS = MEASURES[3:]
+
+# Of XLA, for "deterministic_step". Unlike xla_gpu_deterministic_ops it leaves the search for the fastest algorithm on.
+# The compilers of other platforms know it and have nothing to leave out.
+_DETERMINISTIC = {"xla_gpu_exclude_nondeterministic_ops": True}
 
 
 class Workload:
@@ -37,7 +47,6 @@ class Workload:
         """Initialises the network; nothing is compiled for measurement yet."""
         model = create_model(name, NUM_CLASSES, axis_name=AXIS, **fields)
         self.compile_seconds: dict[str, float] = {}
-        self._single = create_model(name, NUM_CLASSES, **fields)
         optimizer = optimizers.create_optimizer(
             lambda step: jnp.asarray(1e-3), momentum=0.9, nesterov=False, weight_decay=5e-4, clip_norm=0.0
         )
@@ -55,12 +64,7 @@ class Workload:
             "label": rng.integers(0, NUM_CLASSES, (train_batch, *image_size)).astype(np.uint8),
         }
         self._batch = next(to_devices(iter([batch]), [device]))
-        training = variables["params"], variables["batch_stats"], image, label
-        self._plain: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
-            "forward": (self._forward, (variables, image)),
-            "train_forward": (self._loss, training),
-            "gradient": (jax.grad(self._loss), training),
-        }
+        self._plain = _functions(create_model(name, NUM_CLASSES, **fields), variables, image, label)
         self._compiled = {
             what: Compiled(jax.jit(function), device.platform) for what, (function, _) in self._plain.items()
         }
@@ -71,6 +75,7 @@ class Workload:
             normalize=preprocessing.create_normalization("imagenet"),
             class_weights=jnp.ones(NUM_CLASSES),
         )
+        self._compiled["deterministic_step"] = self._compiled["train_step"].with_options(**_DETERMINISTIC)
 
     def run(self, what: str) -> None:
         """Runs one of these, and returns when it is done.
@@ -78,19 +83,18 @@ class Workload:
         Args:
           what: "forward", inference on one image: logits from normalised pixels; "train_forward", the loss of one image
             in training mode; "gradient", the same with the gradient for every parameter; "train_step", a whole training
-            step on a batch: normalisation, loss, gradient, optimizer, metrics.
+            step on a batch: normalisation, loss, gradient, optimizer, metrics; "deterministic_step", the same by
+            algorithms alone that give the same result every time.
         """
         results = self._compiled[what](*self._arguments(what))
         jax.block_until_ready(results)
-        if what == "train_step":
+        if what in STEPS:
             self._state, _ = results
 
     def prepare(self, *what: str) -> None:
         """Compiles what `run` needs, timed in `compile_seconds`."""
         for name in what:
-            start = time.perf_counter()
-            self._executable(name)
-            self.compile_seconds[name] = time.perf_counter() - start
+            self.compile_seconds[name] = seconds_of(functools.partial(self._executable, name))
 
     def memory_bytes(self, what: str) -> int:
         """Returns the memory that `run(what)` needs, by XLA's account: arguments, results and temporaries."""
@@ -109,26 +113,42 @@ class Workload:
     def flops(self, what: str) -> float:
         """Returns the floating-point operations of the plain algorithm on one image, as XLA counts them unoptimised.
 
-        They are counted in the program for a TPU, which has none of the forms of convolutions that CPUs get here.
-
         Args:
           what: "forward" or "gradient".
         """
         function, arguments = self._plain[what]
-        lowered = jax.jit(function).trace(*arguments).lower(lowering_platforms=("tpu",))
-        return lowered.cost_analysis()["flops"]
+        return _flops(function, *arguments)
 
     def _arguments(self, what: str) -> tuple[Any, ...]:
-        return (self._state, self._batch) if what == "train_step" else self._plain[what][1]
+        return (self._state, self._batch) if what in STEPS else self._plain[what][1]
 
     def _executable(self, what: str) -> Any:
         return self._compiled[what].executable(*self._arguments(what))
 
-    def _forward(self, variables: Any, image: jax.Array) -> Any:
-        return self._single.apply(variables, image, train=False)
 
-    def _loss(self, params: Any, batch_stats: Any, image: jax.Array, label: jax.Array) -> jax.Array:
-        logits, _ = self._single.apply(
+def model_flops(name: str, image_size: tuple[int, int]) -> dict[str, float]:
+    """Returns the floating-point operations of the plain algorithm on one image, "forward" and "gradient".
+
+    Nothing is computed or compiled for it, and nothing is computed twice in it: it is what "model FLOPs" means.
+    """
+    model = create_model(name, NUM_CLASSES)
+    image = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
+    label = jax.ShapeDtypeStruct((1, *image_size), jnp.uint8)
+    variables = {"batch_stats": {}, **jax.eval_shape(model.init, jax.random.key(0), image)}
+    functions = _functions(model, variables, image, label)
+    return {what: _flops(functions[what][0], *functions[what][1]) for what in ("forward", "gradient")}
+
+
+def _functions(
+    model: SegmentationModel, variables: Any, image: Any, label: Any
+) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """Returns inference, the loss in training mode and its gradient, each with its arguments."""
+
+    def forward(variables: Any, image: jax.Array) -> Any:
+        return model.apply(variables, image, train=False)
+
+    def loss(params: Any, batch_stats: Any, image: jax.Array, label: jax.Array) -> jax.Array:
+        logits, _ = model.apply(
             {"params": params, "batch_stats": batch_stats},
             image,
             train=True,
@@ -136,3 +156,19 @@ class Workload:
             rngs={"dropout": jax.random.key(0)},
         )
         return losses.cross_entropy(logits, label, jnp.ones(NUM_CLASSES)) / label.size
+
+    training = variables["params"], variables["batch_stats"], image, label
+    return {
+        "forward": (forward, (variables, image)),
+        "train_forward": (loss, training),
+        "gradient": (jax.grad(loss), training),
+    }
+
+
+def _flops(function: Callable[..., Any], *arguments: Any) -> float:
+    """Counts operations as XLA does before it optimises.
+
+    It is given the program for a TPU, which has none of the forms of convolutions that CPUs get here.
+    """
+    lowered = jax.jit(function).trace(*arguments).lower(lowering_platforms=("tpu",))
+    return lowered.cost_analysis()["flops"]

@@ -50,7 +50,7 @@ python() {{
 
 def blocks_of(text):
     """Returns the `sh` blocks of a page, each with its mark, or ""."""
-    found = re.findall(r"(?:^ *<!-- (.*?) -->\n)?^ *```sh\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"(?:^ *<!-- ((?:(?!-->).)*) -->\n)?^ *```sh\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
     assert len(found) == len(re.findall(r"^ *```sh$", text, re.MULTILINE))
     return found
 

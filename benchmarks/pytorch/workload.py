@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from benchmarks.pytorch.models import create_torch_model
-from benchmarks.workload import NUM_CLASSES
+from benchmarks.workload import NUM_CLASSES, STEPS
+
+_NONDETERMINISTIC = re.compile(r"(\w+) does not have a deterministic implementation")
 
 
 class TorchWorkload:
@@ -33,14 +39,24 @@ class TorchWorkload:
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
-        """Initialises the network."""
+        """Initialises the network, and chooses PyTorch's fast settings."""
         torch.manual_seed(0)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device.type == "cuda":
+            # Shapes do not change here, so cuDNN may search for the fastest algorithms; TF32 is what JAX uses there.
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         # PyTorch's annotations know no memory format of a module.
         module: Any = create_torch_model(name, NUM_CLASSES)
         self.module = module.to(self.device, memory_format=memory_format)
-        self._call: Any = torch.compile(self.module) if compiled else self.module
+        self._call: Any = self.module
+        if compiled:
+            # What it has compiled for other networks of this class would count towards its limit, after which it
+            # compiles no more.
+            torch.compiler.reset()
+            # By itself it would compile for a batch of any size once it has seen two sizes, which is slower.
+            self._call = torch.compile(self.module, dynamic=False)
         self._mixed = torch.autocast(self.device.type, getattr(torch, dtype), enabled=dtype != "float32")
         self._loss = nn.CrossEntropyLoss(weight=torch.ones(NUM_CLASSES, device=self.device), ignore_index=255)
         self._optimizer = torch.optim.SGD(self.module.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
@@ -53,36 +69,65 @@ class TorchWorkload:
 
         self._image, self._label = images(1), labels(1)
         self._images, self._labels = images(train_batch), labels(train_batch)
+        self.nondeterministic: set[str] = set()
 
     def run(self, what: str) -> None:
-        """Runs "forward", "train_forward", "gradient" or "train_step", as `Workload.run` does."""
+        """Runs one of `MEASURES`, as `Workload.run` does, and returns when the device is done.
+
+        A deterministic step adds to `nondeterministic` the operations that PyTorch has in no deterministic form; they
+        run all the same.
+        """
+        with self._deterministic() if what == "deterministic_step" else contextlib.nullcontext():
+            self._start(what)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+
+    def _start(self, what: str) -> None:
         self.module.train(what != "forward")
         if what == "forward":
             with torch.inference_mode(), self._mixed:
                 self._call(self._image)
         else:
-            images, labels = (self._images, self._labels) if what == "train_step" else (self._image, self._label)
+            images, labels = (self._images, self._labels) if what in STEPS else (self._image, self._label)
             if what != "train_forward":
                 self._optimizer.zero_grad(set_to_none=True)
             with self._mixed:
                 loss = self._loss(self._call(images), labels)
             if what != "train_forward":
                 loss.backward()
-            if what == "train_step":
+            if what in STEPS:
                 self._optimizer.step()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+
+    @contextlib.contextmanager
+    def _deterministic(self) -> Iterator[None]:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Filling new memory would only cost time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                yield
+        finally:
+            torch.use_deterministic_algorithms(False)
+        for warning in caught:
+            self.nondeterministic.update(_NONDETERMINISTIC.findall(str(warning.message)))
 
     def peak_memory_bytes(self, what: str) -> int:
-        """Returns the most memory that PyTorch's allocator holds at once during `run(what)`, parameters included."""
-        self.run(what)
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            self.run(what)
-            return torch.cuda.max_memory_allocated()
-        # The profiler does not see that gradients of the step before are freed.
+        """Returns the most memory that PyTorch's allocator holds for this network during `run(what)`.
+
+        Parameters, the optimizer's state and inputs are counted; other networks of the process are not. It has to have
+        run before, so that all of that is there.
+        """
+        # Gradients of the step before are freed during the run: the profiler does not see it, and so they are not there
+        # when what is held is counted.
         self._optimizer.zero_grad(set_to_none=True)
         held = self._held_bytes()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+            before = torch.cuda.memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            self.run(what)
+            return held + torch.cuda.max_memory_allocated() - before
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
             self.run(what)
         balance = peak = 0

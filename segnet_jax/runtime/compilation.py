@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import jax
@@ -29,6 +30,12 @@ class Compiled:
         self._mapped = mapped
         self._options = _OPTIONS.get(platform, {})
         self._executables: dict[Any, Any] = {}
+
+    def with_options(self, **options: Any) -> Compiled:
+        """Returns the same function, which will be compiled with these options of XLA besides its platform's."""
+        other = copy.copy(self)
+        other._options, other._executables = {**self._options, **options}, {}
+        return other
 
     def executable(self, *args: Any) -> Any:
         """Returns the `jax.stages.Compiled` for these arguments, compiled at first; its `memory_analysis` is of use."""

@@ -8,8 +8,8 @@ import jax
 import pytest
 
 from benchmarks.__main__ import _parser, main
-from benchmarks.networks import MEASURES, SETTINGS
-from benchmarks.workload import Workload
+from benchmarks.networks import SETTINGS
+from benchmarks.workload import MEASURES, Workload, model_flops
 
 _BASELINE = Path(__file__).parent / "baseline.json"
 
@@ -40,7 +40,7 @@ def test_main_leaves_its_numbers_and_a_table(tmp_path, capsys):
     model = results["models"]["segnet_basic"]
     # Kernels of 7x7 to 64 features in eight layers, of 1x1 to 11 classes, and two numbers for each BatchNorm channel.
     assert model["parameters"] == 49 * 64 * (3 + 7 * 64) + 64 * 11 + 11 + 8 * 2 * 64
-    assert set(model["seconds"]) == set(MEASURES)
+    assert set(model["seconds"]) == set(MEASURES[:4])
     assert all(times["fast"] > 0 for times in model["seconds"].values())
     assert "| segnet_basic |" in (tmp_path / "out" / "benchmark.md").read_text()
     assert "| segnet_basic |" in capsys.readouterr().out
@@ -56,7 +56,7 @@ def test_parser_has_workers_up_to_the_cores_and_settings_in_their_order(monkeypa
 def test_main_leaves_the_numbers_of_pytorch_too(tmp_path, capsys):
     pytest.importorskip("torch", reason="PyTorch comes with requirements-bench.txt")
     arguments = ["--models=bilinear_interpolation", "--against=torch", "--size=24x40", "--train_batch=2", "--rounds=1"]
-    main([*arguments, "--settings=fast", f"--output={tmp_path}"])
+    main([*arguments, "--settings=fast", "--measures=forward,train_step", f"--output={tmp_path}"])
     model = json.loads((tmp_path / "benchmark.json").read_text())["models"]["bilinear_interpolation"]
     variants = {"torch", "torch channels_last"}
     assert all(set(times) == {"fast", *variants} for times in model["seconds"].values())
@@ -96,6 +96,12 @@ def test_workload_costs_are_those_of_the_baseline(key):
     tolerance = 0.0 if known["jax"] == jax.__version__ else 0.15
     for what, value in costs(*key.split("/")).items():
         assert value == pytest.approx(known["costs"][key][what], rel=tolerance), what
+
+
+def test_model_flops_are_those_of_the_network_that_computes_nothing_twice():
+    known = json.loads(_BASELINE.read_text())["costs"]["segnet_basic/fast"]
+    found = model_flops("segnet_basic", (90, 120))
+    assert found == pytest.approx({what: known[f"{what}_flops"] for what in ("forward", "gradient")}, rel=1e-3)
 
 
 def test_workload_of_a_leaner_setting_needs_less_memory_and_more_operations():

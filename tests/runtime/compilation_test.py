@@ -40,6 +40,18 @@ def test_compiled_compiles_once_for_each_shape_and_dtype():
     assert traced == [((3,), jnp.float32), ((4,), jnp.float32), ((3,), jnp.int32)]
 
 
+def test_compiled_with_options_keeps_those_of_its_platform():
+    compiled = Compiled(jax.jit(two_passes), "cpu")
+    x = jnp.arange(8.0)
+    first = compiled.executable(x)
+    other = compiled.with_options(xla_cpu_enable_fast_math=True)
+    assert other.executable(x) is not first
+    assert "opt-barrier" in other.executable(x).as_text()
+    assert compiled.executable(x) is first
+    with pytest.raises(RuntimeError, match="no_such_option"):
+        compiled.with_options(no_such_option=True).executable(x)
+
+
 @pytest.mark.parametrize("chosen", [None, "elsewhere"])
 def test_enable_compilation_cache_keeps_a_directory_that_jax_was_given(monkeypatch, tmp_path, chosen):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
