@@ -29,6 +29,7 @@ _RANGES = {
     "data.val_fraction": (0, 1),
     "data.image_max": (1, 65536),
     "data.depth_max": (1, 65536),
+    "data.depth_missing": (-1, 65536),
     "data.train_scenes": (1, math.inf),
     "data.eval_scenes": (1, math.inf),
     "pretrained.images": (1, math.inf),

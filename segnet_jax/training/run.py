@@ -11,6 +11,7 @@ import optax
 from clu import metrics as clu_metrics
 
 from segnet_jax.data.dataset import Dataset
+from segnet_jax.data.preprocessing import ChannelStatistics
 from segnet_jax.evaluation.evaluator import Evaluator
 from segnet_jax.evaluation.result import Settings
 from segnet_jax.models.base import SegmentationModel
@@ -62,6 +63,8 @@ class Run:
       settings: of the evaluations, which their reports state.
       pictures: the number of images of an evaluation's sheet.
       advice: the way out of a loss that is not finite.
+      image_dtype: of the images, "uint8" or "float32".
+      channel_statistics: of the training images, if their normalisation needs them.
     """
 
     config: dict[str, Any]
@@ -82,6 +85,8 @@ class Run:
     settings: Settings
     pictures: int
     advice: str
+    image_dtype: str = "uint8"
+    channel_statistics: ChannelStatistics | None = None
 
     def phase_number(self, step: int) -> int:
         """Returns the number, from 0 on, of the phase that step number `step` belongs to."""

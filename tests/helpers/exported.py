@@ -6,6 +6,7 @@ import ml_collections
 import numpy as np
 
 from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.image_files import read_image
 from segnet_jax.data.preprocessing import RGB, create_normalization
 from segnet_jax.export.program import Program
 from segnet_jax.inference.preparation import Preparation
@@ -33,7 +34,7 @@ def make_program(name, *, preprocessing="imagenet", modalities=RGB, output="logi
         has_exact_batch_stats=False,
         modalities=modalities,
     )
-    preparation = Preparation((), "stretch", 65535, create_normalization(preprocessing, modalities), seed=0)
+    preparation = Preparation((), "stretch", read_image, create_normalization(preprocessing, modalities), seed=0)
     return Program(trained, preparation, output, in_graph)
 
 
