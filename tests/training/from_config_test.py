@@ -2,11 +2,13 @@
 
 import itertools
 
+import jax
 import numpy as np
 import optax
 import pytest
 
-from segnet_jax.data.from_config import build_dataset, build_host_batches, build_normalization
+from segnet_jax.data.dataset import modalities_of
+from segnet_jax.data.from_config import build_dataset, build_host_batches, build_normalization, build_statistics
 from segnet_jax.errors import InputError
 from segnet_jax.models.from_config import build_model
 from segnet_jax.training import from_config
@@ -92,14 +94,6 @@ def test_check_run_refuses_vgg16_for_another_network(fields):
         check_run(config_with(pretrained__weights="vgg16", **fields))
 
 
-def test_check_run_refuses_vgg16_for_images_with_depth():
-    check_run(config_with(data__modalities=("rgb", "depth")))
-    with pytest.raises(
-        InputError, match=r"vgg16 is for RGB images alone.*weights=none with --config\.preprocessing=lcn"
-    ):
-        check_run(config_with(pretrained__weights="vgg16", data__modalities=("depth",)))
-
-
 @pytest.mark.parametrize(
     ("batch_size", "parts", "devices", "fitting"),
     [(12, 1, 8, "8 or 16"), (4, 1, 8, "take 8,"), (12, 2, 4, "8 or 16"), (7, 7, 1, None), (16, 2, 8, None)],
@@ -129,7 +123,8 @@ def test_build_initial_state_takes_batch_norm_from_training_images_or_from_the_b
     )
     dataset = build_dataset(config, "train")
     layers = load_vgg16(path)
-    state = build_initial_state(config, build_model(config, 10), optax.identity(), dataset, layers)
+    normalize = build_normalization(config)
+    state = build_initial_state(config, build_model(config, 10), optax.identity(), normalize, dataset, layers)
     kernel, bias = layers["conv1_1"]
     np.testing.assert_array_equal(state.params["conv1_1"]["kernel"], kernel)
     mean, scale = state.batch_stats["conv1_1_bn"]["mean"], state.params["conv1_1_bn"]["scale"]
@@ -137,7 +132,6 @@ def test_build_initial_state_takes_batch_norm_from_training_images_or_from_the_b
         np.testing.assert_array_equal(mean, -bias)
         np.testing.assert_array_equal(scale, 1.0)
         return
-    normalize = build_normalization(config)
     batches = itertools.islice(build_host_batches(config, dataset, batch_size=1), 3)
     images = np.concatenate([normalize(batch["image"]) for batch in batches])
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -145,6 +139,35 @@ def test_build_initial_state_takes_batch_norm_from_training_images_or_from_the_b
     np.testing.assert_allclose(mean, response.mean((0, 1, 2)), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(scale, response.std((0, 1, 2)), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(state.params["conv1_1_bn"]["bias"], mean + bias, rtol=1e-3, atol=1e-3)
+
+
+def test_build_initial_state_of_images_with_depth_begins_with_vgg16_of_their_rgb(tmp_path):
+    path = vgg16.write(tmp_path / "vgg16.safetensors", vgg16.random_layers())
+    config = config_with(
+        data__scene_size=(16, 16),
+        data__train_scenes=4,
+        data__modalities=("rgb", "depth"),
+        pretrained__weights="vgg16",
+        pretrained__images=3,
+    )
+    layers, states = load_vgg16(path), []
+    for modalities in (("rgb",), ("rgb", "depth")):
+        config.data.modalities = modalities
+        dataset = build_dataset(config, "train")
+        statistics = build_statistics(config, dataset)
+        assert (statistics is None) == (modalities == ("rgb",))
+        normalize = build_normalization(config, modalities_of(dataset), modalities, statistics)
+        states.append(
+            build_initial_state(config, build_model(config, 10), optax.identity(), normalize, dataset, layers)
+        )
+    plain, deep = states
+    kernel = np.asarray(deep.params["conv1_1"]["kernel"])
+    np.testing.assert_array_equal(kernel[:, :, :3], plain.params["conv1_1"]["kernel"])
+    assert kernel.shape[2] == 4 and not kernel[:, :, 3].any()
+    # BatchNorm is matched to the same response, for depth adds nothing yet.
+    for name in vgg16.LAYERS:
+        for found, expected in ((deep.params, plain.params), (deep.batch_stats, plain.batch_stats)):
+            jax.tree.map(np.testing.assert_allclose, found[f"{name[0]}_bn"], expected[f"{name[0]}_bn"])
 
 
 def test_check_paths_names_all_that_is_missing_at_once(tmp_path):
