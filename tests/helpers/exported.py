@@ -18,7 +18,9 @@ from tests.helpers.tiny_config import make_tiny_config
 TABLE = ClassTable.from_colors("drawn", 255, "void", [("sky", (0, 0, 255)), ("road", (90, 60, 90)), ("car", (9, 0, 3))])
 
 
-def make_program(name, *, preprocessing="imagenet", modalities=RGB, output="logits", in_graph=True, dtype="uint8", **fields):
+def make_program(
+    name, *, preprocessing="imagenet", modalities=RGB, output="logits", in_graph=True, dtype="uint8", **fields
+):
     """Returns the program of a narrow network of three classes with drawn variables."""
     model = create_model(name, 3, **{"width_multiplier": 1 / 16, **fields})
     config = make_tiny_config()
