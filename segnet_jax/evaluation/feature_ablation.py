@@ -85,7 +85,7 @@ def training_rms(
     Args:
       model: the network.
       variables: its `params`.
-      normalize: from uint8 images to the network's input.
+      normalize: from images to the network's input.
       dataset: the split.
       devices: of all processes, to map over.
       batch_size: rounded up to a multiple of the devices.

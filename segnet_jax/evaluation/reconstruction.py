@@ -65,9 +65,9 @@ def reconstruction_step(
 
     Args:
       variables: `params` and `batch_stats`.
-      batch: `image` uint8 [b, H, W, channels] and `index` int32 [b], see `pipeline.eval_batches`.
+      batch: `image` uint8 or float32 [b, H, W, channels] and `index` int32 [b], see `pipeline.eval_batches`.
       model: gives as many channels as it takes.
-      normalize: from uint8 images to the network's input.
+      normalize: from images to the network's input.
 
     Returns:
       float32 [4, channels], summed over `AXIS`: squared errors, input, squared input, and the number of values.

@@ -163,7 +163,12 @@ class Segmenter:
         Raises:
           InputError: if the file is missing, damaged or no image.
         """
-        return self._preparation.read(str(path))
+        image = self._preparation.read(str(path))
+        if image.dtype != self.trained.image_dtype == "uint8":
+            # A file of all channels may hold just what the network was trained on.
+            eight_bits = np.clip(np.nan_to_num(image), 0, 255).astype(np.uint8)
+            return eight_bits if np.array_equal(eight_bits, image) else image
+        return image
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """Returns the (height, width) at which the network sees an image of this size, if not told otherwise."""
