@@ -34,9 +34,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"
     config.data.image_max = 65535  # value of 16-bit images that becomes 255 of 8 bits, such as 4095 for 12 bits
     # What the channels of images are: for `folder` rgb (its images) and any others, each a folder of that name, such as
-    # ("rgb", "depth") or ("normals",); for `synthetic`, `sunrgbd` and `nyuv2` also ("rgb", "depth").
+    # ("rgb", "depth") or ("normals",), or ("bands",), all bands of its images; for `synthetic`, `sunrgbd` and `nyuv2`
+    # also ("rgb", "depth").
     config.data.modalities = ("rgb",)
     config.data.depth_max = 65535  # value of 16-bit depth maps, in their own unit, that becomes 255 of 8 bits
+    config.data.depth_missing = -1  # value of depth maps that means a missing one, such as 0; -1: none does
     # The classes that labels are read in: of `cityscapes` and `kitti` also camvid11, of `sunrgbd` 37 or 13, of `nyuv2`
     # 13, 14 or 40; "" takes the data set's own, and of these two the first, the papers'.
     config.data.class_set = ""
@@ -58,7 +60,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment.saturation = 0.0
     config.augment.hue = 0.0  # greatest turn, as a share of the circle
 
-    # imagenet, lcn (the papers), lrn (the authors' SegNet-Basic), none (their SegNet)
+    # imagenet, lcn (the papers), lrn (the authors' SegNet-Basic), none (their SegNet), standardize (each channel by its
+    # own mean and deviation over the training images, as imagenet does with all but RGB)
     config.preprocessing = "imagenet"
 
     config.model = ml_collections.ConfigDict()

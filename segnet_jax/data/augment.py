@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +23,15 @@ def resize(example: Example, size: tuple[int, ...], method: str = "stretch") -> 
 
     By a whole factor the image is the mean of each block, rounded once. Where a label's place lies between two pixels,
     it takes the left and the lower one, as the labels of the SegNet tutorial do: of a block of 2x2 the one at the lower
-    left.
+    left. Of float32 images, each channel is interpolated between the values that it has, and missing (NaN) where they
+    have less than half of the weight.
 
     Args:
       example: with `image` and `label`.
       size: the wanted one; () leaves the example as it is.
       method: "stretch" changes the ratio of height and width where it must; the others keep it: "fit" shows the whole
-        image, centred in black and void, and "crop" the greatest part in its middle. "center" scales nothing: it takes
-        so many pixels in the middle, and what a smaller image lacks is black and void.
+        image, centred in black (float32: missing) and void, and "crop" the greatest part in its middle. "center" scales
+        nothing: it takes so many pixels in the middle, and what a smaller image lacks is black (or missing) and void.
     """
     if not size or example["label"].shape == tuple(size):
         return example
@@ -70,9 +72,9 @@ def _sample(example: Example, size: tuple[int, ...], box: tuple[float, float, fl
 
     # Pillow takes a fourth channel for opacity, and weighs the colours by it.
     channels = example["image"].shape[-1]
-    together = 3 if channels >= 3 else 0
+    together = 3 if channels >= 3 and example["image"].dtype == np.uint8 else 0
     parts = [example["image"][..., :3]] * (together > 0) + [example["image"][..., i] for i in range(together, channels)]
-    image = [np.asarray(smooth(Image.fromarray(part))).reshape(height, width, -1) for part in parts]
+    image = [_smoothed(part, smooth).reshape(height, width, -1) for part in parts]
     # What lies between two pixels does so by rounding errors too.
     rows = np.floor(box[1] + (np.arange(height) + 0.5) * down + 1e-6).astype(int)
     columns = np.ceil(box[0] + (np.arange(width) + 0.5) * across - 1e-6).astype(int) - 1
@@ -80,12 +82,27 @@ def _sample(example: Example, size: tuple[int, ...], box: tuple[float, float, fl
     return {"image": np.concatenate(image, axis=-1), "label": label}
 
 
+def _smoothed(part: np.ndarray, smooth: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Applies a linear map of Pillow's to the channels of an image, and to a float32 channel where it has values."""
+    is_missing = np.isnan(part) if part.dtype == np.float32 else np.zeros((), bool)
+    if not is_missing.any():
+        return np.asarray(smooth(Image.fromarray(part)))
+    total = np.asarray(smooth(Image.fromarray(np.where(is_missing, np.float32(0), part))))
+    weight = np.asarray(smooth(Image.fromarray((~is_missing).astype(np.float32))))
+    # By rounding errors, half of the weight may be a little less.
+    return np.where(weight < 0.5 - 1e-4, np.nan, total / np.maximum(weight, 0.25)).astype(np.float32)
+
+
 def _pad(example: Example, size: tuple[int, ...], place: tuple[int, int]) -> Example:
-    """Puts image and label at `place` (top, left) into a black and void example of `size`."""
+    """Puts image and label at `place` (top, left) into an example of `size` that is void, and black or NaN."""
     image, label = example["image"], example["label"]
     (top, left), (height, width) = place, label.shape
     padding = ((top, size[0] - top - height), (left, size[1] - left - width))
-    return {"image": np.pad(image, (*padding, (0, 0))), "label": np.pad(label, padding, constant_values=VOID)}
+    nothing = 0 if image.dtype == np.uint8 else np.nan
+    return {
+        "image": np.pad(image, (*padding, (0, 0)), constant_values=nothing),
+        "label": np.pad(label, padding, constant_values=VOID),
+    }
 
 
 @dataclass(frozen=True)
@@ -95,13 +112,13 @@ class Augmentation:
     Attributes:
       scale: (smallest, greatest) factor of size, drawn log-uniformly.
       crop_size: (height, width) of the random crop after scaling; () keeps the size of the image. Where the scaled
-        image is smaller, the rest is black and void.
+        image is smaller, the rest is void, and black or, of float32 images, missing (NaN).
       flip: whether to mirror left and right, in every second example.
       brightness, contrast, saturation: the greatest relative change; 0.2 draws factors from 0.8 to 1.2.
       hue: the greatest rotation, as a share of the full circle, 0 to 0.5.
       modalities: what the channels of the image are: a name and the number of channels for each. The last four changes
-        are for "rgb" alone; of "normals", the first channel (the direction to the side, 127.5 being none) turns its
-        sign with the mirror.
+        are for "rgb" alone (0 to 255); of "normals", the first channel (the direction to the side; none is 127.5 in
+        uint8 images, 0 in float32 ones) turns its sign with the mirror.
 
     Raises:
       InputError: for a value out of range.
@@ -125,7 +142,7 @@ class Augmentation:
                 raise InputError(f"augment.{name}={getattr(self, name)} must lie from 0 to {limit}.")
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        """Returns a changed copy: image uint8 [H, W, channels] and label uint8 [H, W]."""
+        """Returns a changed copy: image, of its type, [H, W, channels] and label uint8 [H, W]."""
         size = example["label"].shape
         crop = tuple(self.crop_size) or size
         image, label, (top, left) = example["image"], example["label"], (0, 0)
@@ -143,7 +160,7 @@ class Augmentation:
             image, label = image[:, ::-1].copy(), label[:, ::-1]
             for name, part in self._parts(image):
                 if name == "normals":
-                    part[..., 0] = 255 - part[..., 0]
+                    part[..., 0] = (255 if image.dtype == np.uint8 else 0) - part[..., 0]
         return {**example, "image": image, "label": label}
 
     def _parts(self, image: np.ndarray) -> list[tuple[str, np.ndarray]]:
@@ -163,9 +180,12 @@ class Augmentation:
         matrix = (saturation * np.eye(3) + (1 - saturation) * grey) @ matrix
         matrix = brightness * contrast * matrix
         # Contrast is around the image's mean grey, which brightness has moved.
-        offset = (1 - contrast) * brightness * float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)
+        colors = image.reshape(-1, 3)
+        if image.dtype == np.float32:
+            colors = colors[~np.isnan(colors).any(axis=-1)]
+        offset = (1 - contrast) * brightness * float(colors.sum(axis=0) / max(1, len(colors)) @ _LUMA)
         changed = image.astype(np.float32) @ matrix.T.astype(np.float32) + np.float32(offset)
-        return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+        return np.clip(np.rint(changed) if image.dtype == np.uint8 else changed, 0, 255).astype(image.dtype)
 
 
 def _random_crop(

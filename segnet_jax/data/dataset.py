@@ -29,7 +29,11 @@ class Dataset(Protocol):
         """Returns the number of examples."""
 
     def __getitem__(self, index: int) -> Example:
-        """Returns `image` uint8 [H, W, 3] RGB (or others), `label` uint8 [H, W] (class index, or VOID), `name` str."""
+        """Returns `image` [H, W, channels], `label` uint8 [H, W] (class index, or VOID), `name` str.
+
+        The images of a data set are all uint8, as RGB is, or all float32 of any range, with NaN where a value is
+        missing.
+        """
 
     def shape(self, index: int) -> tuple[int, int]:
         """Returns (height, width) of an example, without decoding it."""
@@ -43,6 +47,11 @@ def modalities_of(dataset: Dataset) -> tuple[int, ...]:
 def modality_names_of(dataset: Dataset) -> tuple[str, ...]:
     """Returns what the modalities are: `dataset.modality_names`, or else `default_modality_names`."""
     return tuple(getattr(dataset, "modality_names", default_modality_names(modalities_of(dataset))))
+
+
+def image_dtype_of(dataset: Dataset) -> str:
+    """Returns the type of the images, "uint8" or "float32", by reading the first."""
+    return str(dataset[0]["image"].dtype)
 
 
 def default_modality_names(modalities: Sequence[int]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import operator
 import os
@@ -14,6 +15,7 @@ import numpy as np
 
 from segnet_jax.data import pipeline, preprocessing
 from segnet_jax.data.augment import Augmentation
+from segnet_jax.data.channel_statistics import cached_channel_statistics
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.class_weights import cached_label_statistics, class_weights
 from segnet_jax.data.dataset import Dataset, Resized, Subset, modalities_of, modality_names_of
@@ -25,7 +27,9 @@ from segnet_jax.data.datasets.nyuv2 import NYUV2_CLASS_SETS, Nyuv2
 from segnet_jax.data.datasets.pascal_voc import PascalVoc
 from segnet_jax.data.datasets.sunrgbd import SUNRGBD_CLASS_SETS, SunRgbd
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
+from segnet_jax.data.image_files import read_image
 from segnet_jax.data.masking import Masking
+from segnet_jax.data.modality_files import read_modalities
 from segnet_jax.data.preprocessing import RGB
 from segnet_jax.data.records.reader import Records
 from segnet_jax.errors import InputError
@@ -85,7 +89,8 @@ def dataset_settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
     data = config.data
     keys = ["data.name", *DATASETS[data.name][1]]
     if tuple(data.modalities) != ("rgb",):
-        keys += ["data.modalities"] + ["data.depth_max"] * (data.name == "folder" and "depth" in data.modalities)
+        of_depth = ["data.depth_max"] + ["data.depth_missing"] * (data.depth_missing >= 0)
+        keys += ["data.modalities"] + of_depth * (data.name == "folder" and "depth" in data.modalities)
     keys += ["data.max_images"] * bool(data.max_images)
     return {key: operator.attrgetter(key)(config) for key in keys}
 
@@ -140,6 +145,7 @@ def _folder(config: ml_collections.ConfigDict, split: str) -> Dataset:
         modalities=data.modalities,
         depth_max=data.depth_max,
         image_max=data.image_max,
+        depth_missing=data.depth_missing,
     )
 
 
@@ -202,9 +208,40 @@ def build_class_weights(config: ml_collections.ConfigDict, dataset: Dataset) -> 
     )
 
 
-def build_normalization(config: ml_collections.ConfigDict, modalities: Sequence[int] = RGB) -> preprocessing.Normalize:
-    """Returns the configured normalisation, a function of uint8 images of these modalities."""
-    return preprocessing.create_normalization(config.preprocessing, tuple(modalities))
+def build_statistics(config: ml_collections.ConfigDict, dataset: Dataset) -> preprocessing.ChannelStatistics | None:
+    """Returns what the configured normalisation has to know of the training split, computed once; None: nothing.
+
+    Raises:
+      InputError: if the normalisation is not for such images, or an example cannot be read.
+    """
+    modalities, names = modalities_of(dataset), modality_names_of(dataset)
+    if not preprocessing.needs_statistics(config.preprocessing, modalities, names):
+        return None
+    return cached_channel_statistics(dataset, user_cache_dir() / "channel_statistics")
+
+
+def build_normalization(
+    config: ml_collections.ConfigDict,
+    modalities: Sequence[int] = RGB,
+    names: Sequence[str] = ("rgb",),
+    statistics: preprocessing.ChannelStatistics | None = None,
+) -> preprocessing.Normalize:
+    """Returns the configured normalisation, see `preprocessing.create_normalization`."""
+    return preprocessing.create_normalization(config.preprocessing, tuple(modalities), tuple(names), statistics)
+
+
+def build_reader(config: ml_collections.ConfigDict, names: Sequence[str]) -> Callable[[str], np.ndarray]:
+    """Returns what reads an image of these modalities from one file, as `folder` does."""
+    data = config.data
+    if tuple(names) == ("rgb",):
+        return functools.partial(read_image, maximum=data.image_max)
+    return functools.partial(
+        read_modalities,
+        tuple(names),
+        image_max=data.image_max,
+        depth_max=data.depth_max,
+        depth_missing=data.depth_missing,
+    )
 
 
 def build_host_batches(

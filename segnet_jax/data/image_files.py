@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
@@ -28,7 +28,9 @@ _Example = TypeVar("_Example")
 # The formats that are read. Pillow knows many more, and hands some of them to other programs, whatever the file's name.
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 
-_ORIENTATION = 0x0112
+_ORIENTATION, _SAMPLES = 0x0112, 0x0115
+# Pillow's modes of files of 8 bits, with the samples of a pixel.
+_PICTURE_MODES = {"1": 1, "L": 1, "P": 1, "RGB": 3, "RGBA": 4, "CMYK": 4}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,6 +44,9 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Endings of the files that can be images."""
+
+# What reads TIFF files that are more than pictures.
+_EXACTLY = "set data.modalities=('bands',) and preprocessing=standardize to read it exactly"
 
 _log = logging.getLogger("segnet_jax")
 
@@ -75,7 +80,7 @@ def read_image(path: StrPath, maximum: int = 65535) -> np.ndarray:
                 _warn_of_dark_images(os.path.dirname(path), "set data.image_max to their greatest value, such as 4095")
             return np.repeat(_to_8_bits(values, maximum)[..., np.newaxis], 3, axis=2)
         if image.mode == "F":
-            raise InputError(f"{path} holds floating-point values; save it with 8 bits a channel.")
+            raise InputError(f"{path} holds floating-point values; {_EXACTLY}, or save it with 8 bits a channel.")
         # Pillow reads no more than their upper half.
         has_wide_colors = ";16" in str(getattr(image, "tile", ""))
         if has_wide_colors and maximum != 65535:
@@ -134,8 +139,8 @@ def read_palette(path: StrPath) -> list[tuple[int, int, int]]:
         return [(red, green, blue) for red, green, blue in values.tolist()]
 
 
-def read_depth(path: StrPath, depth_max: int = 65535) -> np.ndarray:
-    """Reads a depth map, or another map of one channel, with 8 bits.
+def read_depth(path: StrPath, depth_max: int = 65535, missing: int = -1) -> np.ndarray:
+    """Reads a depth map, or another map of one channel, as values of 0 to 255.
 
     The values of a file of 8 bits are taken as they are. Of 16 bits the value d becomes `255 * d / depth_max`, rounded,
     and all above `depth_max` become 255.
@@ -143,18 +148,22 @@ def read_depth(path: StrPath, depth_max: int = 65535) -> np.ndarray:
     Args:
       path: the file, a gray PNG of 8 or 16 bits.
       depth_max: the 16-bit value that becomes 255, 1 to 65535, in the unit of the file.
+      missing: the value in the file that means that there is none; -1 has no such value.
 
     Returns:
-      uint8 [H, W].
+      uint8 [H, W]; with a `missing` value float32, not rounded, and NaN there.
 
     Raises:
       InputError: the file is missing, damaged, or another kind of image.
     """
     with _opened(path) as image:
-        if image.format == "PNG" and image.mode == "L":
-            return np.array(_upright(image))
-        if image.format == "PNG" and (image.mode == "I" or image.mode.startswith("I;16")):
-            return _to_8_bits(_as_uint16(image, path), depth_max)
+        is_wide = image.mode == "I" or image.mode.startswith("I;16")
+        if image.format == "PNG" and (is_wide or image.mode == "L"):
+            values = _as_uint16(image, path) if is_wide else np.array(_upright(image))
+            if missing < 0:
+                return _to_8_bits(values, depth_max) if is_wide else values
+            scaled = 255 * (np.minimum(values, depth_max) / depth_max) if is_wide else values
+            return np.where(values == missing, np.nan, scaled).astype(np.float32)
         raise InputError(
             f"{path} is a {image.format} file of the mode {image.mode} and no map of one channel; save it as a gray "
             "PNG of 8 or 16 bits without a palette."
@@ -178,6 +187,17 @@ def read_uint16(path: StrPath) -> np.ndarray:
         )
 
 
+def is_picture(path: StrPath) -> bool:
+    """Tells from its header whether `read_image` leaves nothing of a file out but opacity: 8 bits, gray or colours."""
+    try:
+        with _opened(path) as image:
+            samples = image.tag_v2.get(_SAMPLES, 1) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
+            wide = ";16" in str(getattr(image, "tile", "")) or image.mode not in _PICTURE_MODES
+            return not wide and samples in (0, _PICTURE_MODES[image.mode])
+    except InputError:
+        return False
+
+
 def is_gray(path: StrPath) -> bool:
     """Tells from its header whether a file has one channel, of 8 or 16 bits, and no palette.
 
@@ -198,15 +218,21 @@ def image_shape(path: StrPath) -> tuple[int, int]:
         return image.size if _orientation(image) in _SIDEWAYS else image.size[::-1]
 
 
-def common_shape(paths: Sequence[StrPath]) -> tuple[int, int]:
+def common_shape(
+    paths: Sequence[StrPath], shape_of: Sequence[Callable[[StrPath], tuple[int, int]]] = ()
+) -> tuple[int, int]:
     """Returns the common (height, width) of an image and its mask and depth map, from their headers.
+
+    Args:
+      paths: of the files, that of the image first.
+      shape_of: for each the function that reads its shape; () is `image_shape` for all.
 
     Raises:
       InputError: they differ, or a file is missing or damaged.
     """
-    image = image_shape(paths[0])
-    for path in paths[1:]:
-        other = image_shape(path)
+    shapes = [read(path) for path, read in zip(paths, shape_of or [image_shape] * len(paths), strict=True)]
+    image = shapes[0]
+    for path, other in zip(paths[1:], shapes[1:], strict=True):
         if image == other:
             continue
         turned, advice = "", "bring both to one size"
@@ -251,9 +277,10 @@ def with_shapes(
 
 
 def _is_sideways(path: StrPath) -> bool:
-    with _opened(path) as image:
+    with contextlib.suppress(InputError), _opened(path) as image:  # of TIFF files, Pillow reads some alone
         # A TIFF file is turned by Pillow, which gives its orientation all the same.
         return (image.getexif() if image.format == "TIFF" else _exif(image)).get(_ORIENTATION) in _SIDEWAYS
+    return False
 
 
 def read_list(path: StrPath) -> list[tuple[int, str]]:
@@ -337,19 +364,32 @@ def _as_uint16(image: Image.Image, path: StrPath) -> np.ndarray:
     return values.astype(np.uint16)
 
 
+def require_file(path: StrPath) -> None:
+    """Refuses what is no file.
+
+    Raises:
+      InputError: there is nothing, or something else, at `path`.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise InputError(f"{path} does not exist; correct the path or restore the file.") from error
+        raise InputError(f"{path} is damaged or cannot be read ({_reason(error)}); copy or export it again.") from error
+    if not stat.S_ISREG(mode):
+        # To open a named pipe waits until another program writes to it.
+        raise InputError(f"{path} is a folder, a pipe or a device and no file; remove it, or put an image there.")
+
+
 @contextlib.contextmanager
 def _opened(path: StrPath) -> Iterator[Image.Image]:
     """Opens an image, and turns whatever Pillow raises until it is closed into an InputError."""
+    require_file(path)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            # To open a named pipe waits until another program writes to it.
-            raise InputError(f"{path} is a folder, a pipe or a device and no file; remove it, or put an image there.")
         with Image.open(path, formats=_FORMATS) as image:
             yield image
     except (InputError, MemoryError):
         raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; correct the path or restore the file.") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise InputError(
@@ -359,6 +399,10 @@ def _opened(path: StrPath) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         if os.path.getsize(path) == 0:
             raise InputError(f"{path} is empty (0 bytes); copy or export it again.") from error
+        if os.fspath(path).lower().endswith((".tif", ".tiff")):
+            raise InputError(
+                f"{path} is no TIFF file of one gray value or three colours a pixel; {_EXACTLY}, or save it as RGB."
+            ) from error
         raise InputError(
             f"{path} is not an image that can be read; give a PNG, JPEG, TIFF, BMP or WebP file."
         ) from error

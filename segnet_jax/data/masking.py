@@ -110,7 +110,9 @@ class Missing:
         size = (images.shape[1], images.shape[2])
 
         def draw(image: jax.Array) -> jax.Array:
-            key = jax.random.fold_in(jax.random.key(0), jnp.sum(image, dtype=jnp.uint32))
+            # Floating-point numbers by their bits, for NaN has no sum.
+            numbers = image if image.dtype == jnp.uint8 else jax.lax.bitcast_convert_type(image, jnp.uint32)
+            key = jax.random.fold_in(jax.random.key(0), jnp.sum(numbers, dtype=jnp.uint32))
             return valid_pixels(key, size, self.share, self.block)
 
         valid = jnp.repeat(jax.vmap(draw)(images)[..., None], self.num_modalities, axis=-1)

@@ -16,7 +16,7 @@ from absl import flags
 
 from segnet_jax.data.augment import Augmentation, Example, resize
 from segnet_jax.data.class_table import VOID
-from segnet_jax.data.dataset import Dataset, modalities_of
+from segnet_jax.data.dataset import Dataset, image_dtype_of, modalities_of
 from segnet_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
@@ -62,7 +62,8 @@ def train_batches(
       process_count: the number of processes.
 
     Yields:
-      `image` uint8 [batch_size / process_count, h, w, channels] and `label` uint8 [batch_size / process_count, h, w].
+      `image` [batch_size / process_count, h, w, channels], uint8 or float32 as the data set's are, and `label` uint8
+      [batch_size / process_count, h, w].
 
     Raises:
       InputError: if the examples would come out in different sizes.
@@ -105,10 +106,11 @@ def eval_batches(
       process_count: the number of processes.
 
     Yields:
-      `image` uint8 [b, h, w, channels], `label` uint8 [b, h, w] (void in an empty example), `index` int32 [b] (-1 for
-      an empty example) and `name` object [b], texts ("" for an empty example), b being batch_size / process_count.
+      `image` [b, h, w, channels], uint8 or float32 as the data set's are, `label` uint8 [b, h, w] (void in an empty
+      example), `index` int32 [b] (-1 for an empty example) and `name` object [b], texts ("" for an empty example), b
+      being batch_size / process_count.
     """
-    load = functools.partial(_load, dataset=dataset, image_size=image_size)
+    load = functools.partial(_load, dataset=dataset, image_size=image_size, dtype=image_dtype_of(dataset))
     examples = grain.MapDataset.source(_by_size(dataset, batch_size, image_size)).map(load)
     parts = examples.batch(batch_size // process_count, drop_remainder=True)
     yield from _iterate(parts[process_index::process_count], num_workers, num_threads)
@@ -182,10 +184,10 @@ def _draw(number: int, rng: np.random.Generator, *, dataset: Dataset) -> Example
     return dataset[int(rng.integers(len(dataset)))]
 
 
-def _load(place: tuple[int, tuple[int, ...]], *, dataset: Dataset, image_size: tuple[int, ...]) -> Batch:
+def _load(place: tuple[int, tuple[int, ...]], *, dataset: Dataset, image_size: tuple[int, ...], dtype: str) -> Batch:
     index, size = place
     if index < 0:
-        image, label = np.zeros((*size, sum(modalities_of(dataset))), np.uint8), np.full(size, VOID, np.uint8)
+        image, label = np.zeros((*size, sum(modalities_of(dataset))), dtype), np.full(size, VOID, np.uint8)
         name = ""
     else:
         example = dataset[index]

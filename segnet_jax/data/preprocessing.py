@@ -1,10 +1,14 @@
-"""Input normalisation, on the device: uint8 images travel there, a quarter of the bytes of float ones."""
+"""Input normalisation, on the device: uint8 images travel there, a quarter of the bytes of float ones.
+
+Images that hold other values than 0 to 255, or lack some, are float32, with NaN where a value is missing.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +29,32 @@ class Normalize(Protocol):
     """A function from images to a network's input."""
 
     def __call__(self, images: jax.Array, valid_mask: jax.Array | None = None) -> jax.Array:
-        """Normalises images, uint8 [N, H, W, C] to float32 of that shape.
+        """Normalises images, uint8 or float32 [N, H, W, C] to float32 of that shape.
+
+        A missing value becomes 0, and has no influence on the rest. What is NaN is missing: from its channel, if each
+        channel is normalised by itself, else with all channels of its modality.
 
         Args:
           images: the channels of the modalities, one modality after the other.
-          valid_mask: bool [N, H, W, modalities], False where a value is missing: it becomes 0, and has no influence on
-            the rest. None: nothing is missing.
+          valid_mask: bool [N, H, W, modalities], False where a value is missing. None: what is not NaN is there.
         """
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Mean and standard deviation of each channel of the training images, over the values that are not missing."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Returns the numbers as JSON values; `from_dict` inverts it."""
+        return {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ChannelStatistics:
+        """Returns the statistics that `to_dict` gave."""
+        return cls(tuple(values["mean"]), tuple(values["std"]))
 
 
 _LCN_WINDOW = 9
@@ -40,6 +63,7 @@ _LCN_SIGMA = 1.591
 
 def imagenet(images: jax.Array, valid_mask: jax.Array | None = None) -> jax.Array:
     """Subtracts ImageNet's mean and divides by its standard deviation: uint8 RGB to float32 [N, H, W, 3]."""
+    images, valid_mask = _present(images, valid_mask, RGB)
     mean = 255.0 * np.asarray(IMAGENET_MEAN, np.float32)
     scale = 1.0 / (255.0 * np.asarray(IMAGENET_STD, np.float32))
     return _mask((images.astype(jnp.float32) - mean) * scale, valid_mask)
@@ -47,6 +71,7 @@ def imagenet(images: jax.Array, valid_mask: jax.Array | None = None) -> jax.Arra
 
 def none(images: jax.Array, valid_mask: jax.Array | None = None) -> jax.Array:
     """Leaves the values as they are, as in the authors' full SegNet: uint8 RGB to float32 BGR, 0 to 255."""
+    images, valid_mask = _present(images, valid_mask, RGB)
     return _mask(images[..., ::-1].astype(jnp.float32), valid_mask)
 
 
@@ -67,7 +92,7 @@ def lcn(images: jax.Array, valid_mask: jax.Array | None = None, modalities: Sequ
     weighted standard deviation, but at least over the image's mean deviation, so that flat regions stay flat. At the
     border the window is cut and its weights are renormalised, and so they are around missing values. Each modality is
     normalised by itself, all its channels jointly, so that the edges of one do not show in another (arXiv 1505.07293,
-    section 3). uint8 to float32 [N, H, W, C].
+    section 3). uint8 or float32, of any range, to float32 [N, H, W, C].
 
     Args:
       images: as for every normalisation.
@@ -83,13 +108,46 @@ def lcn(images: jax.Array, valid_mask: jax.Array | None = None, modalities: Sequ
             f"The images have {images.shape[-1]} channels, but modalities of {' and '.join(map(str, modalities))} "
             f"channels are to be normalised; give images of {sum(modalities)} channels."
         )
-    x = images.astype(jnp.float32) / 255.0
+    is_float = jnp.issubdtype(images.dtype, jnp.floating)
+    images, valid_mask = _present(images, valid_mask, modalities)
     starts = np.cumsum((0, *modalities))
     parts = []
     for i in range(len(modalities)):
+        x = images[..., starts[i] : starts[i + 1]].astype(jnp.float32)
         valid = None if valid_mask is None else valid_mask[..., i : i + 1].astype(jnp.float32)
-        parts.append(_local_contrast(x[..., starts[i] : starts[i + 1]], valid))
+        # The result does not depend on the scale, but what counts as flat does.
+        parts.append(_local_contrast(x / (_greatest(x) if is_float else 255.0), valid))
     return jnp.concatenate(parts, axis=-1)
+
+
+def _greatest(x: jax.Array) -> jax.Array:
+    """Returns the greatest absolute value of each image, [N, 1, 1, 1]; 1 where that is 0."""
+    found = jnp.max(jnp.max(jnp.abs(x), axis=-1), axis=(1, 2))[:, None, None, None]
+    return jnp.where(found > 0, found, 1.0)
+
+
+def standardize(
+    images: jax.Array,
+    valid_mask: jax.Array | None = None,
+    *,
+    modalities: Sequence[int],
+    statistics: ChannelStatistics,
+) -> jax.Array:
+    """Subtracts from each channel its mean and divides by its standard deviation: float32 [N, H, W, C].
+
+    Args:
+      images: as for every normalisation.
+      valid_mask: with as many channels as there are modalities.
+      modalities: the number of channels of each.
+      statistics: of as many channels.
+    """
+    mean, std = np.asarray(statistics.mean, np.float32), np.asarray(statistics.std, np.float32)
+    normalized = (images.astype(jnp.float32) - mean) * (1.0 / std)
+    if valid_mask is not None:
+        normalized = jnp.where(valid_mask[..., np.repeat(np.arange(len(modalities)), modalities)], normalized, 0.0)
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        normalized = jnp.where(jnp.isnan(images), 0.0, normalized)
+    return normalized
 
 
 def _local_contrast(x: jax.Array, valid: jax.Array | None) -> jax.Array:
@@ -122,6 +180,22 @@ def _gaussian_mean(x: jax.Array, valid: jax.Array) -> jax.Array:
     return blur(x * valid) / jnp.where(total > 0, total, 1.0)
 
 
+def _present(
+    images: jax.Array, valid_mask: jax.Array | None, modalities: Sequence[int]
+) -> tuple[jax.Array, jax.Array | None]:
+    """Returns images with 0 in place of NaN, and a mask of what is valid of each modality; None: all is."""
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        return images, valid_mask
+    is_missing = jnp.isnan(images)
+    starts = np.cumsum((0, *modalities))
+    counts = [
+        jnp.sum(is_missing[..., start:end].astype(jnp.float32), axis=-1)[..., None]
+        for start, end in zip(starts[:-1], starts[1:], strict=True)
+    ]
+    valid = jnp.concatenate(counts, axis=-1) == 0
+    return jnp.where(is_missing, 0.0, images), valid if valid_mask is None else valid & valid_mask
+
+
 def _mask(x: jax.Array, valid_mask: jax.Array | None) -> jax.Array:
     """Returns `x` [N, H, W, C] of one modality, zero where it is missing."""
     return x if valid_mask is None else jnp.where(valid_mask, x, 0.0)
@@ -135,24 +209,62 @@ NORMALIZATIONS: dict[str, Normalize] = {
 }
 
 
-@functools.cache
-def create_normalization(name: str, modalities: tuple[int, ...] = RGB) -> Normalize:
-    """Returns the normalisation of that name, for images of these modalities.
+def needs_statistics(name: str, modalities: tuple[int, ...] = RGB, names: tuple[str, ...] = ("rgb",)) -> bool:
+    """Tells whether a normalisation of such images needs the statistics of their channels.
 
     Args:
-      name: a key of `NORMALIZATIONS`.
+      name: a key of `NORMALIZATIONS`, or "standardize".
       modalities: the number of channels of each, `RGB` or such as `RGBD`.
+      names: what the modalities are.
 
     Raises:
-      InputError: for a name that is not known, or one that is for RGB images alone.
+      InputError: for a name that is not known, or one that is for other images.
     """
-    if name not in NORMALIZATIONS:
-        raise InputError(f"preprocessing={name!r} is not known; choose one of {', '.join(NORMALIZATIONS)}.")
-    if modalities == RGB:
-        return NORMALIZATIONS[name]
-    if name != "lcn":
+    if name not in (*NORMALIZATIONS, "standardize"):
         raise InputError(
-            f"preprocessing={name!r} is for RGB images, and these have modalities of "
-            f"{' and '.join(map(str, modalities))} channels; choose preprocessing='lcn'."
+            f"preprocessing={name!r} is not known; choose one of {', '.join([*NORMALIZATIONS, 'standardize'])}."
         )
-    return functools.partial(lcn, modalities=modalities)
+    if name in ("standardize", "lcn") or (modalities, names) == (RGB, ("rgb",)):
+        return name == "standardize"
+    if name != "imagenet" or "rgb" not in names:
+        images = "RGB images" if name != "imagenet" else "images with RGB"
+        channels = " and ".join(f"{name} ({count})" for name, count in zip(names, modalities, strict=True))
+        raise InputError(
+            f"preprocessing={name!r} is for {images}, and the channels of these are {channels}; choose "
+            "preprocessing='standardize' or 'lcn'."
+        )
+    return True
+
+
+@functools.cache
+def create_normalization(
+    name: str,
+    modalities: tuple[int, ...] = RGB,
+    names: tuple[str, ...] = ("rgb",),
+    statistics: ChannelStatistics | None = None,
+) -> Normalize:
+    """Returns the normalisation of that name, for images of these modalities.
+
+    "standardize" normalises each channel by its own statistics. "imagenet" does so with all but RGB.
+
+    Args:
+      name: a key of `NORMALIZATIONS`, or "standardize".
+      modalities: the number of channels of each, `RGB` or such as `RGBD`.
+      names: what the modalities are.
+      statistics: of the channels, if `needs_statistics` says so.
+
+    Raises:
+      InputError: as `needs_statistics`.
+    """
+    if not needs_statistics(name, modalities, names):
+        if modalities == RGB:
+            return NORMALIZATIONS[name]
+        return functools.partial(lcn, modalities=modalities)
+    assert statistics is not None, "this normalisation needs the statistics of the channels"
+    if name == "imagenet":
+        start = sum(modalities[: names.index("rgb")])
+        mean, std = list(statistics.mean), list(statistics.std)
+        mean[start : start + 3] = (255.0 * value for value in IMAGENET_MEAN)
+        std[start : start + 3] = (255.0 * value for value in IMAGENET_STD)
+        statistics = ChannelStatistics(tuple(mean), tuple(std))
+    return functools.partial(standardize, modalities=modalities, statistics=statistics)

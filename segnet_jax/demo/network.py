@@ -16,7 +16,6 @@ from PIL import Image
 
 from segnet_jax import visualize
 from segnet_jax.data.image_files import image_shape
-from segnet_jax.data.preprocessing import RGB
 from segnet_jax.errors import InputError
 from segnet_jax.inference.from_config import describe_training
 from segnet_jax.inference.segmenter import Segmenter
@@ -46,7 +45,7 @@ class DemoNetwork:
     def __init__(self, segmenter: Segmenter, samples: int, max_pixels: int) -> None:
         """Takes a network, and compiles it on an example."""
         trained = segmenter.trained
-        if trained.modalities != RGB:
+        if not trained.takes_rgb:
             raise InputError(
                 f"This network takes images of {sum(trained.modalities)} channels, and the page has RGB pictures; give "
                 "a network that was trained on these."

@@ -27,9 +27,9 @@ def exact_batch_stats(
 
     Args:
       model: the network; the axis that it shares statistics over must be `AXIS` or None.
-      normalize: from uint8 images to the network's input.
+      normalize: from images to the network's input.
       variables: `params` and `batch_stats`; the latter only give the form, and without any there is nothing to do.
-      batches: `image` uint8 [devices, b, H, W, channels].
+      batches: `image` uint8 or float32 [devices, b, H, W, channels].
       devices: to map over.
 
     Returns:

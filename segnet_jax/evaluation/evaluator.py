@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segnet_jax import visualize
 from segnet_jax.data import pipeline
 from segnet_jax.data.class_table import VOID
-from segnet_jax.data.dataset import Dataset
+from segnet_jax.data.dataset import Dataset, modality_names_of
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.evaluation import metrics
 from segnet_jax.evaluation.result import Evaluation, Picture
@@ -48,10 +49,10 @@ def eval_step(
 
     Args:
       variables: `params` and `batch_stats`.
-      batch: `image` uint8 [b, H, W, channels], `label` uint8 [b, H, W], `index` int32 [b] of the image in its
-        split, see `pipeline.eval_batches`.
+      batch: `image` uint8 or float32 [b, H, W, channels], `label` uint8 [b, H, W], `index` int32 [b] of the image in
+        its split, see `pipeline.eval_batches`.
       model: the network.
-      normalize: from uint8 images to the network's input.
+      normalize: from images to the network's input.
       samples: number of stochastic passes, see `bayesian.sample_posterior`; 0 makes one pass without dropout.
       seed: of the stochastic passes, which are a function of it and of the image's index.
       scales: factors of the image's size over which the prediction is the mean, see `augmented_probabilities`.
@@ -88,7 +89,7 @@ class Evaluator:
 
     Args:
       model: the network.
-      normalize: from uint8 images to the network's input.
+      normalize: from images to the network's input.
       devices: of all processes, to map over.
       batch_size: rounded up to a multiple of the devices, and no more than a split has images; results do not depend on
         it.
@@ -189,6 +190,7 @@ class Evaluator:
         pictures: dict[int, Picture] = {}
         scores, image_counts, names = {}, {}, {}
         groups = _groups_of(dataset)
+        is_rgb = modality_names_of(dataset)[0] == "rgb"
         void_pixels = 0
         with concurrent.futures.ThreadPoolExecutor() as pool:
             for batch, (counts, device_maps) in self._one_behind(variables, self._batches(dataset)):
@@ -197,7 +199,7 @@ class Evaluator:
                     raise Stopped
                 maps = {name: from_devices(x) for name, x in device_maps.items()}
                 if self._crf is not None:
-                    maps["prediction"] = _refine(self._crf, batch, maps.pop("probabilities"), pool)
+                    maps["prediction"] = _refine(self._crf, batch, maps.pop("probabilities"), is_rgb, pool)
                     counts = metrics.confusion_matrix(batch["label"], maps["prediction"], self._num_classes)
                 confusion += np.asarray(counts, np.int64)
                 for i, index in enumerate(batch["index"].tolist()):
@@ -214,7 +216,7 @@ class Evaluator:
                         of_image = metrics.confusion_matrix(label, prediction, self._num_classes)
                         image_counts[index] = np.asarray(of_image, np.int64)
                     if index in shown:
-                        pictures[index] = Picture(batch["image"][i, ..., :3], label, **found)
+                        pictures[index] = Picture(visualize.rgb_of(batch["image"][i], is_rgb), label, **found)
         found_scores = {index: future.result() for index, future in scores.items()}
         parts = collectives.gather((confusion, void_pixels, found_scores, image_counts, names))
         confusions, void_counts, *by_index = zip(*parts, strict=True)
@@ -308,13 +310,14 @@ def gather_pictures(pictures: dict[int, Picture]) -> list[Picture]:
 
 
 def _refine(
-    crf: DenseCRF, batch: pipeline.Batch, probabilities: np.ndarray, pool: concurrent.futures.Executor
+    crf: DenseCRF, batch: pipeline.Batch, probabilities: np.ndarray, is_rgb: bool, pool: concurrent.futures.Executor
 ) -> np.ndarray:
     """Returns the predictions after the CRF, uint8 [b, H, W]; those of empty examples are 0."""
     predictions = np.zeros(batch["label"].shape, np.uint8)
 
     def refine(i: int) -> None:
-        predictions[i] = np.argmax(crf(batch["image"][i, ..., :3], probabilities[i]), axis=-1)
+        colors = visualize.rgb_of(batch["image"][i], is_rgb)
+        predictions[i] = np.argmax(crf(colors, probabilities[i]), axis=-1)
 
     list(pool.map(refine, np.flatnonzero(batch["index"] >= 0)))
     return predictions

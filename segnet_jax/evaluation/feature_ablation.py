@@ -25,7 +25,7 @@ from segnet_jax import visualize
 from segnet_jax.data import pipeline
 from segnet_jax.data.augment import resize
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.dataset import Dataset
+from segnet_jax.data.dataset import Dataset, modality_names_of
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.from_config import CheckpointEvaluation
@@ -85,7 +85,7 @@ def training_rms(
     Args:
       model: the network.
       variables: its `params`.
-      normalize: from uint8 images to the network's input.
+      normalize: from images to the network's input.
       dataset: the split.
       devices: of all processes, to map over.
       batch_size: rounded up to a multiple of the devices.
@@ -163,7 +163,8 @@ def study_features(workdir: Path, overrides: Mapping[str, Any] | None = None) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(rows, indent=2) + "\n")
         for index, example in _spread(dataset, opened.pictures, opened.settings.image_size):
-            sheet = _draw(model, variables, normalize, example, rows, dataset.class_table)
+            picture = visualize.rgb_of(example["image"], modality_names_of(dataset)[0] == "rgb")
+            sheet = _draw(model, variables, normalize, example, picture, rows, dataset.class_table)
             sheet.save(path.with_name(f"{path.stem}-{index}.png"))
         if opened.single_features:
             _log.info("Studying every feature by itself on %d images.", min(opened.single_features, len(dataset)))
@@ -203,6 +204,7 @@ def _draw(
     variables: Any,
     normalize: Normalize,
     example: Mapping[str, Any],
+    picture: np.ndarray,
     rows: Sequence[Mapping[str, Any]],
     class_table: ClassTable,
 ) -> Image.Image:
@@ -215,7 +217,7 @@ def _draw(
         at_depth = [row for row in rows if row["depth"] == depth]
         pictures.append([None, None])
         if depth == 1:
-            pictures[0] = [example["image"][..., :3], visualize.colorize(example["label"], class_table)]
+            pictures[0] = [picture, visualize.colorize(example["label"], class_table)]
         for row in at_depth:
             active = jnp.asarray(np.asarray(row["histogram"]) > 0)
             labels = predict_active(model.clone(pairs=depth), variables, inputs, active)

@@ -15,9 +15,9 @@ import ml_collections
 
 from segnet_jax.config import reconstructs, shared_keys
 from segnet_jax.data.class_map import Mapped
-from segnet_jax.data.dataset import Dataset, modalities_of
+from segnet_jax.data.dataset import Dataset, image_dtype_of, modalities_of
 from segnet_jax.data.from_config import build_dataset, build_normalization, build_train_batches
-from segnet_jax.data.preprocessing import RGB, Normalize
+from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.batch_stats import exact_batch_stats
 from segnet_jax.evaluation.evaluator import Evaluator
@@ -36,9 +36,8 @@ def build_evaluator(
     config: ml_collections.ConfigDict,
     model: SegmentationModel,
     devices: Sequence[jax.Device],
-    modalities: Sequence[int] = RGB,
+    normalize: Normalize,
     *,
-    normalize: Normalize | None = None,
     kind: type[Evaluator] = Evaluator,
 ) -> Evaluator:
     """Builds the configured evaluation, on `devices`.
@@ -47,8 +46,7 @@ def build_evaluator(
       config: the configuration.
       model: the network.
       devices: to map over.
-      modalities: of the images.
-      normalize: in place of the configured normalisation.
+      normalize: from images to the network's input.
       kind: the evaluation's class.
 
     Raises:
@@ -66,7 +64,7 @@ def build_evaluator(
         )
     return kind(
         model,
-        normalize or build_normalization(config, modalities),
+        normalize,
         devices,
         samples=config.eval.samples,
         seed=config.seed,
@@ -124,6 +122,7 @@ def build_settings(
 def compute_exact_batch_stats(
     config: ml_collections.ConfigDict,
     model: SegmentationModel,
+    normalize: Normalize,
     variables: Any,
     dataset: Dataset,
     devices: Sequence[jax.Device],
@@ -132,7 +131,6 @@ def compute_exact_batch_stats(
     num_batches = math.ceil(len(dataset) / config.train.batch_size)
     with contextlib.closing(build_train_batches(config, dataset, devices, 0)) as batches:
         first_pass = itertools.islice(batches, num_batches)
-        normalize = build_normalization(config, modalities_of(dataset))
         return exact_batch_stats(model, normalize, variables, first_pass, devices)
 
 
@@ -150,7 +148,7 @@ class CheckpointEvaluation:
       trained: the network.
       dataset: the split, in the classes of the network.
       devices: of all processes, to map over.
-      normalize: from uint8 images to the network's input.
+      normalize: from images to the network's input.
       settings: that the report states.
       pictures: the number of images of the sheet.
       missing_pixels: shares of missing pixels, 0 to 1.
@@ -196,9 +194,16 @@ class CheckpointEvaluation:
                 f"The images of {dataset.name} have modalities of {modalities_of(dataset)} channels, those that "
                 f"{workdir} was trained on had {trained.modalities}; choose the data set of the run."
             )
+        if (dtype := image_dtype_of(dataset)) != trained.image_dtype:
+            raise InputError(
+                f"The images of {dataset.name} are {dtype}, those that {workdir} was trained on were "
+                f"{trained.image_dtype}, so their values mean something else; choose the data set of the run."
+            )
         require_same({**shared_keys(config), "checkpoint": trained.step, "number of images": len(dataset)})
         self.devices = all_devices()
-        self.normalize = build_normalization(config, trained.modalities)
+        self.normalize = build_normalization(
+            config, trained.modalities, trained.modality_names, trained.channel_statistics
+        )
         self.settings = build_settings(config, trained.run_config, weights)
         self.pictures: int = config.eval.pictures
         self.missing_pixels: tuple[float, ...] = config.eval.missing_pixels
@@ -220,14 +225,13 @@ class CheckpointEvaluation:
             return trained.variables
         _log.info("The statistics of BatchNorm are computed from the training split.")
         batch_stats = compute_exact_batch_stats(
-            self._config, trained.model, trained.variables, self.train_data(), self.devices
+            self._config, trained.model, self.normalize, trained.variables, self.train_data(), self.devices
         )
         return {**trained.variables, "batch_stats": batch_stats}
 
     def build_evaluator(self, normalize: Normalize) -> Evaluator:
         """Builds the evaluator with a normalisation of its own."""
-        trained = self.trained
-        return build_evaluator(self._config, trained.model, self.devices, trained.modalities, normalize=normalize)
+        return build_evaluator(self._config, self.trained.model, self.devices, normalize)
 
 
 def _reading(config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from segnet_jax import visualize
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.dataset import Dataset
+from segnet_jax.data.dataset import Dataset, modality_names_of
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.evaluation.evaluator import Evaluator, Stopped, gather_pictures
 from segnet_jax.evaluation.result import Evaluation, Picture
@@ -65,9 +65,9 @@ def reconstruction_step(
 
     Args:
       variables: `params` and `batch_stats`.
-      batch: `image` uint8 [b, H, W, channels] and `index` int32 [b], see `pipeline.eval_batches`.
+      batch: `image` uint8 or float32 [b, H, W, channels] and `index` int32 [b], see `pipeline.eval_batches`.
       model: gives as many channels as it takes.
-      normalize: from uint8 images to the network's input.
+      normalize: from images to the network's input.
 
     Returns:
       float32 [4, channels], summed over `AXIS`: squared errors, input, squared input, and the number of values.
@@ -110,6 +110,7 @@ class ReconstructionEvaluator(Evaluator):
         totals: Any = 0.0
         shown = set(np.linspace(0, len(dataset) - 1, num_pictures).round().astype(int).tolist())
         pictures: dict[int, Picture] = {}
+        is_rgb = modality_names_of(dataset)[0] == "rgb"
         for batch, (sums, device_drawn) in self._one_behind(variables, self._batches(dataset)):
             if should_stop():
                 raise Stopped
@@ -117,7 +118,8 @@ class ReconstructionEvaluator(Evaluator):
             for i, index in enumerate(batch["index"].tolist()):
                 if index in shown:
                     drawn = from_devices(device_drawn)
-                    pictures[index] = Picture(batch["image"][i, ..., :3], drawn[i, :, :, 0], drawn[i, :, :, 1])
+                    picture = visualize.rgb_of(batch["image"][i], is_rgb)
+                    pictures[index] = Picture(picture, drawn[i, :, :, 0], drawn[i, :, :, 1])
         errors, values, squares, counts = totals
         variance = np.sum(squares - values**2 / counts)
         report = {

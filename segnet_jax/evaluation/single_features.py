@@ -35,8 +35,8 @@ def study_single_features(
     Args:
       model: the network.
       variables: its `params`.
-      normalize: from uint8 images to the network's input.
-      examples: `image` uint8 [H, W, channels] and `label` [H, W] each.
+      normalize: from images to the network's input.
+      examples: `image` uint8 or float32 [H, W, channels] and `label` [H, W] each.
       names: of the classes.
 
     Returns:

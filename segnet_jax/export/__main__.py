@@ -122,7 +122,9 @@ def _export(options: argparse.Namespace, write: Callable[..., Any], path: Path) 
     from segnet_jax.inference.pretrained import load_network
 
     trained = load_network(options.where, **network_of(options))
-    preparation = build_preparation(trained.config, trained.modalities)
+    preparation = build_preparation(
+        trained.config, trained.modalities, trained.modality_names, trained.channel_statistics
+    )
     program = Program(trained, preparation, options.outputs, not options.no_preprocessing)
     run, smallest = write(program, path, options)
     found = agreement(program, run, smallest)

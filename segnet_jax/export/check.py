@@ -14,6 +14,8 @@ from segnet_jax.export.program import Program, check_sizes
 
 # Images compared at each size.
 _IMAGES = 2
+# The share of their values that is missing, if the network takes such images.
+_MISSING = 0.1
 
 
 class Agreement(NamedTuple):
@@ -48,7 +50,12 @@ def agreement(program: Program, run: Callable[[np.ndarray], Any], smallest: int)
     differences, equal = [], []
     sizes = check_sizes(smallest)
     for size in sizes:
-        noise = rng.integers(0, 256, (_IMAGES, *size, program.channels)).astype(np.uint8)
+        noise = rng.integers(0, 256, (_IMAGES, *size, program.channels)).astype(program.trained.image_dtype)
+        if noise.dtype == np.float32:
+            noise[rng.random(noise.shape) < _MISSING] = np.nan
+            if (statistics := program.trained.channel_statistics) is not None:
+                # Values as the network knows them, of a deviation in each channel that is about its own.
+                noise = ((noise - 127.5) / 74 * statistics.std + statistics.mean).astype(np.float32)
         images = noise if program.preprocessing else np.asarray(prepare(noise))
         expected, found = whole(images), np.asarray(run(images))
         if expected.shape != found.shape or expected.dtype != found.dtype or not np.isfinite(found).all():

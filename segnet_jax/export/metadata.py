@@ -13,13 +13,17 @@ def metadata_of(program: Program, smallest: int) -> dict[str, str]:
     """Returns texts by name; lists are JSON.
 
     `classes` and `palette` (RGB) are by label, `preprocessing` is the normalisation and `preprocessing_in_graph`
-    whether the file does it, `image_size` the HEIGHTxWIDTH of training or "", `smallest_size` what it needs at least.
+    whether the file does it, with `channel_statistics` where that needs them, `image_size` the HEIGHTxWIDTH of training
+    or "", `smallest_size` what it needs at least. Where `image_dtype` is float32, NaN is a missing value.
     """
-    table = program.trained.class_table
+    table, statistics = program.trained.class_table, program.trained.channel_statistics
     return {
         **describe_input(program.trained.config),
         "preprocessing_in_graph": json.dumps(program.preprocessing),
         "modalities": json.dumps(program.trained.modalities),
+        "modality_names": json.dumps(program.trained.modality_names),
+        "image_dtype": program.trained.image_dtype,
+        **({} if statistics is None else {"channel_statistics": json.dumps(statistics.to_dict())}),
         "output": program.output,
         "classes": json.dumps(table.names),
         "palette": json.dumps(table.colors.tolist()),

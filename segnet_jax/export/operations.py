@@ -90,6 +90,9 @@ class Operations:
     # One operation of JAX each: inputs, their traced types, the result's, and JAX's parameters.
 
     def _write_ne(self, inputs: list[Any], avals: list[Any], result: Any, **_: Any) -> Value:
+        if inputs[0] is inputs[1]:  # JAX's test for NaN, which some runtimes would take for never true
+            x = inputs[0]
+            return Value(self._graph.add("IsNaN", self.name(x)), np.dtype(bool), x.rank, x.full)
         equal = self.elementwise("Equal", inputs, result)
         return Value(self._graph.add("Not", self.name(equal)), equal.dtype, equal.rank, equal.full)
 

@@ -31,8 +31,8 @@ class Program:
       trained: the network.
       preparation: its images' normalisation.
       output: one of `OUTPUTS`.
-      preprocessing: whether it takes images, uint8 [N, H, W, channels], and normalises them; otherwise it takes
-        normalised ones, float32.
+      preprocessing: whether it takes images [N, H, W, channels], uint8 or float32 as in training, and normalises them;
+        otherwise it takes normalised ones, float32.
       model: in float32, whatever the training used.
       variables: of the network.
     """
@@ -59,7 +59,7 @@ class Program:
     @property
     def input_dtype(self) -> Any:
         """The type of the images."""
-        return jnp.uint8 if self.preprocessing else jnp.float32
+        return jnp.dtype(self.trained.image_dtype if self.preprocessing else jnp.float32)
 
     def normalize(self, images: jax.Array) -> jax.Array:
         """Returns normalised images, float32 [N, H, W, channels]."""

@@ -9,7 +9,8 @@ import ml_collections
 
 from segnet_jax.config import apply_overrides, check_values, from_dict, reconstructs
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.from_config import build_normalization
+from segnet_jax.data.from_config import build_normalization, build_reader
+from segnet_jax.data.preprocessing import ChannelStatistics
 from segnet_jax.errors import InputError
 from segnet_jax.inference.crf import DenseCRF
 from segnet_jax.inference.preparation import Preparation
@@ -84,8 +85,20 @@ def describe_training(config: ml_collections.ConfigDict) -> tuple[str, str, str,
     return config.model.name, config.data.name, config.data.eval_split, tuple(config.data.image_size)
 
 
-def build_preparation(config: ml_collections.ConfigDict, modalities: Sequence[int]) -> Preparation:
-    """Builds what becomes of an image before the network sees it, as in training."""
+def build_preparation(
+    config: ml_collections.ConfigDict,
+    modalities: Sequence[int],
+    names: Sequence[str] = ("rgb",),
+    statistics: ChannelStatistics | None = None,
+) -> Preparation:
+    """Builds what becomes of an image before the network sees it, as in training.
+
+    Args:
+      config: of the training run.
+      modalities: the number of channels of each modality of its images.
+      names: what they are.
+      statistics: of the channels of its training images, if the normalisation needs them.
+    """
     data = config.data
-    normalize = build_normalization(config, modalities)
-    return Preparation(tuple(data.image_size), data.resize, data.image_max, normalize, config.seed)
+    normalize = build_normalization(config, modalities, names, statistics)
+    return Preparation(tuple(data.image_size), data.resize, build_reader(config, names), normalize, config.seed)

@@ -87,8 +87,6 @@ class PredictionFiles:
             if arrays:
                 np.savez_compressed(self.folder / f"{name}.npz", **arrays)
         if self.overlays:
-            picture = visualize.overlay_with_legend(
-                visualize.rgb_of(found.image), found.labels, found.class_table, self.alpha
-            )
+            picture = visualize.overlay_with_legend(found.picture, found.labels, found.class_table, self.alpha)
             visualize.save_picture(picture, self.folder / f"{name}_overlay.png")
         found.save(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +18,14 @@ class Preparation:
     Attributes:
       image_size: (height, width) that training images were resized to; () means they kept their own.
       method: how they were resized, see `augment.resize`.
-      image_max: the value of 16-bit images that becomes 255, see `image_files.read_image`.
-      normalize: from uint8 images to the network's input, on the device.
+      read: reads an image from a file, [H, W, channels], as training did.
+      normalize: from images to the network's input, on the device.
       seed: of stochastic passes.
     """
 
     image_size: tuple[int, ...]
     method: str
-    image_max: int
+    read: Callable[[str], np.ndarray]
     normalize: Normalize
     seed: int
 
@@ -45,5 +46,5 @@ class Preparation:
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes an image, uint8 [H, W, channels], to (height, width) as training does."""
+    """Resizes an image, uint8 or float32 [H, W, channels], to (height, width) as training does."""
     return resize({"image": image, "label": image[..., 0]}, size)["image"]

@@ -14,9 +14,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from segnet_jax import visualize
-from segnet_jax.data import image_files
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.preprocessing import RGB, Normalize
+from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.errors import InputError
 from segnet_jax.inference import bayesian
 from segnet_jax.inference.from_config import build_crf, build_preparation
@@ -34,11 +33,12 @@ class Segmentation:
     """Labels of an image, at the image's own size.
 
     Attributes:
-      image: uint8 [H, W, channels], as it was given.
+      image: uint8 or float32 [H, W, channels], as it was given.
       labels: uint8 [H, W], the class of each pixel, 0 to K - 1.
       class_table: the classes.
       probabilities: float32 [H, W, K], if asked for.
       uncertainty: float32 [H, W], if stochastic passes were asked for, see `bayesian.Posterior`.
+      is_rgb: whether the first three channels of the image are RGB.
     """
 
     image: np.ndarray
@@ -46,10 +46,16 @@ class Segmentation:
     class_table: ClassTable
     probabilities: np.ndarray | None = None
     uncertainty: np.ndarray | None = None
+    is_rgb: bool = True
+
+    @property
+    def picture(self) -> np.ndarray:
+        """The image as it is shown, uint8 [H, W, 3], see `visualize.rgb_of`."""
+        return visualize.rgb_of(self.image, self.is_rgb)
 
     def overlay(self, alpha: float = 0.5) -> np.ndarray:
         """Returns the image with the classes' colours blended in, uint8 [H, W, 3]."""
-        return visualize.overlay(visualize.rgb_of(self.image), self.labels, self.class_table, alpha)
+        return visualize.overlay(self.picture, self.labels, self.class_table, alpha)
 
     def shares(self) -> dict[str, float]:
         """Returns the share of the pixels that each class has, 0 to 1."""
@@ -101,7 +107,9 @@ class Segmenter:
         """Takes a trained network; compiles nothing yet."""
         self.trained = trained
         self.class_table = trained.class_table
-        self._preparation = build_preparation(trained.config, trained.modalities)
+        self._preparation = build_preparation(
+            trained.config, trained.modalities, trained.modality_names, trained.channel_statistics
+        )
         self._crf = build_crf(trained.config)
         self._variables = jax.device_put(trained.variables)
 
@@ -113,8 +121,8 @@ class Segmenter:
         """Segments an image, or a list of images.
 
         Args:
-          images: a path, a PIL image or an array uint8 [H, W, channels]; or a list of these, or an array
-            [N, H, W, channels].
+          images: a path, a PIL image or an array [H, W, channels], uint8 or, for a network of float32 images, of any
+            numbers, with NaN where a value is missing; or a list of these, or an array [N, H, W, channels].
           **options: fields of `Options`.
 
         Returns:
@@ -148,12 +156,19 @@ class Segmenter:
             yield from self._whole(waiting, chosen)
 
     def read(self, path: str | Path) -> np.ndarray:
-        """Reads an image as training did, uint8 [H, W, 3].
+        """Reads an image as training did, uint8 or float32 [H, W, channels].
+
+        An image of several modalities is a TIFF file that holds all channels in their order, as training had them.
 
         Raises:
           InputError: if the file is missing, damaged or no image.
         """
-        return image_files.read_image(str(path), self._preparation.image_max)
+        image = self._preparation.read(str(path))
+        if image.dtype != self.trained.image_dtype == "uint8":
+            # A file of all channels may hold just what the network was trained on.
+            eight_bits = np.clip(np.nan_to_num(image), 0, 255).astype(np.uint8)
+            return eight_bits if np.array_equal(eight_bits, image) else image
+        return image
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """Returns the (height, width) at which the network sees an image of this size, if not told otherwise."""
@@ -186,21 +201,22 @@ class Segmenter:
                 ) from error
 
     def _array(self, image: ImageLike) -> np.ndarray:
-        """Returns an image as uint8 [H, W, channels], as the network's data set reads it."""
-        channels = sum(self.trained.modalities)
+        """Returns an image as uint8 or float32 [H, W, channels], as the network's data set reads it."""
+        channels, dtype = sum(self.trained.modalities), self.trained.image_dtype
         if isinstance(image, (str, Path)):
             array = self.read(image)
         elif isinstance(image, Image.Image):
             array = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         else:
             array = np.asarray(image)
-        if array.ndim != 3 or array.dtype != np.uint8 or array.shape[2] != channels or not array.size:
-            what = "RGB" if self.trained.modalities == RGB else f"{channels} channels, as in training"
+        is_fit = array.dtype.kind in "uif" if dtype == "float32" else array.dtype == np.uint8
+        if array.ndim != 3 or not is_fit or array.shape[2] != channels or not array.size:
+            what = "RGB" if self.trained.takes_rgb else f"{' and '.join(self.trained.modality_names)}, as in training"
             raise InputError(
-                f"The image is {array.dtype} {list(array.shape)}, and this network takes uint8 [height, width, "
+                f"The image is {array.dtype} {list(array.shape)}, and this network takes {dtype} [height, width, "
                 f"{channels}] ({what}); convert it."
             )
-        return array
+        return array.astype(dtype, copy=False)
 
     def _scores(self, images: np.ndarray, samples: int) -> tuple[jax.Array, jax.Array | None]:
         """Returns logits, or mean probabilities of stochastic passes, and their uncertainty."""
@@ -224,8 +240,14 @@ class Segmenter:
         wide = None if uncertainty is None else _resized(uncertainty, own)
         labels, probabilities, wide = jax.device_get((labels, probabilities, wide))
         for i, image in enumerate(images):
-            maps = [None if maps is None else maps[i] for maps in (probabilities, wide)]
-            yield self._segmentation(Segmentation(image, labels[i], self.class_table, *maps), options)
+            found = Segmentation(
+                image,
+                labels[i],
+                self.class_table,
+                probabilities=None if probabilities is None else probabilities[i],
+                uncertainty=None if wide is None else wide[i],
+            )
+            yield self._segmentation(found, options)
 
     def _by_tiles(self, image: np.ndarray, options: Options) -> Segmentation:
         size = image.shape[:2]
@@ -251,9 +273,10 @@ class Segmenter:
 
     def _segmentation(self, found: Segmentation, options: Options) -> Segmentation:
         """Applies the CRF, if there is one, and leaves out what was not asked for."""
+        found = replace(found, is_rgb=self.trained.modality_names[0] == "rgb")
         if self._crf is not None:
             assert found.probabilities is not None
-            refined = np.asarray(self._crf(found.image[..., :3], found.probabilities))
+            refined = np.asarray(self._crf(found.picture, found.probabilities))
             found = replace(found, labels=refined.argmax(-1).astype(np.uint8), probabilities=refined)
         return found if options.probabilities else replace(found, probabilities=None)
 
@@ -290,7 +313,7 @@ def from_pretrained(
 def _score(
     variables: Any, images: jax.Array, *, model: SegmentationModel, normalize: Normalize, samples: int, seed: int
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Returns logits, or mean probabilities of stochastic passes, and their uncertainty; of uint8 images."""
+    """Returns logits, or mean probabilities of stochastic passes, and their uncertainty; of images."""
     x = normalize(images)
     if not samples:
         return model.apply(variables, x, train=False).astype(jnp.float32), None  # type: ignore[union-attr]

@@ -14,7 +14,8 @@ import ml_collections
 
 from segnet_jax.checkpoint.manager import Checkpoints, exists
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.preprocessing import RGB
+from segnet_jax.data.dataset import default_modality_names
+from segnet_jax.data.preprocessing import RGB, ChannelStatistics
 from segnet_jax.errors import InputError
 from segnet_jax.inference.from_config import (
     configured_model,
@@ -45,6 +46,9 @@ class TrainedModel:
       has_exact_batch_stats: whether `batch_stats` are those of a pass over the training set, not running averages.
       modalities: the number of channels of each modality of its images.
       scores: of the evaluation that was saved with it, on `data.eval_split`; empty without one.
+      modality_names: what they are.
+      image_dtype: of its images, "uint8" or "float32".
+      channel_statistics: of its training images, if their normalisation needs them.
     """
 
     metadata: Mapping[str, Any]
@@ -57,6 +61,14 @@ class TrainedModel:
     has_exact_batch_stats: bool
     modalities: tuple[int, ...] = RGB
     scores: Mapping[str, float] = field(default_factory=dict)
+    modality_names: tuple[str, ...] = ("rgb",)
+    image_dtype: str = "uint8"
+    channel_statistics: ChannelStatistics | None = None
+
+    @property
+    def takes_rgb(self) -> bool:
+        """True if its images are RGB alone."""
+        return self.modality_names == ("rgb",)
 
 
 def load_trained(workdir: str | Path, overrides: Mapping[str, Any] | None = None) -> TrainedModel:
@@ -108,6 +120,8 @@ def build_trained(
     has_exact_batch_stats: bool,
 ) -> TrainedModel:
     """Builds the network that a checkpoint's metadata describe, around its variables."""
+    modalities = tuple(metadata.get("modalities", RGB))
+    statistics = metadata.get("channel_statistics")
     return TrainedModel(
         metadata,
         config,
@@ -117,8 +131,12 @@ def build_trained(
         variables,
         step,
         has_exact_batch_stats,
-        tuple(metadata.get("modalities", RGB)),
+        modalities,
         {key: value for key, value in scores.items() if value is not None},
+        # Checkpoints of before there were others do not name them.
+        tuple(metadata.get("modality_names", default_modality_names(modalities))),
+        metadata.get("image_dtype", "uint8"),
+        statistics and ChannelStatistics.from_dict(statistics),
     )
 
 

@@ -18,7 +18,7 @@ import optax
 from segnet_jax.checkpoint import manager
 from segnet_jax.config import check_values, reconstructs, shared_keys, to_steps
 from segnet_jax.data.augment import Augmentation
-from segnet_jax.data.dataset import Dataset, modalities_of
+from segnet_jax.data.dataset import Dataset, image_dtype_of, modalities_of, modality_names_of
 from segnet_jax.data.from_config import (
     DATASETS,
     build_class_weights,
@@ -26,8 +26,10 @@ from segnet_jax.data.from_config import (
     build_host_batches,
     build_masking,
     build_normalization,
+    build_statistics,
     build_train_batches,
 )
+from segnet_jax.data.preprocessing import ChannelStatistics, Normalize
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.evaluator import Evaluator
 from segnet_jax.evaluation.from_config import build_evaluator, build_settings, compute_exact_batch_stats
@@ -49,12 +51,15 @@ from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg1
 _log = logging.getLogger("segnet_jax")
 
 
-def build_run(config: ml_collections.ConfigDict, *, resumes: bool = False) -> Run:
+def build_run(
+    config: ml_collections.ConfigDict, *, resumes: bool = False, statistics: ChannelStatistics | None = None
+) -> Run:
     """Builds a run: opens its data, and checks whatever can be checked before anything is computed.
 
     Args:
       config: the configuration.
       resumes: whether it goes on from a checkpoint, and so needs nothing of what only the beginning does.
+      statistics: of the channels of the training images, as the run began with; None: they are computed if need be.
 
     Raises:
       InputError: for whatever the user can put right.
@@ -69,21 +74,23 @@ def build_run(config: ml_collections.ConfigDict, *, resumes: bool = False) -> Ru
     train_data = build_dataset(config, config.data.train_split)
     check_batch_fits(config.train.batch_size, len(train_data))
     eval_data = build_dataset(config, config.data.eval_split)
-    modalities = modalities_of(train_data)
+    modalities, names = modalities_of(train_data), modality_names_of(train_data)
     channels = sum(modalities)
+    statistics = statistics or build_statistics(config, train_data)
+    normalize = build_normalization(config, modalities, names, statistics)
     model = build_model(config, train_data.class_table.num_classes)
     learning_rate = None
     if config.train.procedure == "layerwise":
-        model, plan, phases = _layerwise_phases(config, model, train_data, devices)
+        model, plan, phases = _layerwise_phases(config, model, normalize, train_data, devices)
         optimizer = optax.identity()  # L-BFGS begins anew with every mini-batch
         advice = "Look at the images and labels, or choose another seed."
     else:
         plan = build_plan(config, len(train_data))
         learning_rate = build_learning_rate(config, plan)
         optimizer = build_optimizer(config, learning_rate)
-        phases = (_end_to_end_phase(config, model, optimizer, plan, train_data, devices),)
+        phases = (_end_to_end_phase(config, model, optimizer, plan, normalize, train_data, devices),)
         advice = "Lower optimizer.learning_rate, or set optimizer.clip_norm."
-    exact = functools.partial(compute_exact_batch_stats, config, model, dataset=train_data, devices=devices)
+    exact = functools.partial(compute_exact_batch_stats, config, model, normalize, dataset=train_data, devices=devices)
     classes = () if reconstructs(config) else train_data.class_table.names
     return Run(
         config=config.to_dict(),
@@ -91,6 +98,7 @@ def build_run(config: ml_collections.ConfigDict, *, resumes: bool = False) -> Ru
             **shared_keys(config),
             "number of training images": len(train_data),
             "number of evaluation images": len(eval_data),
+            "statistics of the channels": statistics and statistics.to_dict(),
         },
         train_data=train_data,
         eval_data=eval_data,
@@ -100,7 +108,7 @@ def build_run(config: ml_collections.ConfigDict, *, resumes: bool = False) -> Ru
         phases=phases,
         model=model,
         optimizer=optimizer,
-        initial_state=functools.partial(build_initial_state, config, model, optimizer, train_data, layers),
+        initial_state=functools.partial(build_initial_state, config, model, optimizer, normalize, train_data, layers),
         transfer=functools.partial(_transfer, config=config, model=model, channels=channels, classes=classes),
         train_batches=functools.partial(build_train_batches, config, train_data, devices),
         exact_batch_stats=exact if config.eval.batch_norm == "exact" else None,
@@ -109,6 +117,8 @@ def build_run(config: ml_collections.ConfigDict, *, resumes: bool = False) -> Ru
         pictures=config.eval.pictures,
         advice=advice,
         keeps_averages=config.train.average_decay > 0,
+        image_dtype=image_dtype_of(train_data),
+        channel_statistics=statistics,
     )
 
 
@@ -117,19 +127,19 @@ def _end_to_end_phase(
     model: SegmentationModel,
     optimizer: optax.GradientTransformation,
     plan: Plan,
+    normalize: Normalize,
     train_data: Dataset,
     devices: Sequence[jax.Device],
 ) -> Phase:
     """Builds the one phase of training a whole network by SGD (arXiv 1511.00561, section 3.2)."""
-    modalities = modalities_of(train_data)
-    masking = build_masking(config, modalities)
+    masking = build_masking(config, modalities_of(train_data))
 
     def create_step() -> Any:
         return create_train_step(
             devices=devices,
             model=model,
             optimizer=optimizer,
-            normalize=build_normalization(config, modalities),
+            normalize=normalize,
             class_weights=jnp.asarray(build_class_weights(config, train_data)),
             loss_normalization=config.loss.normalization,
             accumulation_steps=config.train.accumulation_steps,
@@ -139,11 +149,15 @@ def _end_to_end_phase(
             average_decay=config.train.average_decay,
         )
 
-    return Phase(plan.total_steps, create_step, build_evaluator(config, model, devices, modalities), model_fields={})
+    return Phase(plan.total_steps, create_step, build_evaluator(config, model, devices, normalize), model_fields={})
 
 
 def _layerwise_phases(
-    config: ml_collections.ConfigDict, model: SegmentationModel, train_data: Dataset, devices: Sequence[jax.Device]
+    config: ml_collections.ConfigDict,
+    model: SegmentationModel,
+    normalize: Normalize,
+    train_data: Dataset,
+    devices: Sequence[jax.Device],
 ) -> tuple[SegNetFlat, Plan, tuple[Phase, ...]]:
     """Builds the whole network, the plan and the phases of layer-wise training (arXiv 1505.07293, section 3.1)."""
     assert isinstance(model, SegNetFlat)
@@ -156,7 +170,7 @@ def _layerwise_phases(
     whole = model.clone(**fields)
     stages = layerwise.stages_of(model.pairs, config.layerwise.classifier, config.layerwise.first_pair)
     plan = build_plan(config, len(train_data), len(stages))
-    normalize, masking = build_normalization(config, modalities), build_masking(config, modalities)
+    masking = build_masking(config, modalities)
 
     def create_step(stage: layerwise.Stage) -> Any:
         return layerwise.create_minibatch_step(
@@ -174,7 +188,7 @@ def _layerwise_phases(
         )
 
     evaluators = {
-        pairs: build_evaluator(config, whole.clone(pairs=pairs), devices, modalities, kind=kind)
+        pairs: build_evaluator(config, whole.clone(pairs=pairs), devices, normalize, kind=kind)
         for pairs in {stage.pairs for stage in stages}
     }
     phases = tuple(
@@ -273,20 +287,23 @@ def build_initial_state(
     config: ml_collections.ConfigDict,
     model: SegmentationModel,
     optimizer: optax.GradientTransformation,
+    normalize: Normalize,
     train_data: Dataset,
     layers: Mapping[str, tuple[Any, Any]] | None,
 ) -> TrainState:
     """Builds the state before the first step, with the encoder's pretrained `layers` if there are any."""
     source = config.pretrained
+    modalities, names = modalities_of(train_data), modality_names_of(train_data)
 
     def initialize(variables: dict[str, Any]) -> dict[str, Any]:
         if layers is None:
             return variables
-        variables = initialize_encoder(variables, layers)
+        # Without RGB, the first three channels are taken for it.
+        first = sum(modalities[: names.index("rgb")]) if "rgb" in names else 0
+        variables = initialize_encoder(variables, layers, first_channel=first)
         if source.batch_norm == "absorbed":
             return variables
         _log.info("BatchNorm is matched to VGG16's response to %d training images.", source.images)
-        normalize = build_normalization(config, modalities_of(train_data))
         with contextlib.closing(build_host_batches(config, train_data, batch_size=1)) as batches:
             images = (normalize(jnp.asarray(batch["image"])) for batch in itertools.islice(batches, source.images))
             return match_batch_norm(model, variables, images)
@@ -295,7 +312,7 @@ def build_initial_state(
         model,
         optimizer,
         seed=config.seed,
-        channels=sum(modalities_of(train_data)),
+        channels=sum(modalities),
         initialize=initialize,
         keeps_averages=config.train.average_decay > 0,
     )
@@ -345,11 +362,6 @@ def check_run(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"pretrained.weights=vgg16 fits only model.name={', '.join(fitting[:-1])} or {fitting[-1]}, at "
             "model.width_multiplier=1.0; choose these, or --config.pretrained.weights=none."
-        )
-    if config.pretrained.weights == "vgg16" and tuple(config.data.modalities) != ("rgb",):
-        raise InputError(
-            f"pretrained.weights=vgg16 is for RGB images alone, and data.modalities={config.data.modalities!r} gives "
-            "others; set --config.pretrained.weights=none with --config.preprocessing=lcn, or data.modalities=('rgb',)."
         )
 
 

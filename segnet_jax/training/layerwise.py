@@ -121,10 +121,10 @@ def minibatch_step(
 
     Args:
       state: alike on all devices.
-      batch: `image` uint8 [b, h, w, channels] and `label` uint8 [b, h, w].
+      batch: `image` uint8 or float32 [b, h, w, channels] and `label` uint8 [b, h, w].
       model: the whole network.
       stage: what is trained.
-      normalize: from uint8 images to the network's input.
+      normalize: from images to the network's input.
       class_weights: float32 [K]; None trains the network to reconstruct its input, by the mean squared error, and not
         to label it.
       loss_normalization: "pixels" or "weights", see `losses.normalizer`.

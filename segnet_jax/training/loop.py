@@ -18,8 +18,9 @@ from segnet_jax.checkpoint import manager
 from segnet_jax.checkpoint.manager import Checkpoints
 from segnet_jax.checkpoint.manifest import STAGE
 from segnet_jax.config import flatten
-from segnet_jax.data.dataset import modalities_of
+from segnet_jax.data.dataset import modalities_of, modality_names_of
 from segnet_jax.data.first_reading import check_examples
+from segnet_jax.data.preprocessing import ChannelStatistics
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.evaluator import Stopped
 from segnet_jax.evaluation.result import Evaluation, report_path
@@ -72,7 +73,14 @@ def train_and_evaluate(
         with raise_on_all_processes():
             if first:
                 refuse_another_run(workdir, config)
-            run = build_run(config, resumes=manager.exists(workdir / "checkpoints"))
+            before = manager.newest_metadata(workdir / "checkpoints") or {}
+            statistics = before.get("channel_statistics")
+            run = build_run(
+                config,
+                resumes=manager.exists(workdir / "checkpoints"),
+                # A run goes on with the numbers that it began with.
+                statistics=statistics and ChannelStatistics.from_dict(statistics),
+            )
             if first:
                 stack.enter_context(claimed(workdir, config))
         plan = run.plan
@@ -197,6 +205,9 @@ def _metadata(run: Run, step: int) -> dict[str, Any]:
         "train_examples": len(run.train_data),
         "total_steps": run.plan.total_steps,
         "modalities": modalities_of(run.train_data),
+        "modality_names": modality_names_of(run.train_data),
+        "image_dtype": run.image_dtype,
+        "channel_statistics": run.channel_statistics and run.channel_statistics.to_dict(),
         "model": dict(run.phases[number].model_fields),
         STAGE: number,
     }

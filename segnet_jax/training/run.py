@@ -11,6 +11,7 @@ import optax
 from clu import metrics as clu_metrics
 
 from segnet_jax.data.dataset import Dataset
+from segnet_jax.data.preprocessing import ChannelStatistics
 from segnet_jax.evaluation.evaluator import Evaluator
 from segnet_jax.evaluation.result import Settings
 from segnet_jax.models.base import SegmentationModel
@@ -63,6 +64,8 @@ class Run:
       pictures: the number of images of an evaluation's sheet.
       advice: the way out of a loss that is not finite.
       keeps_averages: whether moving averages of the variables are kept, and evaluated.
+      image_dtype: of the images, "uint8" or "float32".
+      channel_statistics: of the training images, if their normalisation needs them.
     """
 
     config: dict[str, Any]
@@ -84,6 +87,8 @@ class Run:
     pictures: int
     advice: str
     keeps_averages: bool
+    image_dtype: str = "uint8"
+    channel_statistics: ChannelStatistics | None = None
 
     def phase_number(self, step: int) -> int:
         """Returns the number, from 0 on, of the phase that step number `step` belongs to."""

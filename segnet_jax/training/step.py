@@ -114,10 +114,10 @@ def train_step(
 
     Args:
       state: alike on all devices.
-      batch: `image` uint8 [b, h, w, channels] and `label` uint8 [b, h, w].
+      batch: `image` uint8 or float32 [b, h, w, channels] and `label` uint8 [b, h, w].
       model: the network.
       optimizer: an Optax transformation.
-      normalize: from uint8 images to the network's input.
+      normalize: from images to the network's input.
       class_weights: float32 [K].
       loss_normalization: "pixels" or "weights", see `losses.normalizer`.
       accumulation_steps: the number of microbatches of the share, computed one after the other, each with BatchNorm

@@ -16,9 +16,30 @@ _ROWS = 64
 _HEAT = np.array([(0, 0, 12), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)])
 
 
-def rgb_of(image: np.ndarray) -> np.ndarray:
-    """Returns the first three channels of an image [H, W, channels]; of fewer the first, three times."""
-    return image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
+def rgb_of(image: np.ndarray, is_rgb: bool = True) -> np.ndarray:
+    """Returns the first three channels of an image as a picture; of fewer the first, three times.
+
+    Args:
+      image: uint8 [H, W, channels], shown as it is, or float32, where what is missing (NaN) is shown black.
+      is_rgb: of float32 images, whether these channels are colours of 0 to 255. Otherwise each is stretched: the 2nd
+        percentile of its values becomes black, the 98th the brightest.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    shown = image[..., :3] if image.shape[-1] >= 3 else image[..., :1]
+    if image.dtype != np.uint8:
+        channels = [shown[..., i] if is_rgb else _stretched(shown[..., i]) for i in range(shown.shape[-1])]
+        shown = np.rint(np.clip(np.nan_to_num(np.stack(channels, axis=-1)), 0, 255)).astype(np.uint8)
+    return shown if shown.shape[-1] == 3 else np.repeat(shown, 3, axis=-1)
+
+
+def _stretched(channel: np.ndarray) -> np.ndarray:
+    values = channel[~np.isnan(channel)]
+    if not values.size:
+        return channel
+    low, high = np.percentile(values, (2, 98))
+    return (channel - low) * (255 / (high - low)) if high > low else np.full_like(channel, 128)
 
 
 def colorize(label: np.ndarray, class_table: ClassTable) -> np.ndarray:

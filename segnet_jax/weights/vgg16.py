@@ -120,16 +120,22 @@ def _load_caffe(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return layers
 
 
-def initialize_encoder(variables: Mapping[str, Any], layers: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+def initialize_encoder(
+    variables: Mapping[str, Any], layers: Mapping[str, tuple[Any, Any]], first_channel: int = 0
+) -> dict[str, Any]:
     """Returns `variables` with the encoder's convolutions replaced by pretrained ones.
 
     A convolution that has a bias takes the pretrained one. Where a BatchNorm follows instead, it absorbs the bias: with
     the mean at minus the bias, and the variance and scale at 1, it adds the bias. So in evaluation, before any
     training, the encoder computes what VGG16 does.
 
+    Of images with more channels than RGB, the kernels of the first layer begin at zero in the others: the encoder still
+    computes what VGG16 does of RGB alone, and learns from the first step on what the others add.
+
     Args:
-      variables: of a network with VGG16's encoder, at full width and for three channels.
+      variables: of a network with VGG16's encoder, at full width and for three channels or more.
       layers: what `load_vgg16` gives.
+      first_channel: the number, from 0, of the first of the three channels that are RGB.
 
     Raises:
       InputError: if the layers are not VGG16's, or the network has no such layer, or of another shape.
@@ -138,10 +144,14 @@ def initialize_encoder(variables: Mapping[str, Any], layers: Mapping[str, tuple[
     params, batch_stats = dict(variables["params"]), dict(variables.get("batch_stats", {}))
     for name, (kernel, bias) in layers.items():
         expected = params[name]["kernel"].shape if name in params else None
+        if name == "conv1_1" and expected and expected[2] > 3:
+            first = np.zeros((*kernel.shape[:2], expected[2], kernel.shape[3]), kernel.dtype)
+            first[:, :, first_channel : first_channel + 3] = kernel
+            kernel = first
         if kernel.shape != expected:
             raise InputError(
                 f"VGG16's {name} has a kernel of {kernel.shape}, the model's is {expected}; choose a network with "
-                "VGG16's encoder at --config.model.width_multiplier=1.0, for images without depth, or set "
+                "VGG16's encoder at --config.model.width_multiplier=1.0, for images of three channels or more, or set "
                 "--config.pretrained.weights=none."
             )
         dtype = params[name]["kernel"].dtype

@@ -408,6 +408,103 @@ def test_resize_treats_each_channel_alike(channels, target):
         np.testing.assert_array_equal(together[..., index], alone[..., 0])
 
 
+def floats_of(image, label=None):
+    return {**example_of(np.zeros(np.shape(image)), label), "image": np.asarray(image, np.float32)}
+
+
+def interpolated(values, target):
+    """Pillow's bilinear filter along both axes, as matrices: [rows, H] and [columns, W] of weights that add up to 1."""
+    matrices = []
+    for length, wanted in zip(np.shape(values), target, strict=True):
+        scale = length / wanted
+        centres = (np.arange(wanted) + 0.5) * scale
+        distance = np.abs(np.arange(length) + 0.5 - centres[:, None]) / max(scale, 1.0)
+        weights = np.maximum(1 - distance, 0)
+        matrices.append(weights / weights.sum(axis=1, keepdims=True))
+    return matrices[0] @ values @ matrices[1].T
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**20), st.integers(1, 9), st.integers(1, 9), st.floats(0, 1))
+def test_resize_of_floats_goes_by_the_values_that_are_there(seed, height, width, share):
+    rng = np.random.default_rng(seed)
+    image = rng.normal(1000, 300, (6, 8, 2)).astype(np.float32)
+    image[rng.random(image.shape) < share] = np.nan
+    found = resize(floats_of(image), (height, width))["image"]
+    assert found.dtype == np.float32
+    if (height, width) == (6, 8):
+        np.testing.assert_array_equal(found, image)
+        return
+    # By whole factors the filter is the mean of each block.
+    is_whole = 6 % height == 0 and 8 % width == 0
+    for channel in range(2):
+        values, valid = np.nan_to_num(image[..., channel]), ~np.isnan(image[..., channel])
+        if is_whole:
+            blocks = (height, 6 // height, width, 8 // width)
+            total, weight = (part.astype(float).reshape(blocks).mean(axis=(1, 3)) for part in (values, valid))
+        else:
+            total, weight = (interpolated(part.astype(float), (height, width)) for part in (values, valid))
+        sure = np.abs(weight - 0.5) > 1e-3
+        expected = np.where(weight >= 0.5, total / np.maximum(weight, 0.25), np.nan)
+        np.testing.assert_allclose(found[sure, channel], expected[sure], rtol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**20), st.sampled_from([(), (7, 9), (13, 5), (20, 24)]), st.floats(0.4, 2.5))
+def test_augmentation_of_floats_keeps_channels_and_label_together(seed, crop, factor):
+    """Every channel tells its own column and row, in its own unit, and the label the same; outside all is missing."""
+    rows, columns = np.indices((12, 16)).astype(np.float32)
+    image = np.stack([columns * 10, rows * 10, columns * 1e-3, rows * 1e3], axis=-1)
+    example = floats_of(image, rows * 16 + columns)
+    moves = Augmentation(scale=(factor, factor), crop_size=crop, flip=True, modalities=(("bands", 3), ("depth", 1)))
+    changed = moves(example, np.random.default_rng(seed))
+    found, label = changed["image"], changed["label"]
+    assert (found.dtype, found.shape) == (np.float32, (*(crop or (12, 16)), 4))
+    outside = label == VOID
+    assert np.isnan(found[outside]).all() and not np.isnan(found[~outside]).any()
+    row, column = np.divmod(label[~outside].astype(float), 16)
+    units = found[~outside] / np.array([10, 10, 1e-3, 1e3])
+    # All channels lie in the same place, and the label at the nearest pixel, half of one away at most in either.
+    np.testing.assert_allclose(units[:, 0], units[:, 2], atol=1e-3)
+    np.testing.assert_allclose(units[:, 1], units[:, 3], atol=1e-3)
+    reach = 0.51 + 0.5 / factor if factor < 1 else 0.51
+    assert np.abs(units[:, 0] - column).max() <= reach
+    assert np.abs(units[:, 1] - row).max() <= reach
+
+
+def test_augmentation_of_floats_changes_colours_of_rgb_alone_and_mirrors_normals():
+    rng = np.random.default_rng(0)
+    eight = rng.integers(0, 256, (5, 6, 3), np.uint8)
+    depth, normals = rng.normal(2, 1, (5, 6, 1)), rng.normal(0, 1, (5, 6, 3))
+    image = np.concatenate([eight, depth, normals], axis=-1).astype(np.float32)
+    image[0, 0, 1] = image[1, 1, 3] = np.nan
+    amounts = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1}
+    modalities = (("rgb", 3), ("depth", 1), ("normals", 3))
+    mirrored = 0
+    for seed in range(6):
+        changed = Augmentation(flip=True, **amounts, modalities=modalities)(
+            floats_of(image, np.arange(30).reshape(5, 6)), np.random.default_rng(seed)
+        )
+        found, step = changed["image"], 1 if changed["label"][0, 0] == 0 else -1
+        mirrored += step < 0
+        np.testing.assert_array_equal(found[..., 3], image[:, ::step, 3])
+        np.testing.assert_array_equal(found[..., 4:], image[:, ::step, 4:] * np.float32((step, 1, 1)))
+        # As of 8 bits, but for rounding, and for the mean grey, which a pixel is left out of.
+        colors = Augmentation(flip=True, **amounts)(example_of(eight), np.random.default_rng(seed))["image"]
+        is_there = ~np.isnan(found[..., :3]).any(axis=-1)
+        assert is_there.sum() == 29
+        assert np.abs(found[is_there, :3] - colors[is_there].astype(float)).max() < 4
+    assert 0 < mirrored < 6
+    nothing = floats_of(np.full((2, 3, 3), np.nan))
+    assert np.isnan(Augmentation(brightness=0.5)(nothing, np.random.default_rng(0))["image"]).all()
+
+
+def test_resize_fit_of_floats_marks_the_border_as_missing():
+    found = resize(floats_of(np.ones((4, 8, 2))), (8, 8), "fit")
+    assert np.isnan(found["image"][found["label"] == VOID]).all()
+    np.testing.assert_array_equal(found["image"][2:6], np.ones((4, 8, 2)))
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -7,7 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from segnet_jax.data.preprocessing import NORMALIZATIONS, RGBD, create_normalization, lcn
+from segnet_jax.data.preprocessing import (
+    NORMALIZATIONS,
+    RGBD,
+    ChannelStatistics,
+    create_normalization,
+    lcn,
+    needs_statistics,
+)
 from segnet_jax.errors import InputError
 
 
@@ -157,8 +164,76 @@ def test_normalization_makes_missing_pixels_zero_and_keeps_the_others(name):
     assert 0 < valid.sum() < valid.size
 
 
-def test_create_normalization_refuses_rgb_functions_for_more_channels():
-    with pytest.raises(InputError, match="preprocessing='imagenet' is for RGB images.*choose preprocessing='lcn'"):
-        create_normalization("imagenet", RGBD)
+def test_create_normalization_refuses_functions_of_other_images():
+    for name in ("lrn", "none"):
+        with pytest.raises(
+            InputError, match=rf"'{name}' is for RGB images, .* rgb \(3\) and depth \(1\); choose .*lcn"
+        ):
+            create_normalization(name, RGBD, ("rgb", "depth"))
+    # Three channels need not be RGB.
+    with pytest.raises(InputError, match=r"'imagenet' is for images with RGB, .* are bands \(3\); choose"):
+        create_normalization("imagenet", (3,), ("bands",))
     with pytest.raises(InputError, match="The images have 3 channels, but modalities of 3 and 1 channels"):
         create_normalization("lcn", RGBD)(photographs(1, 4, 4, 3))
+
+
+STATISTICS = ChannelStatistics((90.0, 100.0, 110.0, 2.5), (40.0, 50.0, 60.0, 1.25))
+
+
+def with_holes(images, seed=0):
+    """Returns float32 images of which a quarter of the values is missing, channel by channel."""
+    holes = np.random.default_rng(seed).random(images.shape) < 0.25
+    return np.where(holes, np.float32(np.nan), images.astype(np.float32))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_standardize_normalizes_each_channel_by_its_own_numbers(missing):
+    images = photographs(2, 5, 6, 4)
+    images = with_holes(images) if missing else images
+    valid = np.random.default_rng(2).random((2, 5, 6, 2)) < 0.7
+    normalize = jax.jit(create_normalization("standardize", RGBD, ("rgb", "depth"), STATISTICS))
+    expected = (images.astype(np.float64) - STATISTICS.mean) / STATISTICS.std
+    np.testing.assert_allclose(normalize(images), np.nan_to_num(expected), rtol=1e-5, atol=1e-6)
+    shown = np.where(np.repeat(valid, (3, 1), axis=-1), np.nan_to_num(expected), 0)
+    np.testing.assert_allclose(normalize(images, valid), shown, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("names", [("rgb", "depth"), ("depth", "rgb")])
+def test_imagenet_takes_rgb_as_ever_and_the_others_by_their_own_numbers(names):
+    images = photographs(2, 5, 6, 4)
+    modalities, rgb = ((3, 1), slice(0, 3)) if names[0] == "rgb" else ((1, 3), slice(1, 4))
+    found = np.asarray(jax.jit(create_normalization("imagenet", modalities, names, STATISTICS))(images))
+    np.testing.assert_allclose(found[..., rgb], normalize("imagenet", images[..., rgb]), rtol=1e-6, atol=1e-6)
+    depth = 3 if names[0] == "rgb" else 0
+    expected = (images[..., depth] - STATISTICS.mean[depth]) / STATISTICS.std[depth]
+    np.testing.assert_allclose(found[..., depth], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "lrn", "none"])
+def test_normalization_of_rgb_in_floating_point_numbers(name):
+    images = photographs(1, 5, 6, 3)
+    holed = with_holes(images)
+    whole = ~np.isnan(holed).any(axis=-1, keepdims=True)
+    found = jax.jit(create_normalization(name))
+    np.testing.assert_allclose(found(images.astype(np.float32)), normalize(name, images), rtol=1e-6)
+    np.testing.assert_allclose(found(holed), np.where(whole, normalize(name, images), 0), rtol=1e-6)
+
+
+def test_lcn_of_floating_point_numbers_takes_nan_for_missing():
+    images = photographs(2, 14, 12, 4)
+    holed = with_holes(images)
+    normalize_lcn = jax.jit(create_normalization("lcn", RGBD))
+    valid = np.stack([~np.isnan(holed[..., :3]).any(axis=-1), ~np.isnan(holed[..., 3])], axis=-1)
+    expected = normalize_lcn(images, valid)
+    # In whatever unit: metres and millimetres look alike.
+    for scale in (1.0, 1e-4, 1e3):
+        np.testing.assert_allclose(normalize_lcn(holed * np.float32(scale)), expected, rtol=1e-3, atol=1e-4)
+    flat = np.full((1, 20, 20, 4), 60_000, np.float32)
+    np.testing.assert_allclose(normalize_lcn(flat), 0, atol=1e-5)
+
+
+def test_needs_statistics():
+    assert not needs_statistics("imagenet")
+    assert not needs_statistics("lcn", (6,), ("bands",))
+    assert needs_statistics("standardize")
+    assert needs_statistics("imagenet", RGBD, ("rgb", "depth"))

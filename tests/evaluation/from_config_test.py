@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from segnet_jax.data.class_table import VOID
+from segnet_jax.data.preprocessing import imagenet
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.from_config import CheckpointEvaluation, build_evaluator, build_settings
 from segnet_jax.inference.crf import DenseCRF
@@ -17,9 +18,9 @@ from tests.helpers.tiny_config import config_with
 def test_build_evaluator_refuses_stochastic_passes_without_dropout():
     config = config_with(model__name="segnet_basic", eval__samples=4)
     with pytest.raises(InputError, match="eval.samples=4 needs a network with dropout.*model.dropout_rate=0.5"):
-        build_evaluator(config, build_model(config, 3), jax.devices()[:1])
+        build_evaluator(config, build_model(config, 3), jax.devices()[:1], imagenet)
     config.model.dropout_rate = 0.5
-    build_evaluator(config, build_model(config, 3), jax.devices()[:1])
+    build_evaluator(config, build_model(config, 3), jax.devices()[:1], imagenet)
 
 
 def test_build_evaluator_refuses_stochastic_passes_over_copies_of_the_image():

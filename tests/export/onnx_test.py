@@ -77,6 +77,19 @@ def test_to_onnx_preprocesses_in_the_graph(preprocessing, modalities):
     np.testing.assert_allclose(runner(to_onnx(program))(images), logits, atol=2e-5 * np.abs(logits).max())
 
 
+@pytest.mark.parametrize(("preprocessing", "modalities"), [("lcn", (3, 1)), ("imagenet", (3,))], ids=str)
+def test_to_onnx_takes_nan_for_missing_values(preprocessing, modalities):
+    fields = {"pairs": 1, "preprocessing": preprocessing, "modalities": modalities}
+    program = make_program("segnet_flat", dtype="float32", **fields)
+    images = noise(2, 13, 18, sum(modalities)).astype(np.float32)
+    images[np.random.default_rng(0).random(images.shape) < 0.2] = np.nan
+    logits = expected(program, images)
+    assert np.isfinite(logits).all()
+    model = to_onnx(program)
+    np.testing.assert_allclose(runner(model)(images), logits, atol=2e-5 * np.abs(logits).max())
+    assert operators(model)["IsNaN"] == 1
+
+
 def test_to_onnx_takes_normalised_images_without_preprocessing():
     program = make_program("segnet_flat", pairs=1, in_graph=False)
     images = np.random.default_rng(0).normal(size=(1, 9, 12, 3)).astype(np.float32)

@@ -6,6 +6,7 @@ import ml_collections
 import numpy as np
 
 from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.image_files import read_image
 from segnet_jax.data.preprocessing import RGB, create_normalization
 from segnet_jax.export.program import Program
 from segnet_jax.inference.preparation import Preparation
@@ -17,7 +18,9 @@ from tests.helpers.tiny_config import make_tiny_config
 TABLE = ClassTable.from_colors("drawn", 255, "void", [("sky", (0, 0, 255)), ("road", (90, 60, 90)), ("car", (9, 0, 3))])
 
 
-def make_program(name, *, preprocessing="imagenet", modalities=RGB, output="logits", in_graph=True, **fields):
+def make_program(
+    name, *, preprocessing="imagenet", modalities=RGB, output="logits", in_graph=True, dtype="uint8", **fields
+):
     """Returns the program of a narrow network of three classes with drawn variables."""
     model = create_model(name, 3, **{"width_multiplier": 1 / 16, **fields})
     config = make_tiny_config()
@@ -32,8 +35,9 @@ def make_program(name, *, preprocessing="imagenet", modalities=RGB, output="logi
         step=1,
         has_exact_batch_stats=False,
         modalities=modalities,
+        image_dtype=dtype,
     )
-    preparation = Preparation((), "stretch", 65535, create_normalization(preprocessing, modalities), seed=0)
+    preparation = Preparation((), "stretch", read_image, create_normalization(preprocessing, modalities), seed=0)
     return Program(trained, preparation, output, in_graph)
 
 

@@ -14,6 +14,7 @@ from segnet_jax.errors import InputError
 from segnet_jax.inference.segmenter import Segmenter
 from segnet_jax.inference.trained_model import load_trained
 from tests.helpers.networks import random_variables
+from tests.helpers.tiff import save_bands
 
 
 def random_image(*size, seed=0):
@@ -173,3 +174,17 @@ def test_from_pretrained_takes_overrides_of_evaluation(trained_run):
     assert segmenter.trained.step == 6
     with pytest.raises(InputError, match="train.batch_size belongs to the training run"):
         segnet_jax.from_pretrained(trained_run, train__batch_size=3)
+
+
+def test_read_takes_all_channels_of_an_image_from_one_file(trained, tmp_path):
+    """Of the type that the network was trained on, if the values are such."""
+    modalities = {"modalities": (3, 1), "modality_names": ("rgb", "depth")}
+    segmenter = Segmenter(dataclasses.replace(with_values(trained, preprocessing="lcn"), **modalities))
+    image = np.dstack([random_image(5, 7), random_image(5, 7, seed=1)[..., :1]])
+    save_bands(tmp_path / "a.tif", image)
+    found = segmenter.read(tmp_path / "a.tif")
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, image)
+    save_bands(tmp_path / "b.tif", image + np.float32(0.5))
+    with pytest.raises(InputError, match=r"is float32 \[5, 7, 4\], and this network takes uint8 .* \(rgb and depth"):
+        segmenter.predict(tmp_path / "b.tif")

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from segnet_jax.data.from_config import build_dataset, build_host_batches, build_normalization
+from segnet_jax.data.from_config import build_dataset, build_host_batches, build_normalization, build_statistics
 from segnet_jax.errors import InputError
 from segnet_jax.models.from_config import build_model
 from segnet_jax.training import from_config
@@ -90,14 +90,6 @@ def test_check_run_refuses_vgg16_for_another_network(fields):
         check_run(config_with(pretrained__weights="vgg16", **fields))
 
 
-def test_check_run_refuses_vgg16_for_images_with_depth():
-    check_run(config_with(data__modalities=("rgb", "depth")))
-    with pytest.raises(
-        InputError, match=r"vgg16 is for RGB images alone.*weights=none with --config\.preprocessing=lcn"
-    ):
-        check_run(config_with(pretrained__weights="vgg16", data__modalities=("depth",)))
-
-
 @pytest.mark.parametrize("start", ["matched", "absorbed"])
 def test_build_initial_state_takes_batch_norm_from_training_images_or_from_the_biases(tmp_path, start):
     path = vgg16.write(tmp_path / "vgg16.safetensors", vgg16.random_layers())
@@ -112,7 +104,8 @@ def test_build_initial_state_takes_batch_norm_from_training_images_or_from_the_b
     )
     dataset = build_dataset(config, "train")
     layers = load_vgg16(path)
-    state = build_initial_state(config, build_model(config, 10), optax.identity(), dataset, layers)
+    normalize = build_normalization(config)
+    state = build_initial_state(config, build_model(config, 10), optax.identity(), normalize, dataset, layers)
     kernel, bias = layers["conv1_1"]
     np.testing.assert_array_equal(state.params["conv1_1"]["kernel"], kernel)
     mean, scale = state.batch_stats["conv1_1_bn"]["mean"], state.params["conv1_1_bn"]["scale"]
@@ -120,7 +113,6 @@ def test_build_initial_state_takes_batch_norm_from_training_images_or_from_the_b
         np.testing.assert_array_equal(mean, -bias)
         np.testing.assert_array_equal(scale, 1.0)
         return
-    normalize = build_normalization(config)
     batches = itertools.islice(build_host_batches(config, dataset, batch_size=1), 3)
     images = np.concatenate([normalize(batch["image"]) for batch in batches])
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -128,6 +120,28 @@ def test_build_initial_state_takes_batch_norm_from_training_images_or_from_the_b
     np.testing.assert_allclose(mean, response.mean((0, 1, 2)), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(scale, response.std((0, 1, 2)), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(state.params["conv1_1_bn"]["bias"], mean + bias, rtol=1e-3, atol=1e-3)
+
+
+def test_build_initial_state_of_images_with_depth_begins_with_vgg16_in_their_rgb(tmp_path):
+    path = vgg16.write(tmp_path / "vgg16.safetensors", vgg16.random_layers())
+    config = config_with(
+        data__scene_size=(16, 16),
+        data__train_scenes=4,
+        data__modalities=("rgb", "depth"),
+        pretrained__weights="vgg16",
+        pretrained__batch_norm="absorbed",
+    )
+    dataset, layers = build_dataset(config, "train"), load_vgg16(path)
+    statistics = build_statistics(config, dataset)
+    depths = np.stack([dataset[index]["image"][..., 3] for index in range(4)])
+    np.testing.assert_allclose((statistics.mean[3], statistics.std[3]), (depths.mean(), depths.std()))
+    config.data.modalities = ("rgb",)
+    assert build_statistics(config, build_dataset(config, "train")) is None
+    normalize = build_normalization(config, (3, 1), ("rgb", "depth"), statistics)
+    state = build_initial_state(config, build_model(config, 10), optax.identity(), normalize, dataset, layers)
+    kernel = np.asarray(state.params["conv1_1"]["kernel"])
+    np.testing.assert_array_equal(kernel[:, :, :3], layers["conv1_1"][0])
+    assert kernel.shape[2] == 4 and not kernel[:, :, 3].any()
 
 
 def test_check_paths_names_all_that_is_missing_at_once(tmp_path):

@@ -152,6 +152,26 @@ def test_prediction_sheet_with_uncertainties_has_one_more_column_of_one_scale():
         prediction_sheet(images, labels, predictions, _TABLE, uncertainties=uncertainties[:, 1:])
 
 
+def test_rgb_of_floats_shows_colours_as_they_are_and_stretches_others():
+    image = np.random.default_rng(0).normal(0.3, 0.1, (20, 30, 6)).astype(np.float32)
+    image[3, 4, 0] = np.nan
+    shown = rgb_of(image, is_rgb=False)
+    assert (shown.dtype, shown.shape) == (np.uint8, (20, 30, 3))
+    assert shown[3, 4, 0] == 0
+    for channel in range(3):
+        values = image[..., channel][~np.isnan(image[..., channel])]
+        low, high = np.percentile(values, 2), np.percentile(values, 98)
+        expected = np.clip(255 * (values - low) / (high - low), 0, 255)
+        assert np.abs(shown[..., channel][~np.isnan(image[..., channel])] - expected).max() <= 0.51
+    colors = np.array([[[-3, 12.4, 300, 7], [np.nan, 1, 2, 3]]], np.float32)
+    assert rgb_of(colors).tolist() == [[[0, 12, 255], [0, 1, 2]]]
+    for channels in (1, 2):
+        gray = rgb_of(image[..., :channels], is_rgb=False)
+        np.testing.assert_array_equal(gray, np.dstack([shown[..., 0]] * 3))
+    assert (rgb_of(np.full((2, 2, 1), 7, np.float32), is_rgb=False) == 128).all()
+    assert not rgb_of(np.full((2, 2, 4), np.nan, np.float32), is_rgb=False).any()
+
+
 def test_rgb_of_shows_the_first_channels():
     image = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     np.testing.assert_array_equal(rgb_of(image), image[..., :3])

@@ -162,6 +162,16 @@ def test_initialize_encoder_makes_the_encoder_compute_what_vgg16_does(full_layer
         np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_initialize_encoder_of_more_channels_computes_vgg16_of_rgb_alone(full_layers):
+    tensors, path = full_layers
+    model, variables = segnet_variables(channels=5)
+    variables = initialize_encoder(variables, load_vgg16(path), first_channel=2)
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(2, 32, 32, 5)), jnp.float32)
+    variables = match_batch_norm(model, variables, [x])
+    for actual, pool in zip(segnet_pools(model, variables, x, True), vgg16_pools(x[..., 2:], tensors), strict=True):
+        np.testing.assert_allclose(actual, pool, rtol=1e-3, atol=1e-3 * float(pool.std()))
+
+
 def test_match_batch_norm_makes_training_compute_what_vgg16_does(full_layers):
     tensors, path = full_layers
     model, variables = segnet_variables(remat="stages")
@@ -244,7 +254,7 @@ def test_initialize_encoder_keeps_the_dtype_of_the_parameters(full_layers):
     ("fields", "expected"),
     [
         ({"width_multiplier": 0.5}, r"conv1_1 has a kernel of \(3, 3, 3, 64\), the model's is \(3, 3, 3, 32\)"),
-        ({"channels": 1}, r"the model's is \(3, 3, 1, 64\); .*for images without depth"),
+        ({"channels": 1}, r"the model's is \(3, 3, 1, 64\); .*for images of three channels or more"),
         ({"name": "segnet_basic"}, "the model's is None; .*--config.pretrained.weights=none"),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 from segnet_jax.data import image_files
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.datasets.folder_layout import SPLITS, find_files
+from segnet_jax.data.modality_files import files_like, join
 from segnet_jax.errors import InputError
 
 
@@ -32,10 +33,12 @@ class Folder:
     too.
 
     Each of the `modalities` but "rgb", which is `images/`, has a folder of its name, with a file for each image, of its
-    name and size: that of `images/a.jpg` is `depth/a.png`. "depth" is a gray PNG file of 8 or 16 bits and becomes one
-    channel, see `image_files.read_depth`. Any other becomes one channel if the first file is gray, which all must be
-    then, else three. The channels of an image are those of the modalities in their order; the first takes the place of
-    `images/` in all that is said above.
+    name and size: that of `images/a.jpg` is `depth/a.png`. Without "rgb", "bands" is `images/`. "depth" is a gray PNG
+    file of 8 or 16 bits, see `image_files.read_depth`, or a TIFF file, and becomes one channel. Any other becomes one
+    channel if the first file is gray, which all must be then, else three; but TIFF files that are more than pictures
+    of 8 bits, and all of "bands", are read exactly, with as many channels as they have bands, see `modality_files`. The
+    channels of an image are those of the modalities in their order; the first takes the place of `images/` in all that
+    is said above. Images are uint8, or float32 with NaN for what is missing if a modality has such values.
 
     Attributes, beside those of `Dataset`:
       names: of every image its path in its folder, without ending, sorted or as listed.
@@ -51,6 +54,7 @@ class Folder:
         modalities: Sequence[str] = ("rgb",),
         depth_max: int = 65535,
         image_max: int = 65535,
+        depth_missing: int = -1,
     ) -> None:
         """Finds the files of the split and checks that they pair up.
 
@@ -62,12 +66,12 @@ class Folder:
           mask_suffix: what a mask's name adds to its image's stem, such as "_mask".
           modalities: the names of one or more.
           depth_max: the value of 16-bit depth maps that becomes 255, 1 to 65535, in their own unit.
-          image_max: the same of all other 16-bit files.
+          image_max: the same of all other 16-bit files that are not read exactly.
+          depth_missing: the value of depth maps that means a missing one, 0 to 65535; -1 has none.
 
         Raises:
-          InputError: the layout or split is unknown, a folder cannot be read, a file has no
-            counterpart or one of another size, two images share a name, the split is empty, or
-            there is no class table.
+          InputError: the layout or split is unknown, a folder cannot be read, a file has no counterpart or one of
+            another size or with other bands, two images share a name, the split is empty, or there is no class table.
         """
         if split not in SPLITS:
             raise InputError(f"There is no split {split!r}; use one of {', '.join(SPLITS)}.")
@@ -87,25 +91,27 @@ class Folder:
                 "configuration."
             )
         self.class_table = class_table
+        self.modality_names = tuple(modalities)
+        self._files = [
+            files_like(name, str(first), image_max=image_max, depth_max=depth_max, depth_missing=depth_missing)
+            for name, first in zip(modalities, files[0].images, strict=True)
+        ]
+        self.modalities = tuple(files.channels for files in self._files)
+        first_shape, *other_shapes = (files.shape for files in self._files)
+        readers = (first_shape, image_files.image_shape, *other_shapes)
         files, self._shapes = image_files.with_shapes(
-            files, lambda x: image_files.common_shape((x.images[0], x.mask, *x.images[1:]))
+            files, lambda x: image_files.common_shape((x.images[0], x.mask, *x.images[1:]), readers)
         )
         self.names = [entry.name for entry in files]
-        self.modality_names = tuple(modalities)
         self._masks = [str(entry.mask) for entry in files]
         self._images = [tuple(map(str, entry.images)) for entry in files]
-        self._maxima = [depth_max if name == "depth" else image_max for name in modalities]
-        self.modalities = tuple(map(_channels_of, modalities, self._images[0]))
 
     def __len__(self) -> int:
         return len(self._masks)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        parts = [
-            image_files.read_depth(path, maximum) if channels == 1 else image_files.read_image(path, maximum)
-            for path, channels, maximum in zip(self._images[index], self.modalities, self._maxima, strict=True)
-        ]
-        return {"image": np.dstack(parts), "label": self.label(index), "name": self.names[index]}
+        parts = [files.read(path) for files, path in zip(self._files, self._images[index], strict=True)]
+        return {"image": join(parts, self.modality_names), "label": self.label(index), "name": self.names[index]}
 
     def label(self, index: int) -> np.ndarray:
         """Reads the label alone, uint8 [H, W]."""
@@ -120,13 +126,8 @@ class Folder:
         return self._shapes[index]
 
     def fingerprint(self) -> str:
-        """Returns a digest that changes when a file of the split does, or the value that becomes 255."""
-        files = (path for images, mask in zip(self._images, self._masks, strict=True) for path in (*images, mask))
-        parts = (image_files.fingerprint(files), *map(str, self._maxima))
+        """Returns a digest that changes when a file of the split does, or how its values are read."""
+        paths = (path for images, mask in zip(self._images, self._masks, strict=True) for path in (*images, mask))
+        settings = [str(files.maximum) + (f" {files.missing}" if files.missing >= 0 else "") for files in self._files]
+        parts = (image_files.fingerprint(paths), *settings)
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
-
-
-def _channels_of(modality: str, first: str) -> int:
-    if modality in ("rgb", "depth"):
-        return 3 if modality == "rgb" else 1
-    return 1 if image_files.is_gray(first) else 3

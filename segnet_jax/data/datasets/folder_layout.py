@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segnet_jax.data import image_files
+from segnet_jax.data.band_files import TIFF_SUFFIXES
 from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
 
 SPLITS = ("train", "val", "test")
 
 _MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
-_DEPTH_SUFFIXES = (".png",)  # pictures of it may lie beside
 
 # What people call the two folders, in lower case; the first name of each is taken before any other.
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "image_2")
@@ -112,8 +112,10 @@ def _find_folders(root: Path, split: str, modalities: Sequence[str]) -> _Folders
     """Returns the folders of a split: ROOT/images, ROOT/images/SPLIT or ROOT/SPLIT/images, and so on."""
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; set the root of the data to an existing one.")
-    called = _IMAGE_FOLDERS if modalities[0] == "rgb" else (modalities[0],)
-    others = {name: "images" if name == "rgb" else name for name in modalities[1:]}
+    # The modality that `images` is: without RGB, images can have any bands.
+    imaged = "rgb" if "rgb" in modalities else "bands"
+    called = _IMAGE_FOLDERS if modalities[0] == imaged else (modalities[0],)
+    others = {name: "images" if name == imaged else name for name in modalities[1:]}
     parent, images = root, _folder_called(root, called)
     if images is None:
         present = [name for name in SPLITS if _folder_called(root / name, called)]
@@ -184,7 +186,11 @@ def _raise(error: OSError) -> None:
 
 def _find_others(modality: str, folder: Path, names: Sequence[str]) -> dict[str, Path]:
     """Returns the file of each image in the folder of another modality; those of other images may lie there too."""
-    files = _files_by_name(folder, _DEPTH_SUFFIXES if modality == "depth" else image_files.IMAGE_SUFFIXES)
+    if modality == "depth":
+        # Pictures of it may lie beside.
+        files = _files_by_name(folder, (".png",)) or _files_by_name(folder, TIFF_SUFFIXES)
+    else:
+        files = _files_by_name(folder, image_files.IMAGE_SUFFIXES)
     bare = [f"{name}.png" for name in names if name not in files]
     if bare:
         error = InputError(

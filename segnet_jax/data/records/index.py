@@ -19,7 +19,9 @@ INDEX_FILE = "index.json"
 # As many as Pillow decodes of an image file.
 _MAX_PIXELS = 178_956_970
 
-FORMAT, VERSION = "segnet_jax records", 1
+FORMAT = "segnet_jax records"
+# The version of each type of images: what reads version 1 alone refuses the other.
+_VERSIONS = {"uint8": 1, "float32": 2}
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class RecordIndex:
       modality_names: what they are.
       compression: of the shards, see `shard.COMPRESSIONS`.
       splits: by name.
+      image_dtype: "uint8" or "float32".
     """
 
     name: str
@@ -89,6 +92,7 @@ class RecordIndex:
     modality_names: tuple[str, ...]
     compression: str
     splits: Mapping[str, RecordSplit]
+    image_dtype: str = "uint8"
 
     def to_json(self) -> str:
         """Returns the index as text; `from_json` inverts it."""
@@ -97,7 +101,7 @@ class RecordIndex:
         names = sorted(self.splits, key=lambda name: (order.get(name, 3), name))
         values = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": _VERSIONS[self.image_dtype],
             "name": self.name,
             "class_table": self.class_table.to_dict(),
             "modalities": self.modalities,
@@ -118,8 +122,10 @@ class RecordIndex:
         """
         try:
             values = json.loads(text)
-            if (values["format"], values["version"]) != (FORMAT, VERSION):
-                raise ValueError(f"it is {values['format']}, version {values['version']}, not {FORMAT}, {VERSION}")
+            dtypes = {version: dtype for dtype, version in _VERSIONS.items()}
+            if values["format"] != FORMAT or values["version"] not in dtypes:
+                known = " or ".join(map(str, dtypes))
+                raise ValueError(f"it is {values['format']}, version {values['version']}, not {FORMAT}, {known}")
             splits = {
                 name: RecordSplit(**{**entry, "shards": tuple(map(_shard, entry["shards"]))})
                 for name, entry in values["splits"].items()
@@ -132,7 +138,8 @@ class RecordIndex:
             modalities = tuple(values["modalities"])
             # Records of before there were others than RGB and depth do not name them.
             names = tuple(values.get("modality_names", default_modality_names(modalities)))
-            return cls(values["name"], table, modalities, names, values["compression"], splits)
+            dtype = dtypes[values["version"]]
+            return cls(values["name"], table, modalities, names, values["compression"], splits, dtype)
         except (ValueError, KeyError, TypeError, InputError) as error:
             raise InputError(
                 f"{path} is no index of records or damaged ({str(error).rstrip('.')}); copy it again, or delete the "

@@ -66,6 +66,7 @@ class Records:
         self.name, self.split = index.name, split
         self.class_table = index.class_table
         self.modalities, self.modality_names = index.modalities, index.modality_names
+        self._image_dtype = index.image_dtype
         self._digest = hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()
         self._examples_per_shard = index.splits[split].examples_per_shard
         self._shapes = [
@@ -88,6 +89,8 @@ class Records:
             found, wanted = example["image"].shape, (*self._shapes[index], sum(self.modalities))
             if found != wanted:
                 raise ValueError(f"its height, width and channels are {found} and not the {wanted} of the index")
+            if example["image"].dtype != self._image_dtype:
+                raise ValueError(f"its image is {example['image'].dtype}, and {self._image_dtype} by the index")
             return example
         except (RuntimeError, ValueError) as error:
             shard, record = divmod(index, self._examples_per_shard)

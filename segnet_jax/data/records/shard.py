@@ -1,8 +1,9 @@
 """Shards of records: ArrayRecord files whose records hold the decoded pixels of an example each.
 
 A record is a header of 16 bytes (`<4sIIHH`: "SNR1", height, width, channels, length of the name), the name in UTF-8,
-the image and the label, uint8 in C order. Pixels, not PNG or JPEG bytes: to unpack those takes most of the time that
-reading an example does. The compression is ArrayRecord's own, record by record.
+the image and the label, uint8 in C order. "SNR2" has an image of float32, little endian. Pixels, not PNG or JPEG bytes:
+to unpack those takes most of the time that reading an example does. The compression is ArrayRecord's own, record by
+record.
 """
 
 from __future__ import annotations
@@ -27,17 +28,19 @@ COMPRESSIONS = {"zstd": "zstd:1", "none": "uncompressed"}
 """ArrayRecord's options of compression, by name."""
 
 _HEADER = struct.Struct("<4sIIHH")
-_MAGIC = b"SNR1"
+# The type of an image by the beginning of its record.
+_DTYPES: dict[bytes, np.dtype] = {b"SNR1": np.dtype(np.uint8), b"SNR2": np.dtype("<f4")}
+_MAGICS = {dtype: magic for magic, dtype in _DTYPES.items()}
 
 
 def encode(example: Example) -> bytes:
     """Returns an example as a record.
 
     Args:
-      example: `image` uint8 [H, W, channels], `label` uint8 [H, W] and `name`.
+      example: `image` uint8 or float32 [H, W, channels], `label` uint8 [H, W] and `name`.
     """
     image, name = example["image"], example["name"].encode("utf-8", "surrogateescape")
-    header = _HEADER.pack(_MAGIC, *image.shape, len(name))
+    header = _HEADER.pack(_MAGICS[image.dtype], *image.shape, len(name))
     return b"".join((header, name, image.tobytes(), example["label"].tobytes()))
 
 
@@ -47,15 +50,17 @@ def decode(record: bytes) -> Example:
     Raises:
       ValueError: if the record is none, or has not the length that its header says.
     """
-    if len(record) < _HEADER.size or not record.startswith(_MAGIC):
+    dtype = _DTYPES.get(record[:4])
+    if len(record) < _HEADER.size or dtype is None:
         raise ValueError("it has not the header of one")
     _, height, width, channels, name_length = _HEADER.unpack_from(record)
     pixels, start = height * width, _HEADER.size + name_length
-    if len(record) != start + pixels * (channels + 1):
-        raise ValueError(f"it has {len(record)} bytes, and its header says {start + pixels * (channels + 1)}")
+    end = start + pixels * channels * dtype.itemsize
+    if len(record) != end + pixels:
+        raise ValueError(f"it has {len(record)} bytes, and its header says {end + pixels}")
     # Views of the record's own memory: nothing is copied.
-    image = np.frombuffer(record, np.uint8, pixels * channels, start).reshape(height, width, channels)
-    label = np.frombuffer(record, np.uint8, pixels, start + pixels * channels).reshape(height, width)
+    image = np.frombuffer(record, dtype, pixels * channels, start).reshape(height, width, channels)
+    label = np.frombuffer(record, np.uint8, pixels, end).reshape(height, width)
     return {"image": image, "label": label, "name": record[_HEADER.size : start].decode("utf-8", "surrogateescape")}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
-from segnet_jax.data.dataset import Dataset, modalities_of, modality_names_of
+from segnet_jax.data.dataset import Dataset, image_dtype_of, modalities_of, modality_names_of
 from segnet_jax.data.records import storage
 from segnet_jax.data.records.index import (
     INDEX_FILE,
@@ -163,9 +163,18 @@ def _plan(
     """Returns the folder's index `known` with the splits to be prepared; refuses another data set than the folder's."""
     first = datasets[0]
     compression = compression or (known.compression if known else next(iter(COMPRESSIONS)))
-    index = RecordIndex(first.name, first.class_table, modalities_of(first), modality_names_of(first), compression, {})
+    index = RecordIndex(
+        first.name,
+        first.class_table,
+        modalities_of(first),
+        modality_names_of(first),
+        compression,
+        {},
+        image_dtype_of(first),
+    )
     if known is not None:
-        _refuse_another(folder, known, index, ("name", "class_table", "modalities", "modality_names", "compression"))
+        fields = ("name", "class_table", "modalities", "modality_names", "image_dtype", "compression")
+        _refuse_another(folder, known, index, fields)
         index = known
     splits = dict(index.splits)
     for dataset in datasets:

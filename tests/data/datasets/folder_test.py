@@ -14,6 +14,7 @@ from segnet_jax.errors import InputError
 from segnet_jax.evaluation.missing_input import evaluate_missing
 from segnet_jax.training.loop import train_and_evaluate
 from tests.helpers.folder_files import SIZE, TABLE, open_all, save, write
+from tests.helpers.tiff import save_bands
 from tests.helpers.tiny_config import make_tiny_config
 
 RGBD = ("rgb", "depth")
@@ -350,3 +351,40 @@ def test_folder_run_learns_from_depth(tmp_path):
     rows = evaluate_missing(tmp_path / "run", {"eval.missing_pixels": (0.0,), "eval.checkpoint": "latest"})
     _, without_rgb, without_depth = (row["global_accuracy"] for row in rows)
     assert without_rgb > without_depth + 0.2, rows
+
+
+def test_folder_bands_are_the_images_and_lie_beside_rgb(tmp_path):
+    """Each file tells its number, and each band itself."""
+    for index, stem in enumerate("ab"):
+        bands = (1000 * index + np.arange(5) + np.zeros((*SIZE, 1))).astype(np.int16)
+        save_bands(tmp_path / "alone" / "Imgs" / f"{stem}.tif", bands, planes=index == 1)
+        save_bands(tmp_path / "both" / "bands" / f"{stem}.tiff", bands)
+        save(tmp_path / "alone" / "masks" / f"{stem}.png", np.full(SIZE, 3, np.uint8))
+    write(tmp_path / "both", "ab")
+    alone = open_all(tmp_path / "alone", modalities=("bands",))
+    assert (alone.modalities, alone.modality_names, alone.names) == ((5,), ("bands",), ["a", "b"])
+    assert alone[1]["image"].dtype == np.float32
+    assert (alone[1]["image"] == 1000 + np.arange(5)).all()
+    both = pickle.loads(pickle.dumps(open_all(tmp_path / "both", modalities=("rgb", "bands"))))
+    assert both.modalities == (3, 5)
+    assert both[1]["image"][2, 3].tolist() == [1, 1, 1, 1000, 1001, 1002, 1003, 1004]
+    check_examples(both)
+
+
+def test_folder_missing_depth_is_nan_and_its_size_is_compared(tmp_path):
+    root = write_with_depth(tmp_path, ["a", "b"])
+    plain = open_all(root, modalities=RGBD)
+    dataset = open_all(root, modalities=RGBD, depth_missing=0)
+    assert dataset.fingerprint() != plain.fingerprint()
+    image = dataset[0]["image"]
+    assert (image.dtype, image.shape) == (np.float32, (*SIZE, 4))
+    assert np.isnan(image[..., 3]).sum() == 1 and np.isnan(image[0, 0, 3])
+    np.testing.assert_array_equal(image[..., :3], plain[0]["image"][..., :3])
+    np.testing.assert_array_equal(image[..., 3].ravel()[1:], np.arange(1, 24))
+    for stem, height in (("a", 4), ("b", 5)):
+        (root / "depth" / f"{stem}.png").unlink()
+        save_bands(root / "depth" / f"{stem}.tif", np.full((height, 6, 1), 2.5, np.float32))
+    with pytest.raises(InputError, match=r"depth/b\.tif is 5x6 pixels .* its image .*images/b\.jpg is 4x6; bring both"):
+        open_all(root, modalities=RGBD)
+    save_bands(root / "depth" / "b.tif", np.full((*SIZE, 1), 2.5, np.float32))
+    assert (open_all(root, modalities=RGBD)[1]["image"][..., 3] == 2.5).all()

@@ -52,8 +52,8 @@ def test_split_plan():
         ("[]", "list indices"),
         (INDEX.to_json()[:-20], ""),
         (
-            INDEX.to_json().replace('"version": 1', '"version": 2'),
-            "it is segnet_jax records, version 2, not segnet_jax",
+            INDEX.to_json().replace('"version": 1', '"version": 3'),
+            "it is segnet_jax records, version 3, not segnet_jax records, 1 or 2",
         ),
         (INDEX.to_json().replace("class_table", "table"), "'class_table'"),
         (INDEX.to_json().replace("fingerprint", "digest"), "'digest'"),
