@@ -15,6 +15,7 @@ from segnet_jax.models import create_model
 from segnet_jax.runtime.compilation import Compiled
 from segnet_jax.runtime.sharding import AXIS, replicate, to_devices
 from segnet_jax.training import losses, optimizers
+from segnet_jax.training.objective import Objective
 from segnet_jax.training.step import create_train_state, create_train_step
 
 NUM_CLASSES = 11
@@ -69,7 +70,7 @@ class Workload:
             model=model,
             optimizer=optimizer,
             normalize=preprocessing.create_normalization("imagenet"),
-            class_weights=jnp.ones(NUM_CLASSES),
+            objective=Objective(jnp.ones(NUM_CLASSES)),
         )
 
     def run(self, what: str) -> None:

@@ -34,6 +34,8 @@ _RANGES = {
     "pretrained.images": (1, math.inf),
     "model.batch_norm_momentum": (0, 1),
     "loss.class_weight_power": (0, math.inf),
+    "loss.label_smoothing": (0, 1),
+    "loss.focal_gamma": (0, math.inf),
     "optimizer.learning_rate": (0, math.inf),
     "optimizer.momentum": (0, 1),
     "optimizer.weight_decay": (0, math.inf),

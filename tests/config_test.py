@@ -277,6 +277,8 @@ def test_to_steps_refuses_a_duration_of_another_form_by_its_key(duration):
         ("data.train_scenes", 0, "data.train_scenes=0 must be at least 1"),
         ("seed", 2**31, "seed=2147483648 must be at least 0 and below 2147483648"),
         ("data.depth_max", 65536, "data.depth_max=65536 must be at least 1 and below 65536"),
+        ("loss.label_smoothing", 1.0, "loss.label_smoothing=1.0 must be at least 0 and below 1"),
+        ("loss.focal_gamma", -0.5, "loss.focal_gamma=-0.5 must be at least 0"),
         ("loss.class_weight_power", float("inf"), "loss.class_weight_power=inf must be at least 0"),
         ("augment.crop_size", (5, -1), "augment.crop_size=.* must be .height, width."),
         ("pretrained.weights", "resnet", "pretrained.weights='resnet'"),

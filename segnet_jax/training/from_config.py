@@ -39,6 +39,7 @@ from segnet_jax.models.from_config import build_model
 from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime.processes import all_devices
 from segnet_jax.training import layerwise, optimizers
+from segnet_jax.training.objective import Objective, parse_terms
 from segnet_jax.training.plan import Plan
 from segnet_jax.training.run import Phase, Run
 from segnet_jax.training.step import TrainState, create_train_state, create_train_step
@@ -128,8 +129,7 @@ def _end_to_end_phase(
             model=model,
             optimizer=optimizer,
             normalize=build_normalization(config, modalities),
-            class_weights=jnp.asarray(build_class_weights(config, train_data)),
-            loss_normalization=config.loss.normalization,
+            objective=build_objective(config, train_data),
             accumulation_steps=config.train.accumulation_steps,
             seed=config.seed,
             masking=masking,
@@ -185,6 +185,18 @@ def _layerwise_phases(
         for number, stage in enumerate(stages, start=1)
     )
     return whole, plan, phases
+
+
+def build_objective(config: ml_collections.ConfigDict, train_data: Dataset) -> Objective:
+    """Builds what training end to end minimises, with class weights from the labels of `train_data`."""
+    fields = config.loss
+    return Objective(
+        jnp.asarray(build_class_weights(config, train_data)),
+        parse_terms(fields.name),
+        fields.normalization,
+        fields.label_smoothing,
+        fields.focal_gamma,
+    )
 
 
 def build_plan(config: ml_collections.ConfigDict, num_examples: int, phases: int = 0) -> Plan:
@@ -328,6 +340,7 @@ def check_run(config: ml_collections.ConfigDict) -> None:
     if config.train.procedure == "layerwise":
         _check_layerwise(config)
     Augmentation(**config.augment.to_dict())
+    parse_terms(config.loss.name)
     fitting = models_with_vgg16()
     if config.pretrained.weights == "vgg16" and (
         config.model.name not in fitting or config.model.width_multiplier != 1.0
@@ -389,6 +402,11 @@ def _check_layerwise(config: ml_collections.ConfigDict) -> None:
     if config.model.name != "segnet_flat":
         raise InputError(
             f"train.procedure=layerwise trains model.name=segnet_flat, not {config.model.name}; change one of them."
+        )
+    if config.loss.name != "cross_entropy" or config.loss.label_smoothing:
+        raise InputError(
+            f"loss.name={config.loss.name!r} and loss.label_smoothing={config.loss.label_smoothing} are for "
+            "train.procedure=end_to_end; layer-wise training minimises the cross_entropy without smoothing."
         )
     if config.transfer.trained != ".*" or config.transfer.frozen:
         raise InputError(
