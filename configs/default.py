@@ -16,7 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = "synthetic"  # synthetic, camvid, folder or records
+    config.data.name = "synthetic"  # synthetic, camvid, folder, records or mixture
     config.data.root = ""  # the folder that holds the data set; synthetic needs none, that of records can be gs://...
     config.data.image_size = ()  # images and masks are resized to this, for training and evaluation
     # How: stretch; or fit (the whole image, in black and void) or crop (its middle), which keep proportions.
@@ -35,6 +35,10 @@ def get_config() -> ml_collections.ConfigDict:
     # ("rgb", "depth") or ("normals",); for `synthetic` also ("rgb", "depth").
     config.data.modalities = ("rgb",)
     config.data.depth_max = 65535  # value of 16-bit depth maps, in their own unit, that becomes 255 of 8 bits
+    # For `mixture`, a dict for each data set: `weight`, `class_map` (pairs of a class of it and one of the mixture) and
+    # keys of this section, such as dict(name="camvid", root="camvid", weight=2.0); a root is below that of above. The
+    # classes of the mixture are those of above, or without any those of its first data set.
+    config.data.mixture = ()
     # For `synthetic`:
     config.data.scene_size = (90, 120)
     config.data.train_scenes = 1000
@@ -151,6 +155,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.batch_size = 4  # rounded up to a multiple of the devices
     config.eval.batch_norm = "running"  # running averages, or exact: a pass over the training set (the paper)
     config.eval.checkpoint = "best"  # of the modes that are not train: best, latest or a step
+    config.eval.mixture = "first"  # of a mixture's data sets, the first is evaluated, or all
     config.eval.pictures = 6  # images of the sheet
     config.eval.per_image = False  # whether the report holds the scores of each image
     # Of the modes that are not train, for data of other classes than the network's: pairs of names, a class of the data

@@ -16,13 +16,14 @@ import ml_collections
 import optax
 
 from segnet_jax.checkpoint import manager
-from segnet_jax.config import check_values, reconstructs, shared_keys, to_steps
+from segnet_jax.config import check_values, mixture_components, reconstructs, shared_keys, to_steps
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.dataset import Dataset, modalities_of
 from segnet_jax.data.from_config import (
     DATASETS,
     build_class_weights,
     build_dataset,
+    build_eval_dataset,
     build_host_batches,
     build_masking,
     build_normalization,
@@ -68,7 +69,7 @@ def build_run(config: ml_collections.ConfigDict, *, resumes: bool = False) -> Ru
     layers = None if resumes else load_pretrained(config)
     train_data = build_dataset(config, config.data.train_split)
     check_batch_fits(config, len(train_data))
-    eval_data = build_dataset(config, config.data.eval_split)
+    eval_data = build_eval_dataset(config)
     modalities = modalities_of(train_data)
     channels = sum(modalities)
     model = build_model(config, train_data.class_table.num_classes)
@@ -362,13 +363,15 @@ def check_paths(config: ml_collections.ConfigDict, *, resumes: bool = False) -> 
     Raises:
       InputError: for all that is missing at once.
     """
-    missing = []
-    root, source = config.data.root, Path(config.transfer.source).expanduser()
-    if config.data.name in DATASETS and "data.root" in DATASETS[config.data.name][1] and "://" not in root:
-        if not root:
-            missing.append(f"data.name={config.data.name} needs data.root, the folder that holds it")
-        elif not Path(root).expanduser().is_dir():
-            missing.append(f"data.root={root} is not a folder")
+    missing, source = [], Path(config.transfer.source).expanduser()
+    components = mixture_components(config) if config.data.name == "mixture" else ()
+    for data in (part.config.data for part in components) if components else (config.data,):
+        if data.name not in DATASETS or "data.root" not in DATASETS[data.name][1] or "://" in data.root:
+            continue
+        if not data.root:
+            missing.append(f"data.name={data.name} needs data.root, the folder that holds it")
+        elif not Path(data.root).expanduser().is_dir():
+            missing.append(f"data.root={data.root} is not a folder")
     if not resumes:
         path = config.pretrained.path
         if config.pretrained.weights != "none" and path and not Path(path).expanduser().is_file():

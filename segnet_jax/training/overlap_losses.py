@@ -61,7 +61,7 @@ def labelled_images(labels: jax.Array, num_classes: int) -> jax.Array:
 
 
 def _errors(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns how far probabilities are from the labels, float32 [B, K, N], 0 if void; and the labels, bool [B, K, N]."""
+    """Returns how far probabilities are from labels, float32 [B, K, N], 0 if void; and the labels, bool [B, K, N]."""
     images, num_classes = logits.shape[0], logits.shape[-1]
     probabilities = jax.nn.softmax(logits.astype(jnp.float32)).reshape(images, -1, num_classes).swapaxes(1, 2)
     labels = labels.reshape(images, 1, -1)

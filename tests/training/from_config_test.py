@@ -109,7 +109,7 @@ def test_build_objective_has_the_configured_losses():
     objective = build_objective(config, build_dataset(config, "train"))
     assert objective.terms == (("lovasz", 0.5), ("focal", 1.0))
     assert (objective.normalization, objective.label_smoothing, objective.focal_gamma) == ("weights", 0.0, 1.5)
-    np.testing.assert_array_equal(objective.class_weights, np.ones(11))
+    np.testing.assert_array_equal(objective.class_weights, np.ones(10))
 
 
 @pytest.mark.parametrize("fields", [{"model__name": "segnet_basic"}, {"model__width_multiplier": 0.5}])
