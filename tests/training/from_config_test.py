@@ -199,6 +199,18 @@ def test_check_paths_names_all_that_is_missing_at_once(tmp_path):
     check_paths(config_with(data__name="records", data__root="gs://bucket/records"))
 
 
+def test_check_paths_names_the_missing_folders_of_a_mixture(tmp_path):
+    entries = (
+        {"name": "camvid", "root": "camvid"},
+        {"name": "synthetic"},
+        {"name": "folder", "root": "/no/street"},
+        {"name": "records", "root": "gs://bucket/records"},
+    )
+    config = config_with(data__name="mixture", data__mixture=entries, data__root=str(tmp_path))
+    with pytest.raises(InputError, match=f"^data.root={tmp_path}/camvid is not a folder. data.root=/no/street is not"):
+        check_paths(config)
+
+
 def test_build_run_reads_pretrained_weights_before_any_image(tmp_path, monkeypatch):
     path = tmp_path / "vgg16.safetensors"
     path.write_bytes(b"no weights")

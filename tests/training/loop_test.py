@@ -13,6 +13,7 @@ from segnet_jax.checkpoint.manager import Checkpoints
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.evaluator import Evaluator
+from segnet_jax.evaluation.from_config import CheckpointEvaluation
 from segnet_jax.models.from_config import build_model
 from segnet_jax.runtime.files import locked
 from segnet_jax.training.from_config import build_optimizer
@@ -135,6 +136,25 @@ def test_train_and_evaluate_resumes_to_identical_parameters(
     assert reports[0] == reports[1]
     steps = [line["step"] for line in metrics_of(tmp_path)]
     assert steps == sorted(steps)
+
+
+def test_train_and_evaluate_resumes_a_mixture_to_identical_parameters(tiny_config, tmp_path, monkeypatch):
+    tiny_config.data.name = "mixture"
+    tiny_config.data.mixture = (
+        {"name": "synthetic", "train_scenes": 5, "weight": 1.0},
+        {"name": "synthetic", "eval_scenes": 2, "weight": 2.0, "class_map": (("road", "road"), ("sky", "sky"))},
+    )
+    tiny_config.eval.mixture = "all"
+    whole = train_and_evaluate(tiny_config, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        stop_at(patch, 6, crash)
+        train_and_evaluate(tiny_config, tmp_path / "stopped")
+    assert_identical(whole, train_and_evaluate(tiny_config, tmp_path / "stopped"))
+    report = json.loads((tmp_path / "stopped" / "eval" / "val-6.json").read_text())
+    assert {name: group["images"] for name, group in report["groups"].items()} == {"synthetic 1": 9, "synthetic 2": 2}
+    first = CheckpointEvaluation(tmp_path / "whole", {"eval.mixture": "first"})
+    assert (first.dataset.name, len(first.dataset), first.settings.kind) == ("synthetic", 9, "-firstset")
+    assert len(first.train_data()) == 21
 
 
 def test_train_and_evaluate_resumes_before_a_damaged_newest_checkpoint(
