@@ -23,6 +23,7 @@ from segnet_jax.data import preprocessing
 from segnet_jax.models import create_model
 from segnet_jax.runtime.sharding import AXIS
 from segnet_jax.training import optimizers
+from segnet_jax.training.objective import Objective
 from segnet_jax.training.step import TrainState, create_train_state, train_step
 
 NUM_CLASSES = 11
@@ -65,7 +66,7 @@ def step_program(num_devices: int) -> str:
             model=model,
             optimizer=optimizer,
             normalize=preprocessing.imagenet,
-            class_weights=jnp.ones(NUM_CLASSES),
+            objective=Objective(jnp.ones(NUM_CLASSES)),
         )
 
     devices = jax.devices()[:num_devices]

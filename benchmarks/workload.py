@@ -17,6 +17,7 @@ from segnet_jax.models.base import SegmentationModel
 from segnet_jax.runtime.compilation import Compiled
 from segnet_jax.runtime.sharding import AXIS, replicate, to_devices
 from segnet_jax.training import losses, optimizers
+from segnet_jax.training.objective import Objective
 from segnet_jax.training.step import create_train_state, create_train_step
 
 NUM_CLASSES = 11
@@ -73,7 +74,7 @@ class Workload:
             model=model,
             optimizer=optimizer,
             normalize=preprocessing.create_normalization("imagenet"),
-            class_weights=jnp.ones(NUM_CLASSES),
+            objective=Objective(jnp.ones(NUM_CLASSES)),
         )
         self._compiled["deterministic_step"] = self._compiled["train_step"].with_options(**_DETERMINISTIC)
 

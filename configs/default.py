@@ -16,7 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0
 
     config.data = ml_collections.ConfigDict()
-    # synthetic, camvid, cityscapes, folder, kitti, nyuv2, pascal_voc, sunrgbd or records
+    # synthetic, camvid, cityscapes, folder, kitti, nyuv2, pascal_voc, sunrgbd, records or mixture
     config.data.name = "synthetic"
     config.data.root = ""  # the folder that holds the data set; synthetic needs none, that of records can be gs://...
     config.data.image_size = ()  # images and masks are resized to this, for training and evaluation
@@ -45,6 +45,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.raw_depth = False  # for these two: depth as measured, with holes, in place of filled
     # What stands for one metre in their depth images; 0 means the code of SUN RGB-D's toolbox, and 1000 for NYUv2.
     config.data.depth_scale = 0.0
+    # For `mixture`, a dict for each data set: `weight`, `class_map` (pairs of a class of it and one of the mixture) and
+    # keys of this section, such as dict(name="camvid", root="camvid", weight=2.0); a root is below that of above. The
+    # classes of the mixture are those of above, or without any those of its first data set.
+    config.data.mixture = ()
     # For `synthetic`:
     config.data.scene_size = (90, 120)
     config.data.train_scenes = 1000
@@ -112,7 +116,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.masking.modality = 0.0  # probability that one of the modalities is missing
 
     config.loss = ml_collections.ConfigDict()
-    # median_frequency, inverse_frequency, published_camvid, published_sunrgbd or none
+    # cross_entropy, focal, dice, lovasz, or a sum of them with weights, such as "cross_entropy + 0.5 lovasz"
+    config.loss.name = "cross_entropy"
+    config.loss.label_smoothing = 0.0  # of cross_entropy: the share of a label that is spread over all classes
+    config.loss.focal_gamma = 2.0  # of focal: the greater, the less do pixels count that are classified well
+    # Of cross_entropy and focal: median_frequency, inverse_frequency, published_camvid, published_sunrgbd or none
     config.loss.class_weights = "median_frequency"
     config.loss.class_weight_power = 1.0  # tempers the weights: 0.5 takes their square roots
     config.loss.normalization = "pixels"  # pixels (the authors' code) or weights (a weighted mean)
@@ -160,6 +168,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.batch_size = 4  # rounded up to a multiple of the devices
     config.eval.batch_norm = "running"  # running averages, or exact: a pass over the training set (the paper)
     config.eval.checkpoint = "best"  # of the modes that are not train: best, latest or a step
+    config.eval.mixture = "first"  # of a mixture's data sets, the first is evaluated, or all
     config.eval.pictures = 6  # images of the sheet
     config.eval.per_image = False  # whether the report holds the scores of each image
     # Predictions are the mean over the image at these factors of its size, and over its mirror image if so wanted.

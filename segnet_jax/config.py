@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 
@@ -36,6 +37,8 @@ _RANGES = {
     "pretrained.images": (1, math.inf),
     "model.batch_norm_momentum": (0, 1),
     "loss.class_weight_power": (0, math.inf),
+    "loss.label_smoothing": (0, 1),
+    "loss.focal_gamma": (0, math.inf),
     "optimizer.learning_rate": (0, math.inf),
     "optimizer.momentum": (0, 1),
     "optimizer.weight_decay": (0, math.inf),
@@ -66,6 +69,7 @@ _CHOICES = {
     "pretrained.batch_norm": ("matched", "absorbed"),
     "loss.normalization": ("pixels", "weights"),
     "eval.batch_norm": ("running", "exact"),
+    "eval.mixture": ("first", "all"),
     "train.procedure": ("end_to_end", "layerwise"),
     "layerwise.classifier": ("first", "never", "joint", "every", "last"),
     "layerwise.target": ("labels", "input"),
@@ -77,6 +81,10 @@ _DURATIONS = (
 )
 # Four times 4K: more than a network of this kind is ever given, and less than what takes all memory.
 _MAX_PIXELS = 2**25
+
+# Keys of `data` that hold for all data sets of a mixture; those that each may have besides the others of `data`.
+_OF_MIXTURE = ("mixture", "image_size", "resize", "modalities", "num_workers", "num_threads")
+_OF_COMPONENT = ("weight", "class_map")
 
 _SIZES = ("data.image_size", "data.scene_size", "augment.crop_size")
 
@@ -127,7 +135,7 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: dict[str, Any]
 
 def differences(stored: dict[str, Any], config: ml_collections.ConfigDict) -> list[str]:
     """Lists the keys that differ and that a run cannot change when it resumes, each as "key: stored -> new"."""
-    before, now = flatten(from_dict(stored)), flatten(config)
+    before, now = (_without_roots(flatten(values)) for values in (from_dict(stored), config))
     free: tuple[str, ...] = _FREE_TO_CHANGE
     if before["train.procedure"] == now["train.procedure"] == "end_to_end":
         free += ("layerwise.",)
@@ -185,6 +193,88 @@ def check_values(config: ml_collections.ConfigDict) -> None:
     for key in ("transfer.same_classes", "eval.class_map"):
         if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in values[key]):
             raise InputError(f'{key}={values[key]!r} must be pairs of names, such as \'(("Sidewalk", "Pavement"),)\'.')
+    if config.data.name == "mixture":
+        for number, component in enumerate(mixture_components(config)):
+            try:
+                check_values(component.config)
+            except InputError as error:
+                raise InputError(f"data.mixture[{number}]: {error}") from error
+
+
+class Component(NamedTuple):
+    """One data set of a mixture.
+
+    Attributes:
+      config: the configuration with this data set in place of the mixture.
+      weight: of its images among those of a batch; None for all or none of a mixture: by their numbers.
+      class_map: pairs of a class of it and one of the mixture; () where the classes are the same.
+    """
+
+    config: ml_collections.ConfigDict
+    weight: float | None
+    class_map: tuple[tuple[str, str], ...]
+
+
+def mixture_components(config: ml_collections.ConfigDict) -> list[Component]:
+    """Returns the data sets of `data.mixture`; what one of them does not set, is as `data` has it, but for `classes`.
+
+    Raises:
+      InputError: if there is none, or a key or a value of one is not what it can be.
+    """
+    entries = config.data.mixture
+    if not entries:
+        raise InputError("data.name=mixture needs data.mixture, the data sets; docs/datasets.md has an example.")
+    components = [_component(config, entry, f"data.mixture[{number}]") for number, entry in enumerate(entries)]
+    if len({component.weight is None for component in components}) > 1:
+        raise InputError("Some data sets of data.mixture have a weight and others none; give it to all, or to none.")
+    return components
+
+
+def _component(config: ml_collections.ConfigDict, entry: Any, where: str) -> Component:
+    if not hasattr(entry, "keys"):  # a ConfigDict is no Mapping
+        raise InputError(f'{where} is {entry!r}; give a dict such as {{"name": "camvid", "root": "camvid"}}.')
+    own = [key for key in config.data if key not in _OF_MIXTURE]
+    values = {key: _to_tuple(value) for key, value in entry.items()}
+    for key in values:
+        if key in _OF_MIXTURE:
+            raise InputError(f"{where} has the key {key!r}, which all data sets of a mixture share; set data.{key}.")
+        if key not in own and key not in _OF_COMPONENT:
+            raise InputError(f"{where} has the unknown key {key!r}; use {', '.join((*_OF_COMPONENT, *own))}.")
+    if values.get("name", "mixture") == "mixture":
+        raise InputError(f'{where} names no data set; give it one, such as "name": "camvid".')
+    weight, class_map = values.pop("weight", None), values.pop("class_map", ())
+    if weight is not None and not (isinstance(weight, (int, float)) and 1e-6 <= weight < math.inf):
+        raise InputError(f"{where} has the weight {weight!r}; give a number above 0, such as 0.5.")
+    if not (isinstance(class_map, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in class_map)):
+        raise InputError(f"{where} has the class_map {class_map!r}; give pairs, such as (('sidewalk', 'Pavement'),).")
+    config = config.copy_and_resolve_references()
+    config.data.root = _below(config.data.root, values.pop("root", ""))
+    config.data.mixture = config.data.classes = ()
+    for key, value in values.items():
+        try:
+            config.data[key] = value
+        except TypeError as error:
+            raise InputError(f"{where} has {key}={value!r}: {' '.join(str(error).split())}.") from error
+    return Component(config, weight, class_map)
+
+
+def _below(root: str, path: str) -> str:
+    """Returns `path` below `root`, unless it stands by itself."""
+    if not root or not path or "://" in path or path.startswith("~"):
+        return path or root
+    return os.path.join(root, path)
+
+
+def without_roots(mixture: Sequence[Any]) -> tuple[Any, ...]:
+    """Returns `data.mixture` without the folders, which tell of the machine and not of what is learnt."""
+    return tuple(
+        {key: value for key, value in entry.items() if key != "root"} if hasattr(entry, "items") else entry
+        for entry in mixture
+    )
+
+
+def _without_roots(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "data.mixture": without_roots(values["data.mixture"])}
 
 
 def to_steps(duration: str, steps_per_epoch: float, key: str = "duration") -> int:
@@ -219,7 +309,7 @@ def reconstructs(config: ml_collections.ConfigDict) -> bool:
 def shared_keys(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """Returns the values that all processes of a run must share: all but where and how each of them reads."""
     own = ("data.root", "data.num_workers", "data.num_threads", "pretrained.path")
-    return {key: value for key, value in flatten(config).items() if key not in own}
+    return {key: value for key, value in _without_roots(flatten(config)).items() if key not in own}
 
 
 def _set(config: ml_collections.ConfigDict, key: str, value: Any) -> None:

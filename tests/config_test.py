@@ -292,6 +292,8 @@ def test_to_steps_refuses_a_duration_of_another_form_by_its_key(duration):
         ("data.train_scenes", 0, "data.train_scenes=0 must be at least 1"),
         ("seed", 2**31, "seed=2147483648 must be at least 0 and below 2147483648"),
         ("data.depth_max", 65536, "data.depth_max=65536 must be at least 1 and below 65536"),
+        ("loss.label_smoothing", 1.0, "loss.label_smoothing=1.0 must be at least 0 and below 1"),
+        ("loss.focal_gamma", -0.5, "loss.focal_gamma=-0.5 must be at least 0"),
         ("loss.class_weight_power", float("inf"), "loss.class_weight_power=inf must be at least 0"),
         ("augment.crop_size", (5, -1), "augment.crop_size=.* must be .height, width."),
         ("pretrained.weights", "resnet", "pretrained.weights='resnet'"),
@@ -302,3 +304,77 @@ def test_to_steps_refuses_a_duration_of_another_form_by_its_key(duration):
 def test_check_values_refuses_a_value_that_makes_no_sense_by_its_key(key, value, message):
     with pytest.raises(InputError, match=message):
         check_values(config_with(**{key.replace(".", "__"): value}))
+
+
+CAMVID = {"name": "camvid", "root": "camvid", "weight": 1.0}
+
+
+def mixture_of(*entries, **values):
+    return config_with(data__name="mixture", data__mixture=entries, **values)
+
+
+def test_mixture_components_have_their_own_values_and_those_of_the_section():
+    config = mixture_of(
+        CAMVID,
+        {"name": "folder", "root": "/own", "weight": 3, "classes": ("a",), "class_map": (("a", "Sky"),)},
+        {"name": "records", "root": "gs://b/c", "weight": 0.5, "eval_split": "test", "max_images": 5},
+        {"name": "synthetic", "weight": 1},
+        data__root="data",
+        data__max_images=9,
+        data__classes=("Sky", "Road"),
+        data__image_size=(4, 6),
+    )
+    parts = configs.mixture_components(config)
+    found = [(p.config.data.name, p.config.data.root, p.config.data.classes, p.config.data.max_images) for p in parts]
+    assert found == [
+        ("camvid", "data/camvid", (), 9),
+        ("folder", "/own", ("a",), 9),
+        ("records", "gs://b/c", (), 5),
+        ("synthetic", "data", (), 9),
+    ]
+    assert [part.weight for part in parts] == [1.0, 3, 0.5, 1]
+    assert [part.class_map for part in parts] == [(), (("a", "Sky"),), (), ()]
+    assert [part.config.data.eval_split for part in parts] == ["val", "val", "test", "val"]
+    assert all(part.config.data.image_size == (4, 6) and not part.config.data.mixture for part in parts)
+    check_values(config)
+    restored = configs.from_dict(json.loads(configs.to_json(config)))
+    assert restored.to_dict() == config.to_dict()
+    assert [part.weight for part in configs.mixture_components(restored)] == [1.0, 3, 0.5, 1]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ((), "data.name=mixture needs data.mixture"),
+        (("camvid",), r"data.mixture\[0\] is 'camvid'; give a dict such as"),
+        (({"root": "x"},), r"data.mixture\[0\] names no data set"),
+        (({"name": "mixture"},), r"data.mixture\[0\] names no data set"),
+        (
+            (CAMVID, {**CAMVID, "rot": "x"}),
+            r"data.mixture\[1\] has the unknown key 'rot'; use weight, class_map",
+        ),
+        (({**CAMVID, "image_size": (4, 4)},), r"data.mixture\[0\] has the key 'image_size', .*; set data.image_size"),
+        (({**CAMVID, "weight": 0},), "has the weight 0; give a number above 0"),
+        (({**CAMVID, "weight": "1"},), "has the weight '1'"),
+        (({**CAMVID, "weight": float("nan")},), "has the weight nan"),
+        ((CAMVID, {"name": "synthetic"}), "have a weight and others none"),
+        (({**CAMVID, "class_map": ("Sky", "Road")},), "has the class_map .*; give pairs"),
+        (({**CAMVID, "max_images": "all"},), r"data.mixture\[0\] has max_images='all'"),
+        ((CAMVID, {**CAMVID, "val_fraction": 2.0}), r"^data.mixture\[1\]: data.val_fraction=2.0 must be"),
+    ],
+)
+def test_check_values_refuses_a_mixture_by_the_number_of_the_data_set(entries, message):
+    with pytest.raises(InputError, match=message):
+        check_values(mixture_of(*entries))
+
+
+def test_roots_of_a_mixture_may_differ_in_a_resumed_run_and_between_processes():
+    roots = ("a", "b"), ("c", "d")
+    config, moved = (mixture_of({**CAMVID, "root": root}, data__root=parent) for root, parent in roots)
+    stored = json.loads(configs.to_json(config))
+    assert configs.differences(stored, moved) == []
+    assert configs.shared_keys(config) == configs.shared_keys(moved)
+    # What is no data set is refused by `check_values`, which comes later.
+    assert configs.differences(stored, mixture_of("camvid"))
+    (difference,) = configs.differences(stored, mixture_of({**CAMVID, "weight": 2.0}))
+    assert difference.startswith("data.mixture: ({'name': 'camvid', 'weight': 1.0},) -> ")

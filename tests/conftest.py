@@ -79,6 +79,12 @@ def camvid_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def kitti_root() -> Path:
+    """Returns the folder of KITTI's semantics benchmark in its own layout."""
+    return _need(_DATA / "data" / "kitti_semantics")
+
+
+@pytest.fixture(scope="session")
 def samples_root() -> Path:
     """Returns the folder of a few images of several data sets in their native layouts."""
     return _need(_DATA / "data" / "samples")

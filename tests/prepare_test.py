@@ -50,6 +50,11 @@ def test_prepare_takes_splits_files_and_compression(tmp_path, capsys):
         (["--config.data.name=camvid"], 1, "data.name=camvid needs data.root"),
         (["--config.data.name=cityscape"], 1, "data.name='cityscape' is not known; choose one of synthetic, camvid,"),
         (["--split=train,holdout"], 1, "'holdout'"),
+        (
+            ["--config.data.name=mixture", "--config.data.mixture=({'name': 'synthetic'},)"],
+            1,
+            "A mixture has no records of its own; prepare each of its data sets",
+        ),
         (["--workers=0"], 1, "--workers=0 must be at least 1."),
         (["--examples_per_shard=-1"], 1, "--examples_per_shard=-1 must be at least 1"),
         (["--config.data.train_scenes=0"], 1, "data.train_scenes=0 must be at least 1"),

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +83,8 @@ class LabelStatistics:
     """Numbers of pixels of each class in a split.
 
     Attributes:
-      pixels: int64 [K + 1], those of each class; the last entry is void.
-      present: int64 [K + 1], the pixels of all images together in which the class occurs.
+      pixels: [K + 1], those of each class; the last entry is void. int64, or float64 for a mixture.
+      present: [K + 1], the pixels of all images together in which the class occurs.
     """
 
     pixels: np.ndarray
@@ -115,6 +116,22 @@ def label_statistics(dataset: Dataset) -> LabelStatistics:
             pixels += counts
             present += np.where(counts > 0, counts.sum(), 0)
     return LabelStatistics(pixels, present)
+
+
+def expected_statistics(
+    parts: Sequence[LabelStatistics], lengths: Sequence[int], weights: Sequence[int]
+) -> LabelStatistics:
+    """Returns the statistics of as many images as several data sets have together, drawn from each by its weight.
+
+    Args:
+      parts: the statistics of each data set.
+      lengths: the number of images of each.
+      weights: of each.
+    """
+    drawn = [sum(lengths) * weight / sum(weights) / length for length, weight in zip(lengths, weights, strict=True)]
+    return LabelStatistics(
+        *(np.dot(drawn, [getattr(part, field) for part in parts]) for field in ("pixels", "present"))
+    )
 
 
 def cached_label_statistics(dataset: Dataset, cache_dir: str | os.PathLike[str]) -> LabelStatistics:

@@ -66,7 +66,7 @@ def read_label(dataset: Dataset, index: int) -> np.ndarray:
     return dataset.label(index) if hasattr(dataset, "label") else dataset[index]["label"]
 
 
-class _Wrapper:
+class Wrapper:
     """A data set made of another one, whose description it has."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -80,7 +80,7 @@ class _Wrapper:
             self.group = dataset.group
 
 
-class Resized(_Wrapper):
+class Resized(Wrapper):
     """A split whose examples come at one size; labels without their images come as they are."""
 
     def __init__(self, dataset: Dataset, size: tuple[int, ...], method: str) -> None:
@@ -104,7 +104,7 @@ class Resized(_Wrapper):
         return self._size[0], self._size[1]
 
 
-class Subset(_Wrapper):
+class Subset(Wrapper):
     """The first examples of a split."""
 
     def __init__(self, dataset: Dataset, length: int) -> None:

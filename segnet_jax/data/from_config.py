@@ -13,11 +13,13 @@ import jax
 import ml_collections
 import numpy as np
 
+from segnet_jax.config import mixture_components
 from segnet_jax.data import pipeline, preprocessing
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.channel_statistics import cached_channel_statistics
+from segnet_jax.data.class_map import Mapped
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.class_weights import cached_label_statistics, class_weights
+from segnet_jax.data.class_weights import cached_label_statistics, class_weights, expected_statistics
 from segnet_jax.data.dataset import Dataset, Resized, Subset, modalities_of, modality_names_of
 from segnet_jax.data.datasets.camvid import Camvid
 from segnet_jax.data.datasets.cityscapes import Cityscapes
@@ -29,6 +31,7 @@ from segnet_jax.data.datasets.sunrgbd import SUNRGBD_CLASS_SETS, SunRgbd
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.image_files import read_image
 from segnet_jax.data.masking import Masking
+from segnet_jax.data.mixture import Mixture
 from segnet_jax.data.modality_files import read_modalities
 from segnet_jax.data.preprocessing import RGB
 from segnet_jax.data.records.reader import Records
@@ -44,14 +47,22 @@ def build_dataset(config: ml_collections.ConfigDict, split: str, *, at_own_size:
     """Returns a split of the configured data set, or the first `data.max_images` images of it.
 
     Where `data.resize` is not stretch, its examples come at `data.image_size`. Where training images are stretched, the
-    log says so. With `at_own_size` neither is done, as records hold images at their own size, for training at any.
+    log says so. With `at_own_size` neither is done, as records hold images at their own size, for training at any. Of a
+    mixture, `split` stands for each data set's own, where that is the training or the evaluation split.
 
     Raises:
       InputError: for an unknown name, or whatever is wrong with the data.
     """
     data = config.data
+    if data.name == "mixture":
+        if at_own_size:
+            raise InputError(
+                "A mixture has no records of its own; prepare each of its data sets, and name these records."
+            )
+        keys = {data.eval_split: "eval_split", data.train_split: "train_split"}
+        return _build_mixture(config, split, keys.get(split))
     if data.name not in DATASETS:
-        raise InputError(f"data.name={data.name!r} is not known; choose one of {', '.join(DATASETS)}.")
+        raise InputError(f"data.name={data.name!r} is not known; choose one of {', '.join((*DATASETS, 'mixture'))}.")
     build, settings = DATASETS[data.name]
     if "data.root" in settings and not data.root:
         raise InputError(f"data.name={data.name} needs data.root, the folder that holds it.")
@@ -64,6 +75,45 @@ def build_dataset(config: ml_collections.ConfigDict, split: str, *, at_own_size:
         elif split == data.train_split:
             _report_stretch(dataset, tuple(data.image_size))
     return Subset(dataset, data.max_images) if data.max_images else dataset
+
+
+def build_eval_dataset(config: ml_collections.ConfigDict) -> Dataset:
+    """Returns the split to evaluate on: of a mixture that of its first data set or of all, see `eval.mixture`.
+
+    Raises:
+      InputError: as `build_dataset`.
+    """
+    data = config.data
+    if data.name != "mixture":
+        return build_dataset(config, data.eval_split)
+    mixture = _build_mixture(config, data.eval_split, "eval_split", first=config.eval.mixture == "first")
+    return mixture.datasets[0] if len(mixture.datasets) == 1 else mixture
+
+
+def _build_mixture(config: ml_collections.ConfigDict, split: str, key: str | None, *, first: bool = False) -> Mixture:
+    """Builds a split of a mixture: of each data set, or the `first` alone, the one of that name or its own `key`."""
+    components = mixture_components(config)[: 1 if first else None]
+    datasets = [build_dataset(part.config, part.config.data[key] if key else split) for part in components]
+    table = ClassTable.from_entries("mixture", config.data.classes) if config.data.classes else datasets[0].class_table
+    mapped = [
+        _in_classes(dataset, table, part.class_map, f"data.mixture[{number}]")
+        for number, (dataset, part) in enumerate(zip(datasets, components, strict=True))
+    ]
+    weights = [part.weight for part in components if part.weight is not None]
+    return Mixture(mapped, split, weights or None)
+
+
+def _in_classes(dataset: Dataset, table: ClassTable, pairs: Sequence[tuple[str, str]], where: str) -> Dataset:
+    """Returns a data set of a mixture in the mixture's classes."""
+    names = dataset.class_table.names
+    if not pairs and names != table.names:
+        raise InputError(
+            f"{where}: the classes of {dataset.name} ({', '.join(names)}) are not those of the mixture "
+            f"({', '.join(table.names)}); map them by its class_map, pairs of a class of it and one of the mixture."
+        )
+    if not pairs and dataset.class_table == table:
+        return dataset
+    return Mapped(dataset, table, pairs or [(name, name) for name in names], f"{where}: class_map")
 
 
 def _report_stretch(dataset: Dataset, size: tuple[int, ...]) -> None:
@@ -202,7 +252,12 @@ def build_class_weights(config: ml_collections.ConfigDict, dataset: Dataset) -> 
     """Returns the configured class weights, float32 [K], from the labels of the training split `dataset`."""
     statistics = None
     if config.loss.class_weights in ("median_frequency", "inverse_frequency"):
-        statistics = cached_label_statistics(dataset, user_cache_dir() / "label_statistics")
+        cache = user_cache_dir() / "label_statistics"
+        if isinstance(dataset, Mixture):
+            parts = [cached_label_statistics(part, cache) for part in dataset.datasets]
+            statistics = expected_statistics(parts, list(map(len, dataset.datasets)), dataset.weights)
+        else:
+            statistics = cached_label_statistics(dataset, cache)
     return class_weights(
         config.loss.class_weights, statistics, dataset.class_table, power=config.loss.class_weight_power
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Generator, Iterator
+import sys
+from collections.abc import Generator, Iterator, Sequence
 
 import grain
 import numpy as np
@@ -17,6 +18,7 @@ from absl import flags
 from segnet_jax.data.augment import Augmentation, Example, resize
 from segnet_jax.data.class_table import VOID
 from segnet_jax.data.dataset import Dataset, image_dtype_of, modalities_of
+from segnet_jax.data.mixture import Mixture
 from segnet_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
@@ -42,6 +44,8 @@ def train_batches(
     process_count: int = 1,
 ) -> Generator[Batch, None, None]:
     """Yields training batches without end, from step `first_step` on; each example comes once in every epoch.
+
+    The data sets of a `Mixture` take turns, as their weights say, and each goes through epochs of its own.
 
     Epochs are shuffled anew, and follow each other without a gap: a batch may hold the end of one and the start of
     the next. With replacement there are no epochs: each place in a batch may hold any example, whatever the others
@@ -70,14 +74,46 @@ def train_batches(
     """
     if not image_size and not augmentation.crop_size:
         _require_one_size(dataset)
+    if isinstance(dataset, Mixture):
+        parts = [_endless(part, seed + number, with_replacement) for number, part in enumerate(dataset.datasets)]
+        examples = grain.MapDataset.select_from_datasets(parts, _Turns(dataset.weights))
+    else:
+        examples = _endless(dataset, seed, with_replacement)
+    stream = examples.map(functools.partial(resize, size=image_size)).random_map(augmentation).map(_arrays)
+    shares = stream.batch(batch_size // process_count, drop_remainder=True)
+    yield from _iterate(shares[process_index::process_count][first_step:], num_workers, num_threads)
+
+
+def _endless(dataset: Dataset, seed: int, with_replacement: bool) -> grain.MapDataset:
+    """Returns the examples of a data set in random order, without end."""
     if with_replacement:
         numbers = grain.MapDataset.range(len(dataset)).seed(seed).repeat(None)
-        examples = numbers.random_map(functools.partial(_draw, dataset=dataset))
-    else:
-        examples = grain.MapDataset.source(dataset).seed(seed).shuffle().repeat(None)
-    stream = examples.map(functools.partial(resize, size=image_size)).random_map(augmentation).map(_arrays)
-    parts = stream.batch(batch_size // process_count, drop_remainder=True)
-    yield from _iterate(parts[process_index::process_count][first_step:], num_workers, num_threads)
+        return numbers.random_map(functools.partial(_draw, dataset=dataset))
+    return grain.MapDataset.source(dataset).seed(seed).shuffle().repeat(None)
+
+
+class _Turns(grain.transforms.DatasetSelectionMap):
+    """The order in which endless data sets take turns: evenly, so that each has its share of any stretch of them.
+
+    `MapDataset.mix` rounds weights to a hundredth of the smallest.
+    """
+
+    def __init__(self, weights: Sequence[int]) -> None:
+        self._weights = weights
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        """Returns the number of the data set whose turn it is, and how many turns it has had."""
+        rest = sum(self._weights)
+        for number, weight in enumerate(self._weights):
+            # Of so many turns of this data set and those after it, its own, rounded up.
+            before, after = (-(-turns * weight // rest) for turns in (index, index + 1))
+            if after > before:
+                return number, before
+            index, rest = index - before, rest - weight
+        raise AssertionError("the last data set takes every turn that is left")
 
 
 def eval_batches(

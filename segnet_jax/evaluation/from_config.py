@@ -16,7 +16,12 @@ import ml_collections
 from segnet_jax.config import reconstructs, shared_keys
 from segnet_jax.data.class_map import Mapped
 from segnet_jax.data.dataset import Dataset, image_dtype_of, modalities_of
-from segnet_jax.data.from_config import build_dataset, build_normalization, build_train_batches
+from segnet_jax.data.from_config import (
+    build_dataset,
+    build_eval_dataset,
+    build_normalization,
+    build_train_batches,
+)
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.batch_stats import exact_batch_stats
@@ -102,6 +107,8 @@ def build_settings(
             parts.append(config.eval.batch_norm)
         if size != tuple(trained.data.image_size):
             parts.append("x".join(map(str, size)) or "native")
+        if config.data.name == "mixture" and config.eval.mixture != trained.eval.mixture:
+            parts.append({"first": "firstset", "all": "allsets"}[config.eval.mixture])
         if class_map := config.eval.class_map:
             parts.append("mapped")
     if weights:
@@ -179,7 +186,7 @@ class CheckpointEvaluation:
                 f"{workdir} holds a network that reconstructs its input and knows no classes; train one from it, with "
                 "--config.transfer.source."
             )
-        dataset = build_dataset(config, config.data.eval_split)
+        dataset = build_eval_dataset(config)
         if config.eval.class_map:
             dataset = Mapped(dataset, trained.class_table, config.eval.class_map)
         self.dataset = dataset

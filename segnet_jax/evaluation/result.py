@@ -20,7 +20,7 @@ from segnet_jax.runtime.files import write_atomically, write_errors
 from segnet_jax.visualize.confusion import draw_confusion
 
 # The step is the last number before what sets an evaluation apart; a split's own name may hold hyphens and numbers.
-_KINDS = r"crf|samples\d+|flip|scales|first\d+|exact|running|native|\d+x\d+|mapped|weights"
+_KINDS = r"crf|samples\d+|flip|scales|first\d+|exact|running|native|\d+x\d+|firstset|allsets|mapped|weights"
 _NAME = re.compile(rf"(.+)-(\d+)((?:-(?:{_KINDS}))*)")
 
 

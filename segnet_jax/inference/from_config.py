@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-from segnet_jax.config import apply_overrides, check_values, from_dict, reconstructs
+from segnet_jax.config import apply_overrides, check_values, from_dict, reconstructs, without_roots
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.from_config import build_normalization, build_reader
 from segnet_jax.data.preprocessing import ChannelStatistics
@@ -76,13 +76,15 @@ _PRIVATE = ("data.root", "pretrained.path", "transfer.source")
 def public_config(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """Returns a configuration as nested JSON values, without paths of the machine that trained."""
     shown = config.copy_and_resolve_references()
-    apply_overrides(shown, dict.fromkeys(_PRIVATE, ""))
+    apply_overrides(shown, dict.fromkeys(_PRIVATE, "") | {"data.mixture": without_roots(config.data.mixture)})
     return shown.to_dict()
 
 
 def describe_training(config: ml_collections.ConfigDict) -> tuple[str, str, str, tuple[int, ...]]:
     """Returns the names of network, data set and evaluated split, and the (height, width) of images or ()."""
-    return config.model.name, config.data.name, config.data.eval_split, tuple(config.data.image_size)
+    data = config.data
+    name = " + ".join(part["name"] for part in data.mixture) if data.name == "mixture" else data.name
+    return config.model.name, name, data.eval_split, tuple(data.image_size)
 
 
 def build_preparation(

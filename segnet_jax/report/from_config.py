@@ -56,6 +56,7 @@ CONDITIONS = {
     "has_batch_norm": Condition("BatchNorm", "model.batch_norm", True),
     "dropout_rate": Condition("dropout rate", "model.dropout_rate", True),
     "reference_padding": Condition("FCN's own padding", "model.reference_padding", True),
+    "loss": Condition("loss", "loss.name", True),
     "class_weights": Condition("class weights", "loss.class_weights"),
     "class_weight_power": Condition("power of the class weights", "loss.class_weight_power", True),
     "pretrained": Condition("initial weights of the encoder", "pretrained.weights"),

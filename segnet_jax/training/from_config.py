@@ -16,13 +16,14 @@ import ml_collections
 import optax
 
 from segnet_jax.checkpoint import manager
-from segnet_jax.config import check_values, reconstructs, shared_keys, to_steps
+from segnet_jax.config import check_values, mixture_components, reconstructs, shared_keys, to_steps
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.dataset import Dataset, image_dtype_of, modalities_of, modality_names_of
 from segnet_jax.data.from_config import (
     DATASETS,
     build_class_weights,
     build_dataset,
+    build_eval_dataset,
     build_host_batches,
     build_masking,
     build_normalization,
@@ -42,6 +43,7 @@ from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime.processes import all_devices
 from segnet_jax.training import layerwise, optimizers
 from segnet_jax.training.batch_size import check_batch_fits, check_batch_size
+from segnet_jax.training.objective import Objective, parse_terms
 from segnet_jax.training.plan import Plan
 from segnet_jax.training.run import Phase, Run
 from segnet_jax.training.step import TrainState, create_train_state, create_train_step, with_averages
@@ -73,7 +75,7 @@ def build_run(
     layers = None if resumes else load_pretrained(config)
     train_data = build_dataset(config, config.data.train_split)
     check_batch_fits(config.train.batch_size, len(train_data))
-    eval_data = build_dataset(config, config.data.eval_split)
+    eval_data = build_eval_dataset(config)
     modalities, names = modalities_of(train_data), modality_names_of(train_data)
     channels = sum(modalities)
     statistics = statistics or build_statistics(config, train_data)
@@ -140,8 +142,7 @@ def _end_to_end_phase(
             model=model,
             optimizer=optimizer,
             normalize=normalize,
-            class_weights=jnp.asarray(build_class_weights(config, train_data)),
-            loss_normalization=config.loss.normalization,
+            objective=build_objective(config, train_data),
             accumulation_steps=config.train.accumulation_steps,
             seed=config.seed,
             masking=masking,
@@ -202,6 +203,18 @@ def _layerwise_phases(
         for number, stage in enumerate(stages, start=1)
     )
     return whole, plan, phases
+
+
+def build_objective(config: ml_collections.ConfigDict, train_data: Dataset) -> Objective:
+    """Builds what training end to end minimises, with class weights from the labels of `train_data`."""
+    fields = config.loss
+    return Objective(
+        jnp.asarray(build_class_weights(config, train_data)),
+        parse_terms(fields.name),
+        fields.normalization,
+        fields.label_smoothing,
+        fields.focal_gamma,
+    )
 
 
 def build_plan(config: ml_collections.ConfigDict, num_examples: int, phases: int = 0) -> Plan:
@@ -355,6 +368,7 @@ def check_run(config: ml_collections.ConfigDict) -> None:
     if config.train.procedure == "layerwise":
         _check_layerwise(config)
     Augmentation(**config.augment.to_dict())
+    parse_terms(config.loss.name)
     fitting = models_with_vgg16()
     if config.pretrained.weights == "vgg16" and (
         config.model.name not in fitting or config.model.width_multiplier != 1.0
@@ -371,13 +385,15 @@ def check_paths(config: ml_collections.ConfigDict, *, resumes: bool = False) -> 
     Raises:
       InputError: for all that is missing at once.
     """
-    missing = []
-    root, source = config.data.root, Path(config.transfer.source).expanduser()
-    if config.data.name in DATASETS and "data.root" in DATASETS[config.data.name][1] and "://" not in root:
-        if not root:
-            missing.append(f"data.name={config.data.name} needs data.root, the folder that holds it")
-        elif not Path(root).expanduser().is_dir():
-            missing.append(f"data.root={root} is not a folder")
+    missing, source = [], Path(config.transfer.source).expanduser()
+    components = mixture_components(config) if config.data.name == "mixture" else ()
+    for data in (part.config.data for part in components) if components else (config.data,):
+        if data.name not in DATASETS or "data.root" not in DATASETS[data.name][1] or "://" in data.root:
+            continue
+        if not data.root:
+            missing.append(f"data.name={data.name} needs data.root, the folder that holds it")
+        elif not Path(data.root).expanduser().is_dir():
+            missing.append(f"data.root={data.root} is not a folder")
     if not resumes:
         path = config.pretrained.path
         if config.pretrained.weights != "none" and path and not Path(path).expanduser().is_file():
@@ -395,6 +411,11 @@ def _check_layerwise(config: ml_collections.ConfigDict) -> None:
         )
     if config.train.average_decay:
         raise InputError("train.average_decay is for train.procedure=end_to_end; set it to 0.")
+    if config.loss.name != "cross_entropy" or config.loss.label_smoothing:
+        raise InputError(
+            f"loss.name={config.loss.name!r} and loss.label_smoothing={config.loss.label_smoothing} are for "
+            "train.procedure=end_to_end; layer-wise training minimises the cross_entropy without smoothing."
+        )
     if config.transfer.trained != ".*" or config.transfer.frozen:
         raise InputError(
             "transfer.trained and transfer.frozen are for train.procedure=end_to_end; layer-wise training goes by "

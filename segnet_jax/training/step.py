@@ -17,7 +17,7 @@ from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.runtime.compilation import Compiled
 from segnet_jax.runtime.sharding import AXIS, map_over_devices
-from segnet_jax.training import losses
+from segnet_jax.training.objective import Objective
 
 
 class TrainState(struct.PyTreeNode):
@@ -99,8 +99,7 @@ def train_step(
     model: SegmentationModel,
     optimizer: optax.GradientTransformation,
     normalize: Normalize,
-    class_weights: jax.Array,
-    loss_normalization: str = "pixels",
+    objective: Objective,
     accumulation_steps: int = 1,
     seed: int = 0,
     masking: Masking | None = None,
@@ -109,8 +108,8 @@ def train_step(
 ) -> tuple[TrainState, clu_metrics.Collection]:
     """Takes one step of SGD on one device's share of a batch, as part of all devices that are mapped over `AXIS`.
 
-    The loss is divided by the whole batch's normaliser, and gradients are summed, so the step is the same for any
-    number of devices (BatchNorm's statistics too, if the network shares them over `AXIS`).
+    The loss is divided by what the whole batch counts, and gradients are summed, so the step is the same for any number
+    of devices (BatchNorm's statistics too, if the network shares them over `AXIS`).
 
     Args:
       state: alike on all devices.
@@ -118,8 +117,7 @@ def train_step(
       model: the network.
       optimizer: an Optax transformation.
       normalize: from images to the network's input.
-      class_weights: float32 [K].
-      loss_normalization: "pixels" or "weights", see `losses.normalizer`.
+      objective: what is minimised.
       accumulation_steps: the number of microbatches of the share, computed one after the other, each with BatchNorm
         statistics of its own.
       seed: of dropout and masking.
@@ -133,9 +131,7 @@ def train_step(
       The next state and the metrics of this step, both alike on all devices.
     """
     labels = batch["label"]
-    total = jax.lax.psum(losses.normalizer(labels, class_weights, loss_normalization), AXIS)
-    # A batch without a labelled pixel has a loss of zero, not 0 / 0.
-    total = jnp.where(total > 0, total, 1.0)
+    counts = jax.lax.psum(objective.counts(labels), AXIS)
     rng = jax.random.fold_in(jax.random.key(seed), state.step)
     rng = jax.random.fold_in(rng, jax.lax.axis_index(AXIS))
 
@@ -155,7 +151,7 @@ def train_step(
             mutable=["batch_stats"],
             rngs={"dropout": rng},
         )
-        loss = losses.cross_entropy(logits, labels, class_weights) / total
+        loss = objective(logits, labels, counts)
         correct = jnp.sum(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
         return loss, (updates.get("batch_stats", {}), correct)
 

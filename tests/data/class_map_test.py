@@ -34,9 +34,25 @@ def test_mapped_keeps_groups_and_modalities():
     assert (mapped.group(0), mapped.modalities) == ("dusk", (3, 1))
 
 
+def test_mapped_reads_labels_alone_and_its_fingerprint_tells_of_the_map():
+    data = Images(count=2)
+    data.label = lambda index: data[index]["label"]
+    assert not hasattr(Mapped(data, ROAD, ()), "fingerprint")
+    data.fingerprint = lambda: "abc"
+    maps = (("a", "road"),), (("b", "road"),), (("a", "road"),)
+    one, other, again = (Mapped(data, ROAD, pairs) for pairs in maps)
+    np.testing.assert_array_equal(one.label(1), one[1]["label"])
+    before = one.fingerprint()
+    assert before == again.fingerprint() != other.fingerprint()
+    data.fingerprint = lambda: "abd"
+    assert one.fingerprint() != before
+
+
 @pytest.mark.parametrize(
     ("pair", "message"), [(("d", "sky"), r"'d' is none of a, b, c;"), (("a", "car"), r"'car' is none of sky, road;")]
 )
 def test_mapped_refuses_a_class_that_there_is_not(pair, message):
     with pytest.raises(InputError, match=f"eval.class_map.*{message}"):
         Mapped(Images(), ROAD, (pair,))
+    with pytest.raises(InputError, match=f"^data.mixture.*{message}"):
+        Mapped(Images(), ROAD, (pair,), "data.mixture[0]: class_map")

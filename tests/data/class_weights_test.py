@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from segnet_jax.data.class_table import VOID, ClassTable
-from segnet_jax.data.class_weights import LabelStatistics, cached_label_statistics, class_weights, label_statistics
+from segnet_jax.data.class_weights import (
+    LabelStatistics,
+    cached_label_statistics,
+    class_weights,
+    expected_statistics,
+    label_statistics,
+)
 from segnet_jax.data.datasets.camvid import CAMVID11, Camvid
 from segnet_jax.errors import InputError
 
@@ -54,6 +60,18 @@ def camvid_statistics():
 def statistics_of(pixels, present=None):
     pixels = np.array(pixels, np.int64)
     return LabelStatistics(pixels, np.array(present, np.int64) if present else (pixels > 0) * pixels.sum())
+
+
+def test_expected_statistics_weigh_data_sets_by_the_images_that_are_drawn():
+    # Of 8 draws, 6 are of the first 2 images and 2 of the other 6: each image 3 times, and a third of a time.
+    first = LabelStatistics(np.array([10, 0, 2]), np.array([12, 0, 6]))
+    other = LabelStatistics(np.array([30, 3, 27]), np.array([60, 20, 60]))
+    found = expected_statistics([first, other], [2, 6], [3, 1])
+    np.testing.assert_allclose(found.pixels, [40, 1, 15])
+    np.testing.assert_allclose(found.present, [56, 20 / 3, 38])
+    # By their numbers of images, both count as one data set does that holds all.
+    found = expected_statistics([first, other], [2, 6], [2, 6])
+    np.testing.assert_allclose(found.pixels, first.pixels + other.pixels)
 
 
 def test_label_statistics():

@@ -9,10 +9,18 @@ import pytest
 from segnet_jax.config import default_config
 from segnet_jax.data.augment import resize
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.datasets.camvid import CAMVID11
+from segnet_jax.data.datasets.camvid import CAMVID11, Camvid
 from segnet_jax.data.datasets.indoor_classes import INDOOR13, NYUV2_40, SUNRGBD37
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
-from segnet_jax.data.from_config import build_class_weights, build_dataset, build_host_batches, dataset_settings
+from segnet_jax.data.from_config import (
+    build_class_weights,
+    build_dataset,
+    build_eval_dataset,
+    build_host_batches,
+    dataset_settings,
+)
+from segnet_jax.data.image_files import read_mask
+from segnet_jax.data.mixture import Mixture
 from segnet_jax.data.records.reader import Records
 from segnet_jax.data.records.writer import prepare_records
 from segnet_jax.errors import InputError
@@ -137,7 +145,7 @@ def test_build_dataset_records(tmp_path):
         (
             {"name": "cityscape"},
             "data.name='cityscape' is not known; choose one of synthetic, camvid, cityscapes, folder, sunrgbd, nyuv2, "
-            "kitti, pascal_voc, records.",
+            "kitti, pascal_voc, records, mixture.",
         ),
         ({"name": "records"}, "data.name=records needs data.root, the folder that holds it."),
         (
@@ -230,3 +238,128 @@ def test_build_class_weights_computes_them_from_the_training_labels():
     for frequency, value in frequencies:
         if value < 10:
             assert weights[value] == pytest.approx(median / frequency, rel=1e-5)
+
+
+STREET_MAP = (("road", "Road"), ("car", "Car"))
+CAMVID = {"name": "camvid", "root": "camvid"}
+STREET = {"name": "folder", "root": "street", "classes": CLASSES, "class_map": STREET_MAP}
+
+
+def mixture_config(tmp_path, *entries, **data):
+    """CamVid's tutorial files and a folder of two classes, as one data set."""
+    write_tutorial(tmp_path / "camvid")
+    write_tutorial(tmp_path / "camvid", "val", ("0001TP_006690", "0016E5_08159"))
+    write(tmp_path / "street", ["a", "b", "c"])
+    (tmp_path / "street" / "train.txt").write_text("a\nb\n")
+    (tmp_path / "street" / "val.txt").write_text("c\n")
+    entries = entries or ({**CAMVID, "weight": 3.0}, {**STREET, "weight": 1.0})
+    return config_with(name="mixture", root=str(tmp_path), mixture=entries, **data)
+
+
+def test_build_dataset_joins_the_data_sets_of_a_mixture_in_the_classes_of_the_first(tmp_path):
+    dataset = build_dataset(mixture_config(tmp_path), "train")
+    assert isinstance(dataset, Mixture)
+    assert (dataset.name, len(dataset), dataset.weights) == ("camvid + street", 4, (3, 1))
+    assert dataset.class_table == Camvid.class_table
+    camvid = Camvid(tmp_path / "camvid", "train")
+    for index in range(2):
+        np.testing.assert_array_equal(dataset[index]["label"], camvid[index]["label"])
+    np.testing.assert_array_equal(dataset[2]["label"], np.full((4, 6), 3))  # Road
+    dataset = build_dataset(mixture_config(tmp_path, max_images=1, image_size=(6, 9), resize="fit"), "train")
+    assert [len(part) for part in dataset.datasets] == [1, 1]
+    assert dataset.shape(1) == dataset[1]["label"].shape == (6, 9)
+
+
+def test_build_eval_dataset_takes_the_first_data_set_of_a_mixture_or_all(tmp_path):
+    config = mixture_config(tmp_path)
+    first = build_eval_dataset(config)
+    assert (first.name, first.split, len(first), first.group(0)) == ("camvid", "val", 2, "dusk")
+    config.eval.mixture = "all"
+    everything = build_eval_dataset(config)
+    assert [everything.group(i) for i in range(len(everything))] == ["camvid", "camvid", "street"]
+    # Each may have a split of its own name.
+    config = mixture_config(tmp_path, CAMVID, {**STREET, "eval_split": "train"})
+    config.eval.mixture = "all"
+    assert (len(build_eval_dataset(config)), build_eval_dataset(config).split) == (4, "val")
+    assert len(build_dataset(config, "val")) == 4
+    config.data.update(name="camvid", root=str(tmp_path / "camvid"))
+    assert isinstance(build_eval_dataset(config), Camvid)
+
+
+def test_build_dataset_has_a_mixture_in_classes_of_its_own(tmp_path):
+    camvid = {**CAMVID, "class_map": (("Sky", "other"), ("Building", "street"))}
+    street = {**STREET, "class_map": (("road", "street"),)}
+    dataset = build_dataset(mixture_config(tmp_path, camvid, street, classes=("other", "street")), "train")
+    assert dataset.class_table.names == ["other", "street"]
+    assert [int(dataset.label(i)[1, 1]) for i in range(4)] == [0, 1, 1, 1]
+    assert dataset.weights == (2, 2)  # the numbers of images
+
+
+def test_build_dataset_takes_equal_names_in_a_mixture_for_equal_classes(tmp_path):
+    # Other ids and colours, but the names of CamVid in their order.
+    classes = tuple({"name": name, "id": i + 3} for i, name in enumerate(Camvid.class_table.names))
+    street = {"name": "folder", "root": "street", "classes": classes}
+    dataset = build_dataset(mixture_config(tmp_path, CAMVID, street), "train")
+    assert [part.class_table for part in dataset.datasets] == [Camvid.class_table] * 2
+    assert (dataset.label(2) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("class_map", "message"),
+    [
+        ((), r"^data.mixture\[1\]: the classes of street \(road, car\) are not those of the mixture .*class_map"),
+        ((("lorry", "Car"),), r"^data.mixture\[1\]: class_map has the pair .* 'lorry' is none of road, car;"),
+        ((("car", "Lorry"),), r"^data.mixture\[1\]: class_map has the pair .* 'Lorry' is none of Sky, "),
+    ],
+)
+def test_build_dataset_refuses_the_classes_of_a_mixture(tmp_path, class_map, message):
+    config = mixture_config(tmp_path, CAMVID, {**STREET, "class_map": class_map})
+    with pytest.raises(InputError, match=message):
+        build_dataset(config, "train")
+
+
+def test_build_dataset_takes_records_into_a_mixture_and_prepares_none(tmp_path):
+    config = mixture_config(tmp_path)
+    with pytest.raises(InputError, match="^A mixture has no records of its own; prepare each of its data sets"):
+        build_dataset(config, "train", at_own_size=True)
+    prepare_records([Camvid(tmp_path / "camvid", "train")], str(tmp_path / "records"))
+    records = {"name": "records", "root": "records", "weight": 3.0}
+    found = []
+    for mixture in (config, mixture_config(tmp_path, records, {**STREET, "weight": 1.0})):
+        dataset = build_dataset(mixture, "train")
+        with contextlib.closing(build_host_batches(mixture, dataset, batch_size=3)) as batches:
+            found.append([next(batches) for _ in range(5)] + [{"weights": build_class_weights(mixture, dataset)}])
+    for files, prepared in zip(*found, strict=True):
+        for key, array in files.items():
+            np.testing.assert_array_equal(array, prepared[key])
+
+
+def test_build_class_weights_weighs_the_labels_of_a_mixture(tmp_path):
+    # An epoch of four images has three of CamVid's two (Sky or Building, and a void pixel among 24) and one of the
+    # street's, all Road: 34.5 pixels of each of the former, 24 of the latter, 3 of void.
+    config = mixture_config(tmp_path)
+    config.loss.class_weights = "inverse_frequency"
+    dataset = build_dataset(config, "train")
+    inverse = np.array([1 / 34.5, 1 / 34.5, 1 / 24])
+    np.testing.assert_allclose(build_class_weights(config, dataset)[[0, 1, 3]], inverse / inverse.mean(), rtol=1e-6)
+    config.loss.class_weights = "median_frequency"
+    # Frequencies 23/24 twice, 1, and void 1/24: the median is 23/24.
+    np.testing.assert_allclose(build_class_weights(config, dataset)[[0, 1, 3]], [1, 1, 23 / 24], rtol=1e-6)
+
+
+def test_build_dataset_mixes_camvid_and_kitti(camvid_root, kitti_root):
+    # KITTI's own ids as a folder, in CamVid's classes.
+    names = [f"id {i}" for i in range(34)]
+    pairs = ((7, "Road"), (8, "Pavement"), (11, "Building"), (21, "Tree"), (23, "Sky"), (26, "Car"))
+    kitti = {"name": "folder", "root": str(kitti_root / "training"), "classes": tuple(names), "val_fraction": 0.0}
+    kitti["class_map"] = tuple((names[i], name) for i, name in pairs)
+    camvid = {"name": "camvid", "root": str(camvid_root), "weight": 2.0}
+    config = config_with(name="mixture", mixture=(camvid, {**kitti, "weight": 1.0}), image_size=(90, 120))
+    dataset = build_dataset(config, "train")
+    assert [len(part) for part in dataset.datasets] == [367, 198]
+    file = sorted((kitti_root / "training" / "semantic").iterdir())[5]
+    ids, label = read_mask(str(file)), dataset.label(367 + 5)
+    for i, name in pairs:
+        np.testing.assert_array_equal(label == dataset.class_table.names.index(name), ids == i)
+    with contextlib.closing(build_host_batches(config, dataset, batch_size=3)) as batches:
+        assert next(batches)["image"].shape == (3, 90, 120, 3)

@@ -1,5 +1,6 @@
 """Tests for segnet_jax/data/pipeline.py."""
 
+import collections
 import itertools
 import logging
 import multiprocessing
@@ -7,10 +8,13 @@ import multiprocessing
 import numpy as np
 import pytest
 from absl import flags
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from segnet_jax.data.augment import Augmentation, resize
 from segnet_jax.data.class_table import VOID, ClassTable
-from segnet_jax.data.pipeline import eval_batches, train_batches
+from segnet_jax.data.mixture import Mixture
+from segnet_jax.data.pipeline import _Turns, eval_batches, train_batches
 from segnet_jax.errors import InputError
 
 _SIZE = (4, 6)
@@ -218,6 +222,89 @@ def test_train_batches_resize_before_they_augment():
         source = resize(dataset[int(example["label"][0, 0])], (3, 4))["image"]
         places = itertools.product(range(2), range(2))
         assert any((source[row : row + 2, column : column + 3] == example["image"]).all() for row, column in places)
+
+
+class Shifted(Numbered):
+    """Another data set, whose labels are 100 and more."""
+
+    def __getitem__(self, index):
+        example = super().__getitem__(index)
+        return {**example, "label": example["label"] + np.uint8(100)}
+
+
+def mixture(first=5, other=7, weights=(2.0, 1.0)):
+    return Mixture([numbered(first), Shifted(*[_SIZE] * other)], "train", weights)
+
+
+@settings(deadline=None)
+@given(weights=st.lists(st.integers(1, 1000), min_size=1, max_size=5), start=st.integers(0, 10**12))
+def test_turns_give_each_data_set_its_share_of_any_stretch(weights, start):
+    turns, total = _Turns(weights), sum(weights)
+    taken = [turns[index] for index in range(start, start + 300)]
+    for number, weight in enumerate(weights):
+        places = [place for part, place in taken if part == number]
+        # One after the other, and as many as the weight says, to one for each data set before.
+        assert places == list(range(places[0], places[0] + len(places))) if places else True
+        assert abs(len(places) - 300 * weight / total) < len(weights)
+        if places:
+            assert abs(places[0] - start * weight / total) < len(weights) + total / weight
+
+
+@pytest.mark.parametrize(("weights", "first"), [((7, 3), 7000), ((1, 3), 2500), ((199, 1), 9950), ((1, 1), 5000)])
+def test_turns_have_exact_shares_of_ten_thousand(weights, first):
+    counts = collections.Counter(_Turns(weights)[index][0] for index in range(10_000))
+    assert counts == {0: first, 1: 10_000 - first}
+
+
+def test_train_batches_of_a_mixture_go_through_epochs_of_each_data_set():
+    order = order_of(draw(70, mixture(), batch_size=3, augmentation=_PLAIN))  # 140 and 70 images: 28 and 10 epochs
+    parts = {5: [i for i in order if i < 100], 7: [i - 100 for i in order if i >= 100]}
+    assert [len(part) for part in parts.values()] == [140, 70]
+    for length, drawn in parts.items():
+        epochs = [drawn[start : start + length] for start in range(0, len(drawn), length)]
+        assert [sorted(epoch) for epoch in epochs] == [list(range(length))] * len(epochs)
+        assert len({tuple(epoch) for epoch in epochs}) > len(epochs) // 2
+    # Evenly: any batch of three has one of the other.
+    assert all(sum(i >= 100 for i in order[start : start + 3]) == 1 for start in range(0, 210, 3))
+
+
+def test_train_batches_of_a_mixture_draw_with_replacement():
+    order = order_of(draw(300, mixture(), batch_size=3, augmentation=_PLAIN, with_replacement=True))
+    counts = collections.Counter(order)
+    assert sum(count for i, count in counts.items() if i < 100) == 600
+    for length, share, start in ((5, 600, 0), (7, 300, 100)):
+        spread = np.sqrt(share / length * (1 - 1 / length))
+        assert all(abs(counts[start + i] - share / length) < 5 * spread for i in range(length))
+    assert len({tuple(order[start : start + 3]) for start in range(0, 900, 3)}) > 50
+
+
+def test_train_batches_of_a_mixture_are_a_function_of_the_seed_and_the_step():
+    whole = draw(9, mixture(), seed=3)
+    assert_same(whole, draw(9, mixture(), seed=3, num_threads=5))
+    assert order_of(whole) != order_of(draw(9, mixture(), seed=4))
+    for first_step in (1, 4, 8):
+        assert_same(whole[first_step:], draw(9 - first_step, mixture(), seed=3, first_step=first_step))
+
+
+def test_train_batches_of_a_mixture_do_not_depend_on_worker_processes(worker_processes):
+    assert_same(draw(5, mixture()), draw(5, mixture(), num_workers=2))
+
+
+@pytest.mark.parametrize("with_replacement", [False, True])
+def test_train_batches_of_a_mixture_of_all_processes_make_the_batch_of_one(with_replacement):
+    options = {"batch_size": 8, "with_replacement": with_replacement}
+    whole = draw(4, mixture(), **options)
+    parts = [draw(4, mixture(), **options, process_index=index, process_count=4) for index in range(4)]
+    for step, batch in enumerate(whole):
+        shares = [part[step] for part in parts]
+        assert_same([batch], [{key: np.concatenate([share[key] for share in shares]) for key in batch}])
+
+
+def test_train_batches_of_a_mixture_of_two_sizes_need_one():
+    sizes = Mixture([numbered(2), Numbered((3, 3))], "train")
+    with pytest.raises(InputError, match=r"train images of numbered \+ numbered differ in size"):
+        draw(1, sizes, augmentation=_PLAIN)
+    assert draw(1, sizes, image_size=(3, 5), augmentation=_PLAIN)[0]["label"].shape == (3, 3, 5)
 
 
 @pytest.mark.parametrize("process_count", [1, 4])

@@ -26,7 +26,7 @@ def test_build_evaluator_refuses_stochastic_passes_without_dropout():
 def test_build_evaluator_refuses_stochastic_passes_over_copies_of_the_image():
     config = config_with(model__name="segnet_basic", model__dropout_rate=0.5, eval__samples=4, eval__flip=True)
     with pytest.raises(InputError, match=r"eval\.samples .*eval\.flip and eval\.scales .*choose one"):
-        build_evaluator(config, build_model(config, 3), jax.devices()[:1])
+        build_evaluator(config, build_model(config, 3), jax.devices()[:1], imagenet)
 
 
 def test_build_settings_names_what_predictions_are_means_over():

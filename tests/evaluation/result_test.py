@@ -6,6 +6,7 @@ from segnet_jax.evaluation.from_config import build_settings
 from segnet_jax.evaluation.result import find_reports, report_path
 from tests.helpers.tiny_config import config_with
 
+MIXTURE = {"data__name": "mixture", "data__mixture": ({"name": "synthetic"},)}
 SMALL_EXACT = {"eval__batch_norm": "exact", "data__image_size": (180, 240)}
 
 
@@ -22,6 +23,10 @@ SMALL_EXACT = {"eval__batch_norm": "exact", "data__image_size": (180, 240)}
         ({}, SMALL_EXACT, "-running-native"),
         ({"eval__class_map": (("a", "b"),)}, {}, "-mapped"),
         ({"eval__class_map": (("a", "b"),)}, None, ""),
+        ({**MIXTURE, "eval__mixture": "all"}, MIXTURE, "-allsets"),
+        (MIXTURE, {**MIXTURE, "eval__mixture": "all"}, "-firstset"),
+        ({**MIXTURE, "eval__mixture": "all"}, None, ""),
+        ({"eval__mixture": "all"}, MIXTURE, ""),  # no mixture is evaluated
     ],
 )
 def test_report_path_names_what_sets_a_report_apart_and_find_reports_finds_it(tmp_path, values, trained, kind):

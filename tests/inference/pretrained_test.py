@@ -53,6 +53,17 @@ def test_save_network_writes_a_card_with_the_scores_and_no_path_of_this_machine(
     assert trained.run_config.data.root == "/home/somebody/data"
 
 
+def test_save_network_describes_a_mixture_without_its_paths(trained_run, tmp_path):
+    trained = load_trained(trained_run)
+    roots = {"camvid": "/home/somebody/camvid", "folder": "/home/somebody/mine"}
+    trained.run_config.data.name = "mixture"
+    trained.run_config.data.mixture = tuple({"name": name, "root": root} for name, root in roots.items())
+    save_network(trained, tmp_path / "out")
+    assert "on 16 images of camvid + folder" in (tmp_path / "out" / "README.md").read_text()
+    for file in (tmp_path / "out").iterdir():
+        assert b"somebody" not in file.read_bytes(), file
+
+
 def test_save_network_replaces_its_own_files_alone(trained_run, tmp_path):
     trained = load_trained(trained_run)
     folder = tmp_path / "out"

@@ -50,6 +50,7 @@ def test_read_conditions_of_a_plain_run():
         "frozen": "",
         "width": 1.0,
         "dropout_rate": 0.0,
+        "loss": "cross_entropy",
         "class_weights": "median_frequency",
         "class_weight_power": 1.0,
         "pretrained": "none",

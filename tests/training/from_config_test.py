@@ -13,6 +13,7 @@ from segnet_jax.training import from_config
 from segnet_jax.training.from_config import (
     build_initial_state,
     build_learning_rate,
+    build_objective,
     build_plan,
     build_run,
     check_paths,
@@ -80,6 +81,33 @@ def test_build_plan_counts_in_steps():
 def test_check_run_refuses_an_augmentation_before_anything_is_read():
     with pytest.raises(InputError, match="augment.hue=0.9"):
         check_run(config_with(augment__hue=0.9))
+
+
+def test_check_run_refuses_an_unknown_loss():
+    check_run(config_with(loss__name="cross_entropy + 0.5 lovasz"))
+    with pytest.raises(InputError, match="loss.name='jaccard' has the term 'jaccard'"):
+        check_run(config_with(loss__name="jaccard"))
+
+
+@pytest.mark.parametrize("loss", [{"loss__name": "dice"}, {"loss__label_smoothing": 0.1}])
+def test_check_run_refuses_other_losses_for_layerwise_training(loss):
+    with pytest.raises(InputError, match="loss.name=.* and loss.label_smoothing=.* are for train.procedure=end_to_end"):
+        check_run(config_with(train__procedure="layerwise", model__name="segnet_flat", **loss))
+
+
+def test_build_objective_has_the_configured_losses():
+    config = config_with(
+        data__scene_size=(9, 12),
+        data__train_scenes=2,
+        loss__name="0.5 lovasz + focal",
+        loss__normalization="weights",
+        loss__focal_gamma=1.5,
+        loss__class_weights="none",
+    )
+    objective = build_objective(config, build_dataset(config, "train"))
+    assert objective.terms == (("lovasz", 0.5), ("focal", 1.0))
+    assert (objective.normalization, objective.label_smoothing, objective.focal_gamma) == ("weights", 0.0, 1.5)
+    np.testing.assert_array_equal(objective.class_weights, np.ones(10))
 
 
 @pytest.mark.parametrize("fields", [{"model__name": "segnet_basic"}, {"model__width_multiplier": 0.5}])
@@ -166,6 +194,18 @@ def test_check_paths_names_all_that_is_missing_at_once(tmp_path):
     check_paths(config, resumes=True)
     # Records can lie in an object store.
     check_paths(config_with(data__name="records", data__root="gs://bucket/records"))
+
+
+def test_check_paths_names_the_missing_folders_of_a_mixture(tmp_path):
+    entries = (
+        {"name": "camvid", "root": "camvid"},
+        {"name": "synthetic"},
+        {"name": "folder", "root": "/no/street"},
+        {"name": "records", "root": "gs://bucket/records"},
+    )
+    config = config_with(data__name="mixture", data__mixture=entries, data__root=str(tmp_path))
+    with pytest.raises(InputError, match=f"^data.root={tmp_path}/camvid is not a folder. data.root=/no/street is not"):
+        check_paths(config)
 
 
 def test_build_run_reads_pretrained_weights_before_any_image(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from segnet_jax.data.class_table import VOID
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.preprocessing import create_normalization
 from segnet_jax.models import MODELS, create_model
+from segnet_jax.training.objective import Objective
 from segnet_jax.training.optimizers import create_optimizer, create_schedule
 from segnet_jax.training.step import create_train_state, create_train_step
 
@@ -33,7 +34,7 @@ def pixel_accuracy(model, batch, *, steps, learning_rate):
         model=model,
         optimizer=optimizer,
         normalize=normalize,
-        class_weights=jnp.ones(model.num_classes),
+        objective=Objective(jnp.ones(model.num_classes)),
     )
     state = create_train_state(model, optimizer, seed=0)
     for _ in range(steps):

@@ -12,9 +12,10 @@ import pytest
 from segnet_jax.checkpoint.manager import Checkpoints
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.from_config import build_dataset
+from segnet_jax.data.preprocessing import imagenet
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.evaluator import Evaluator
-from segnet_jax.evaluation.from_config import build_evaluator
+from segnet_jax.evaluation.from_config import CheckpointEvaluation, build_evaluator
 from segnet_jax.inference.trained_model import load_trained
 from segnet_jax.models.from_config import build_model
 from segnet_jax.runtime.files import locked
@@ -147,9 +148,28 @@ def test_train_and_evaluate_evaluates_and_leaves_the_averages_of_a_run_that_keep
     assert_identical(trained.variables, state.averages)
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (state.averages, state.variables)), strict=True))
     report = json.loads((workdir / "eval" / "val-6.json").read_text())
-    evaluator = build_evaluator(noisy_config(), trained.model, jax.local_devices())
+    evaluator = build_evaluator(noisy_config(), trained.model, jax.local_devices(), imagenet)
     again = evaluator(trained.variables, build_dataset(noisy_config(), "val"))
     assert again.report["confusion"] == report["confusion"]
+
+
+def test_train_and_evaluate_resumes_a_mixture_to_identical_parameters(tiny_config, tmp_path, monkeypatch):
+    tiny_config.data.name = "mixture"
+    tiny_config.data.mixture = (
+        {"name": "synthetic", "train_scenes": 5, "weight": 1.0},
+        {"name": "synthetic", "eval_scenes": 2, "weight": 2.0, "class_map": (("road", "road"), ("sky", "sky"))},
+    )
+    tiny_config.eval.mixture = "all"
+    whole = train_and_evaluate(tiny_config, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        stop_at(patch, 6, crash)
+        train_and_evaluate(tiny_config, tmp_path / "stopped")
+    assert_identical(whole, train_and_evaluate(tiny_config, tmp_path / "stopped"))
+    report = json.loads((tmp_path / "stopped" / "eval" / "val-6.json").read_text())
+    assert {name: group["images"] for name, group in report["groups"].items()} == {"synthetic 1": 9, "synthetic 2": 2}
+    first = CheckpointEvaluation(tmp_path / "whole", {"eval.mixture": "first"})
+    assert (first.dataset.name, len(first.dataset), first.settings.kind) == ("synthetic", 9, "-firstset")
+    assert len(first.train_data()) == 21
 
 
 def test_train_and_evaluate_resumes_before_a_damaged_newest_checkpoint(

@@ -8,17 +8,20 @@ import hypothesis.extra.numpy as hnp
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segnet_jax.data.class_table import VOID
-from segnet_jax.training.losses import cross_entropy, normalizer, pixel_weights
+from segnet_jax.training.losses import cross_entropy, focal, normalizer, pixel_weights
 
 _WEIGHTS = np.array([0.5, 2.0, 0.0, 7.25], np.float32)
 _cross_entropy = jax.jit(cross_entropy)
 _value_and_grad = jax.jit(jax.value_and_grad(cross_entropy))
 _pixel_weights = jax.jit(pixel_weights)
+_smoothed = jax.jit(jax.value_and_grad(cross_entropy), static_argnums=3)
+_focal = jax.jit(jax.value_and_grad(focal), static_argnums=3)
 _normalizer = jax.jit(normalizer, static_argnums=2)
 
 
@@ -34,6 +37,18 @@ def loss_and_gradient_by_loop(logits, labels, weights):
         loss -= weights[label] * np.log(probabilities[label])
         gradient[pixel] = weights[label] * (probabilities - np.eye(len(weights))[label])
     return loss, gradient
+
+
+def focal_by_loop(logits, labels, weights, gamma):
+    """Returns the focal loss in float64, summed one pixel after the other."""
+    loss = 0.0
+    for pixel in np.ndindex(labels.shape):
+        if labels[pixel] < len(weights):
+            exponentials = np.exp(logits[pixel].astype(np.float64) - logits[pixel].max())
+            probabilities = exponentials / exponentials.sum()
+            others = np.delete(probabilities, labels[pixel]).sum()
+            loss -= weights[labels[pixel]] * others**gamma * np.log(probabilities[labels[pixel]])
+    return loss
 
 
 def test_cross_entropy_of_equal_logits_by_hand():
@@ -163,3 +178,72 @@ def test_normalizer_takes_any_value_that_is_no_class_for_unlabelled():
     weights = jnp.asarray([2.0, 3.0])
     assert normalizer(labels, weights, "pixels") == 2
     assert normalizer(labels, weights, "weights") == 5
+
+
+def test_cross_entropy_with_label_smoothing_by_hand():
+    # Probabilities 3/4 and 1/4, targets 0.9 and 0.1; the weight is that of the pixel's own class.
+    logits = jnp.array([[math.log(3), 0.0], [math.log(3), 0.0], [5.0, 1.0]])
+    weights = np.array([1.0, 10.0], np.float32)
+    loss, gradient = _smoothed(logits, np.array([0, 1, VOID], np.uint8), weights, 0.2)
+    good, bad = math.log(4 / 3), math.log(4)
+    np.testing.assert_allclose(loss, 0.9 * good + 0.1 * bad + 10 * (0.1 * good + 0.9 * bad), rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[-0.15, 0.15], [6.5, -6.5], [0, 0]], rtol=1e-5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    logits=hnp.arrays(np.float32, (3, 5, 4), elements=st.floats(-30, 30, width=16)),
+    labels=hnp.arrays(np.uint8, (3, 5), elements=st.sampled_from([0, 1, 2, 3, 4, VOID])),
+)
+def test_cross_entropy_with_label_smoothing_equals_optax_s(logits, labels):
+    def expected(logits):
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, 4), 0.3)
+        return jnp.sum(pixel_weights(labels, _WEIGHTS) * optax.softmax_cross_entropy(logits, targets))
+
+    loss, gradient = _smoothed(logits, labels, _WEIGHTS, 0.3)
+    expected_loss, expected_gradient = jax.value_and_grad(expected)(logits)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_focal_by_hand():
+    # Probabilities 3/4 and 1/4 of the own class: factors (1/4) ** 2 and (3/4) ** 2.
+    logits = jnp.array([[math.log(3), 0.0], [math.log(3), 0.0], [5.0, 1.0]])
+    labels, weights = np.array([0, 1, VOID], np.uint8), np.array([1.0, 10.0], np.float32)
+    loss, gradient = _focal(logits, labels, weights, 2.0)
+    np.testing.assert_allclose(loss, math.log(4 / 3) / 16 + 10 * math.log(4) * 9 / 16, rtol=1e-6)
+    # Slope by p: -(1 - p) ** 2 / p + 2 (1 - p) log p, times p (1 - p) for the logit of the own class.
+    own = [p * (1 - p) * (-((1 - p) ** 2) / p + 2 * (1 - p) * math.log(p)) for p in (3 / 4, 1 / 4)]
+    np.testing.assert_allclose(gradient, [[own[0], -own[0]], [-10 * own[1], 10 * own[1]], [0, 0]], rtol=1e-5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    logits=hnp.arrays(np.float32, (3, 5, 4), elements=st.floats(-30, 30, width=16)),
+    labels=hnp.arrays(np.uint8, (3, 5), elements=st.sampled_from([0, 1, 2, 3, 4, VOID])),
+    gamma=st.sampled_from([0.5, 2.0]),
+)
+def test_focal_equals_a_loop(logits, labels, gamma):
+    loss, gradient = _focal(logits, labels, _WEIGHTS, gamma)
+    np.testing.assert_allclose(loss, focal_by_loop(logits, labels, _WEIGHTS, gamma), rtol=1e-4, atol=1e-4)
+    assert np.isfinite(gradient).all()
+    assert not gradient[labels > 3].any()
+
+
+def test_focal_with_gamma_0_is_the_cross_entropy():
+    rng = np.random.default_rng(1)
+    logits, labels = rng.normal(size=(40, 4)).astype(np.float32), rng.integers(0, 5, 40).astype(np.uint8)
+    found, expected = _focal(logits, labels, _WEIGHTS, 0.0), _value_and_grad(logits, labels, _WEIGHTS)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_of_extreme_logits_is_finite(gamma):
+    # A certain and right pixel, a certain and wrong one, and a void one of which no likelihood can be made.
+    logits = jnp.array([[3e4, 0.0, 0.0, 0.0], [0.0, 3e4, 0.0, 0.0], [-3e4, -3e4, -3e4, -3e4]])
+    loss, gradient = _focal(logits, np.array([0, 0, VOID], np.uint8), np.ones(4, np.float32), gamma)
+    np.testing.assert_allclose(loss, 3e4, rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[0, 0, 0, 0], [-1, 1, 0, 0], [0, 0, 0, 0]], atol=1e-6)
+    half, half_gradient = _focal(logits.astype(jnp.bfloat16), np.full(3, VOID, np.uint8), np.ones(4, np.float32), gamma)
+    assert (half, half.dtype, half_gradient.dtype) == (0, jnp.float32, jnp.bfloat16)

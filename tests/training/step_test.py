@@ -13,6 +13,7 @@ from segnet_jax.data.masking import Masking
 from segnet_jax.models import create_model
 from segnet_jax.runtime.sharding import replicate, to_devices
 from segnet_jax.training import optimizers
+from segnet_jax.training.objective import Objective
 from segnet_jax.training.step import create_train_state, create_train_step, with_averages
 
 K = 4
@@ -45,13 +46,13 @@ def initial_state(model):
 
 
 @functools.cache
-def step_of(model, num_devices, parts, **options):
+def step_of(model, num_devices, parts, objective=(), **options):
     return create_train_step(
         devices=jax.devices()[:num_devices],
         model=model,
         optimizer=optimizer_of(),
         normalize=preprocessing.imagenet,
-        class_weights=jnp.asarray(WEIGHTS),
+        objective=Objective(jnp.asarray(WEIGHTS), **dict(objective)),
         accumulation_steps=parts,
         seed=3,
         **options,
@@ -87,7 +88,7 @@ def test_train_step_gives_the_numbers_of_one_device_on_two():
 @pytest.mark.parametrize("normalization", ["pixels", "weights"])
 def test_train_step_has_the_loss_of_its_formula(normalization):
     model = model_of("segnet_flat", pairs=2)
-    _, (metrics,) = run(2, 1, model=model, loss_normalization=normalization)
+    _, (metrics,) = run(2, 1, model=model, objective=(("normalization", normalization),))
     batch = next(batches(1))
     logits = model.apply({"params": initial_state(model).params}, preprocessing.imagenet(batch["image"]))
     logits, labels = np.asarray(logits, np.float64).reshape(-1, K), batch["label"].ravel()
@@ -177,3 +178,20 @@ def test_train_step_masks_its_input_and_repeats_by_seed():
     _, metrics = run(1, model=model, masking=masking)
     assert run(1, model=model, masking=masking)[1] == metrics
     assert metrics[0]["loss"] != pytest.approx(run(1, model=model)[1][0]["loss"], rel=1e-4)
+
+
+def test_train_step_has_every_loss_the_same_on_devices_and_microbatches():
+    # Each image counts once in dice and lovasz, wherever it is computed; one has no label at all.
+    model = model_of("segnet_flat", pairs=2)
+    terms = (("cross_entropy", 1.0), ("focal", 0.5), ("dice", 1.0), ("lovasz", 2.0))
+    objective = (("terms", terms), ("label_smoothing", 0.1))
+    source = list(batches(2))
+    for batch in source:
+        batch["label"][3] = 255
+    one, one_metrics = run(1, source=source, model=model, objective=objective)
+    for devices, parts in ((8, 1), (2, 4)):
+        other, metrics = run(devices, source=source, model=model, parts=parts, objective=objective)
+        assert_close(one.params, other.params)
+        assert [values["loss"] for values in metrics] == pytest.approx(
+            [values["loss"] for values in one_metrics], rel=1e-4
+        )
