@@ -140,7 +140,7 @@ def test_main_help_describes_every_flag_of_its_own_and_every_key(environment, tm
     result = run("--help", env=environment, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert set(re.findall(r"^  --(?:\[no\])?(\w+):", result.stdout, re.MULTILINE)) == {
-        *("config", "workdir", "mode", "weights", "parameters"),
+        *("config", "workdir", "mode", "weights", "prototxt", "architecture", "parameters"),
         *("coordinator", "num_processes", "process_id", "heartbeat_timeout", "initialization_timeout"),
     }
     keys = re.findall(r"^  --config\.([\w.]+)=", result.stdout, re.MULTILINE)
