@@ -16,19 +16,22 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0
 
     config.data = ml_collections.ConfigDict()
-    config.data.name = "synthetic"  # synthetic, camvid, folder, records or mixture
+    config.data.name = "synthetic"  # synthetic, camvid, cityscapes, folder, kitti, pascal_voc, records or mixture
     config.data.root = ""  # the folder that holds the data set; synthetic needs none, that of records can be gs://...
     config.data.image_size = ()  # images and masks are resized to this, for training and evaluation
-    # How: stretch; or fit (the whole image, in black and void) or crop (its middle), which keep proportions.
+    # How: stretch; or fit (the whole image, in black and void) or crop (its middle), which keep proportions; or center
+    # (as many pixels of its middle, as they are).
     config.data.resize = "stretch"
     config.data.train_split = "train"
     config.data.eval_split = "val"  # evaluated in training; the best checkpoint is the best on it
     config.data.max_images = 0  # use only the first so many images of each split, to try something out; 0 uses all
     config.data.num_workers = 0  # reading processes; 0 uses threads only
     config.data.num_threads = 2  # reading threads of each process
+    # For `cityscapes` and `kitti`: the classes that their labels are read in, such as camvid11; "" takes their own.
+    config.data.class_set = ""
     # For `folder`: names, or dicts of name, id, color and ignored; () makes the program suggest a table.
     config.data.classes = ()
-    config.data.val_fraction = 0.1  # of the images that are for validation where there are no split files
+    config.data.val_fraction = 0.1  # of the images that are for validation where there are no split files; kitti's too
     config.data.mask_suffix = ""  # what the mask's file name adds to the image's, such as "_mask"
     config.data.image_max = 65535  # value of 16-bit images that becomes 255 of 8 bits, such as 4095 for 12 bits
     # What the channels of images are: for `folder` rgb (its images) and any others, each a folder of that name, such as

@@ -61,7 +61,7 @@ _RANGES = {
 }
 
 _CHOICES = {
-    "data.resize": ("stretch", "fit", "crop"),
+    "data.resize": ("stretch", "fit", "crop", "center"),
     "pretrained.weights": ("none", "vgg16"),
     "pretrained.batch_norm": ("matched", "absorbed"),
     "loss.normalization": ("pixels", "weights"),

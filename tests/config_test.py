@@ -11,6 +11,7 @@ import pytest
 from segnet_jax import config as configs
 from segnet_jax.config import check_values, default_config
 from segnet_jax.data.datasets.camvid import CAMVID11
+from segnet_jax.data.datasets.kitti import KITTI8
 from segnet_jax.data.datasets.synthetic import SYNTHETIC
 from segnet_jax.data.from_config import build_normalization
 from segnet_jax.errors import InputError
@@ -104,6 +105,30 @@ def test_transfer_config_trains_what_table_3_says(variant, trained):
     decoders = {name.replace("conv", "conv_decode") for name in trained if name[-1].isdigit()}
     assert {name for name, layer in chosen.items() if layer["kernel"]} == trained | decoders
     assert bool(config.transfer.source) == (variant != "R")
+
+
+@pytest.mark.parametrize("variant", ["R", "L4", "SM"])
+def test_kitti_segnet_flat_config_is_table_3_of_the_2015_paper(variant):
+    config = load(ROOT / "configs" / "kitti_segnet_flat.py", variant)
+    check_values(config)
+    check_run(config)
+    conditions = find_row(f"2015-3/segnet_{variant.lower()}").conditions
+    for key, value in {
+        "data": config.data.name,
+        "image_size": list(config.data.image_size),
+        "procedure": config.train.procedure,
+        "lbfgs_iterations": config.layerwise.iterations,
+        "first_pair": config.layerwise.first_pair,
+        "classifier": config.layerwise.classifier,
+        "class_weights": config.loss.class_weights,
+        "preprocessing": config.preprocessing,
+    }.items():
+        assert conditions[key] == value, key
+    assert conditions.get("pair_duration", "10 epochs") == config.layerwise.duration
+    assert (config.data.resize, config.data.class_set) == ("center", "kitti8")
+    names = dict(config.transfer.same_classes)
+    camvid = {names.get(name, name) for name in KITTI8.names}
+    assert camvid <= set(CAMVID11.names) if variant == "L4" else not names
 
 
 @pytest.mark.parametrize("name", BENCHMARK_NAMES)
@@ -271,7 +296,7 @@ def test_to_steps_refuses_a_duration_of_another_form_by_its_key(duration):
         ("data.image_max", 0, "data.image_max=0 must be at least 1 and below 65536"),
         ("data.modalities", (), "data.modalities=.* must be one or more different names"),
         ("data.modalities", ("rgb", "rgb"), "data.modalities=.* must be one or more different names"),
-        ("data.resize", "pad", "data.resize='pad' is not known; choose stretch or fit or crop"),
+        ("data.resize", "pad", "data.resize='pad' is not known; choose stretch or fit or crop or center"),
         ("data.scene_size", (), "data.scene_size=.* must be .height, width."),
         ("data.scene_size", (0, 5), "data.scene_size=.* must be .height, width."),
         ("data.train_scenes", 0, "data.train_scenes=0 must be at least 1"),

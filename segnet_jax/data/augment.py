@@ -28,7 +28,8 @@ def resize(example: Example, size: tuple[int, ...], method: str = "stretch") -> 
       example: with `image` and `label`.
       size: the wanted one; () leaves the example as it is.
       method: "stretch" changes the ratio of height and width where it must; the others keep it: "fit" shows the whole
-        image, centred in black and void, and "crop" the greatest part in its middle.
+        image, centred in black and void, and "crop" the greatest part in its middle. "center" scales nothing: it takes
+        so many pixels in the middle, and what a smaller image lacks is black and void.
     """
     if not size or example["label"].shape == tuple(size):
         return example
@@ -43,6 +44,11 @@ def resize(example: Example, size: tuple[int, ...], method: str = "stretch") -> 
         right, lower = min(left + size[1] * unit, float(width)), min(top + size[0] * unit, float(height))
         box = max(left, 0.0), max(top, 0.0), right, lower
         return {**example, **_sample(example, size, box)}
+    if method == "center":
+        top, left = (height - size[0]) // 2, (width - size[1]) // 2
+        rows, columns = (slice(max(start, 0), max(start, 0) + n) for start, n in zip((top, left), size, strict=True))
+        middle = {"image": example["image"][rows, columns], "label": example["label"][rows, columns]}
+        return {**example, **_pad(middle, size, (max(-top, 0), max(-left, 0)))}
     unit = max(height / size[0], width / size[1])
     inner = max(1, round(height / unit)), max(1, round(width / unit))
     sampled = _sample(example, inner, (0.0, 0.0, float(width), float(height)))

@@ -20,7 +20,10 @@ from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.class_weights import cached_label_statistics, class_weights, expected_statistics
 from segnet_jax.data.dataset import Dataset, Resized, Subset, modalities_of, modality_names_of
 from segnet_jax.data.datasets.camvid import Camvid
+from segnet_jax.data.datasets.cityscapes import Cityscapes
 from segnet_jax.data.datasets.folder import Folder
+from segnet_jax.data.datasets.kitti import Kitti
+from segnet_jax.data.datasets.pascal_voc import PascalVoc
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.masking import Masking
 from segnet_jax.data.mixture import Mixture
@@ -37,7 +40,7 @@ _log = logging.getLogger("segnet_jax")
 def build_dataset(config: ml_collections.ConfigDict, split: str, *, at_own_size: bool = False) -> Dataset:
     """Returns a split of the configured data set, or the first `data.max_images` images of it.
 
-    Where `data.resize` is fit or crop, its examples come at `data.image_size`. Where training images are stretched, the
+    Where `data.resize` is not stretch, its examples come at `data.image_size`. Where training images are stretched, the
     log says so. With `at_own_size` neither is done, as records hold images at their own size, for training at any. Of a
     mixture, `split` stands for each data set's own, where that is the training or the evaluation split.
 
@@ -146,11 +149,31 @@ def _synthetic(config: ml_collections.ConfigDict, split: str) -> Dataset:
 
 
 def _camvid(config: ml_collections.ConfigDict, split: str) -> Dataset:
-    if tuple(config.data.modalities) != ("rgb",):
-        raise InputError(
-            f"data.modalities={config.data.modalities!r}, but camvid has ('rgb',) alone; others need data.name=folder."
-        )
+    _require_rgb(config)
     return Camvid(_root(config), split)
+
+
+def _cityscapes(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    _require_rgb(config)
+    return Cityscapes(_root(config), split, config.data.class_set)
+
+
+def _kitti(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    _require_rgb(config)
+    return Kitti(_root(config), split, config.data.class_set, config.data.val_fraction)
+
+
+def _pascal_voc(config: ml_collections.ConfigDict, split: str) -> Dataset:
+    _require_rgb(config)
+    return PascalVoc(_root(config), split)
+
+
+def _require_rgb(config: ml_collections.ConfigDict) -> None:
+    data = config.data
+    if tuple(data.modalities) != ("rgb",):
+        raise InputError(
+            f"data.modalities={data.modalities!r}, but {data.name} has ('rgb',) alone; others need data.name=folder."
+        )
 
 
 def _folder(config: ml_collections.ConfigDict, split: str) -> Dataset:
@@ -189,7 +212,10 @@ def _class_table(config: ml_collections.ConfigDict) -> ClassTable | None:
 DATASETS: dict[str, tuple[Callable[[ml_collections.ConfigDict, str], Dataset], tuple[str, ...]]] = {
     "synthetic": (_synthetic, ("seed", "data.scene_size", "data.train_scenes", "data.eval_scenes")),
     "camvid": (_camvid, ("data.root",)),
+    "cityscapes": (_cityscapes, ("data.root", "data.class_set")),
     "folder": (_folder, ("data.root", "data.val_fraction", "data.mask_suffix", "data.image_max")),
+    "kitti": (_kitti, ("data.root", "data.class_set", "data.val_fraction")),
+    "pascal_voc": (_pascal_voc, ("data.root",)),
     "records": (_records, ("data.root",)),
 }
 """By name, the function that builds a split from a configuration, and the keys that it always reads."""

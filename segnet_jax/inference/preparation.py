@@ -16,7 +16,7 @@ class Preparation:
 
     Attributes:
       image_size: (height, width) that training images were resized to; () means they kept their own.
-      method: how they were resized, see `augment.RESIZE_METHODS`.
+      method: how they were resized, see `augment.resize`.
       image_max: the value of 16-bit images that becomes 255, see `image_files.read_image`.
       normalize: from uint8 images to the network's input, on the device.
       seed: of stochastic passes.
@@ -32,9 +32,9 @@ class Preparation:
         """Returns the size at which the network sees an image of (height, width).
 
         Where training kept the ratio of height and width and padded or cut, the image is scaled alike, but whole and
-        without padding.
+        without padding; where training cut and did not scale, it keeps its size.
         """
-        if not self.image_size:
+        if not self.image_size or self.method == "center":
             return height, width
         wanted_height, wanted_width = self.image_size
         if self.method == "stretch":

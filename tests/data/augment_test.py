@@ -132,6 +132,17 @@ def test_resize_crop_takes_the_middle_and_keeps_the_ratio():
     np.testing.assert_array_equal(upright["label"], resize(map_of(16, 6), (8, 3))["label"][2:6])
 
 
+def test_resize_center_takes_pixels_as_they_are_and_pads_what_is_missing():
+    example = map_of(7, 16)
+    for key, value in resize(example, (4, 9), "center").items():
+        np.testing.assert_array_equal(value, example[key] if key == "name" else example[key][1:5, 3:12])
+    padded = resize(example, (10, 5), "center")
+    assert (padded["image"].shape, padded["label"].shape, padded["label"].dtype) == ((10, 5, 3), (10, 5), np.uint8)
+    for key, outside in (("image", 0), ("label", VOID)):
+        np.testing.assert_array_equal(padded[key][2:9], example[key][:, 5:10])
+        assert (padded[key][[0, 1, 9]] == outside).all()
+
+
 @settings(deadline=None, max_examples=100)
 @given(
     size=st.tuples(st.integers(1, 15), st.integers(1, 17)),

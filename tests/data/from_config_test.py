@@ -9,7 +9,7 @@ import pytest
 from segnet_jax.config import default_config
 from segnet_jax.data.augment import resize
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.datasets.camvid import Camvid
+from segnet_jax.data.datasets.camvid import CAMVID11, Camvid
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.from_config import (
     build_class_weights,
@@ -25,6 +25,7 @@ from segnet_jax.data.records.writer import prepare_records
 from segnet_jax.errors import InputError
 from tests.helpers.camvid_files import write_tutorial
 from tests.helpers.folder_files import TABLE, open_all, save, write
+from tests.helpers.outdoor_files import SIZE, write_cityscapes, write_kitti, write_voc
 from tests.helpers.record_folders import assert_same_examples
 
 
@@ -54,6 +55,25 @@ def test_build_dataset_camvid(tmp_path):
     assert (dataset.name, len(dataset), dataset[0]["name"]) == ("camvid", 1, "0001TP_006690")
     with pytest.raises(InputError, match=r"data\.modalities=\('depth',\), but camvid has \('rgb',\) alone"):
         build_dataset(config_with(name="camvid", root=root, modalities=("depth",)), "train")
+
+
+def test_build_dataset_outdoor(tmp_path):
+    lists = {"train": ["2007_000032"]}
+    roots = {"cityscapes": write_cityscapes(tmp_path / "cityscapes"), "kitti": write_kitti(tmp_path / "kitti")}
+    roots["pascal_voc"] = write_voc(tmp_path / "voc", lists)
+    for name, root in roots.items():
+        dataset = build_dataset(config_with(name=name, root=str(root)), "train")
+        assert (dataset.name, dataset.shape(0)) == (name, SIZE)
+        with pytest.raises(InputError, match=rf"data\.modalities=\('depth',\), but {name} has \('rgb',\) alone"):
+            build_dataset(config_with(name=name, root=str(root), modalities=("depth",)), "train")
+        if name != "pascal_voc":
+            config = config_with(name=name, root=str(root), class_set="camvid11", image_size=(2, 3), resize="center")
+            dataset = build_dataset(config, "train")
+            assert (dataset.class_table, dataset.shape(0)) == (CAMVID11, (2, 3))
+            assert dataset_settings(config)["data.class_set"] == "camvid11"
+            assert hasattr(dataset, "fingerprint")
+    config = config_with(name="kitti", root=str(roots["kitti"]), val_fraction=0.0)
+    assert len(build_dataset(config, "train")) == 5
 
 
 def test_build_dataset_folder(tmp_path, monkeypatch):
@@ -90,7 +110,8 @@ def test_build_dataset_records(tmp_path):
     [
         (
             {"name": "cityscape"},
-            "data.name='cityscape' is not known; choose one of synthetic, camvid, folder, records, mixture.",
+            "data.name='cityscape' is not known; choose one of synthetic, camvid, cityscapes, folder, kitti, "
+            "pascal_voc, records, mixture.",
         ),
         ({"name": "records"}, "data.name=records needs data.root, the folder that holds it."),
         (
