@@ -361,7 +361,7 @@ def test_mixture_components_have_their_own_values_and_those_of_the_section():
         (({"name": "mixture"},), r"data.mixture\[0\] names no data set"),
         (
             (CAMVID, {**CAMVID, "rot": "x"}),
-            r"data.mixture\[1\] has the unknown key 'rot'; use weight, class_map, classes",
+            r"data.mixture\[1\] has the unknown key 'rot'; use weight, class_map",
         ),
         (({**CAMVID, "image_size": (4, 4)},), r"data.mixture\[0\] has the key 'image_size', .*; set data.image_size"),
         (({**CAMVID, "weight": 0},), "has the weight 0; give a number above 0"),
