@@ -262,7 +262,10 @@ def _below(root: str, path: str) -> str:
 
 def without_roots(mixture: Sequence[Any]) -> tuple[Any, ...]:
     """Returns `data.mixture` without the folders, which tell of the machine and not of what is learnt."""
-    return tuple({key: value for key, value in entry.items() if key != "root"} for entry in mixture)
+    return tuple(
+        {key: value for key, value in entry.items() if key != "root"} if hasattr(entry, "items") else entry
+        for entry in mixture
+    )
 
 
 def _without_roots(values: dict[str, Any]) -> dict[str, Any]:

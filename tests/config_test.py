@@ -384,5 +384,7 @@ def test_roots_of_a_mixture_may_differ_in_a_resumed_run_and_between_processes():
     stored = json.loads(configs.to_json(config))
     assert configs.differences(stored, moved) == []
     assert configs.shared_keys(config) == configs.shared_keys(moved)
+    # What is no data set is refused by `check_values`, which comes later.
+    assert configs.differences(stored, mixture_of("camvid"))
     (difference,) = configs.differences(stored, mixture_of({**CAMVID, "weight": 2.0}))
     assert difference.startswith("data.mixture: ({'name': 'camvid', 'weight': 1.0},) -> ")

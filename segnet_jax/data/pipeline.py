@@ -92,7 +92,7 @@ def _endless(dataset: Dataset, seed: int, with_replacement: bool) -> grain.MapDa
 
 
 class _Turns(grain.transforms.DatasetSelectionMap):
-    """The order in which endless data sets take turns: evenly, so that each has its share of any stretch, to a few.
+    """The order in which endless data sets take turns: evenly, so that each has its share of any stretch of them.
 
     `MapDataset.mix` rounds weights to a hundredth of the smallest.
     """
