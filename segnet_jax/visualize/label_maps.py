@@ -79,7 +79,7 @@ def mark_errors(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, cl
     """
     check_sizes(image, label, prediction)
     # Pale, so that the marks stand out in gray too.
-    gray = 128 + image.mean(axis=-1, keepdims=True) / 2
+    gray = np.minimum(128 + image.mean(axis=-1, keepdims=True) / 2, 255)
     labelled = is_class(label, class_table)[..., None]
     marked = np.where((label != prediction)[..., None], WRONG_COLOR, np.rint(gray))
     return np.where(labelled, marked, class_table.void_color).astype(np.uint8)

@@ -60,6 +60,9 @@ def test_mark_errors_marks_wrong_pixels_and_judges_no_void():
     # Half as contrasted, in the upper half: 128 + mean / 2; of what is right, wrong, and void or no class.
     expected = [[(128,) * 3, WRONG_COLOR, (158,) * 3], [_VOID_COLOR, (129,) * 3, _VOID_COLOR]]
     np.testing.assert_array_equal(marked, expected)
+    # White that is right stays white.
+    white = np.full((1, 1, 3), 255, np.uint8)
+    assert (mark_errors(white, _LABEL[:1, :1], _LABEL[:1, :1], _TABLE) == 255).all()
     with pytest.raises(ValueError, match=r"\(2, 3, 3\).*\(2, 2\)"):
         mark_errors(image, _LABEL, prediction[:, 1:], _TABLE)
 
