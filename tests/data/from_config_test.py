@@ -347,7 +347,7 @@ def test_build_class_weights_weighs_the_labels_of_a_mixture(tmp_path):
     np.testing.assert_allclose(build_class_weights(config, dataset)[[0, 1, 3]], [1, 1, 23 / 24], rtol=1e-6)
 
 
-def test_build_dataset_mixes_camvid_and_kitti(camvid_root, kitti_root):
+def test_build_dataset_mixes_camvid_and_kitti_as_a_folder(camvid_root, kitti_root):
     # KITTI's own ids as a folder, in CamVid's classes.
     names = [f"id {i}" for i in range(34)]
     pairs = ((7, "Road"), (8, "Pavement"), (11, "Building"), (21, "Tree"), (23, "Sky"), (26, "Car"))
@@ -363,3 +363,21 @@ def test_build_dataset_mixes_camvid_and_kitti(camvid_root, kitti_root):
         np.testing.assert_array_equal(label == dataset.class_table.names.index(name), ids == i)
     with contextlib.closing(build_host_batches(config, dataset, batch_size=3)) as batches:
         assert next(batches)["image"].shape == (3, 90, 120, 3)
+
+
+def test_build_dataset_mixes_camvid_and_kitti_in_eleven_classes(camvid_root, kitti_root):
+    camvid = {"name": "camvid", "root": str(camvid_root), "weight": 2.0}
+    kitti = {"name": "kitti", "root": str(kitti_root), "class_set": "camvid11", "val_fraction": 0.2, "weight": 1.0}
+    config = config_with(name="mixture", mixture=(camvid, kitti), image_size=(90, 120), resize="crop")
+    dataset = build_dataset(config, "train")
+    assert dataset.class_table == CAMVID11
+    assert [part.name for part in dataset.datasets] == ["camvid", "kitti"]
+    config.eval.mixture = "all"
+    evaluated = build_eval_dataset(config)
+    assert {evaluated.group(index) for index in range(len(evaluated))} == {"camvid", "kitti"}
+    # All of KITTI's images are in one of the two splits.
+    assert len(dataset.datasets[1]) + len(evaluated.datasets[1]) == 198
+    with contextlib.closing(build_host_batches(config, dataset, batch_size=3)) as batches:
+        batch = next(batches)
+    assert batch["image"].shape == (3, 90, 120, 3)
+    assert set(np.unique(batch["label"])) <= {*range(11), 255}
