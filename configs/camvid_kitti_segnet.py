@@ -3,9 +3,10 @@
     python -m segnet_jax.main --config=configs/camvid_kitti_segnet.py --workdir=runs/camvid_kitti \
         --config.data.root=DATA
 
-DATA holds CamVid in `camvid` and KITTI's semantics benchmark in `kitti`; of KITTI's wide images it takes the middle. Two
-images of three are CamVid's. Evaluated on CamVid's validation images, and with --config.eval.mixture=all on KITTI's too,
-apart. A step takes as long as one of `camvid_segnet.py`, the run a little longer; it has not been trained to its end.
+DATA holds CamVid in `camvid` and KITTI's semantics benchmark in `kitti`; of KITTI's wide images it takes the middle.
+Two images of three are CamVid's. Evaluated on CamVid's validation images, and with --config.eval.mixture=all on
+KITTI's too, apart. A step takes as long as one of `camvid_segnet.py`, the run a little longer; it has not been
+trained to its end.
 """
 
 import ml_collections

@@ -35,10 +35,11 @@ def web_model(program: Program) -> tuple[onnx.ModelProto, int]:
     Raises:
       InputError: if the network cannot be exported, or takes other images than RGB.
     """
-    if program.trained.modalities != RGB:
+    trained = program.trained
+    if (trained.modalities, trained.image_dtype) != (RGB, "uint8"):
         raise InputError(
-            f"This network takes images of {program.channels} channels, and the page has RGB pictures; give a network "
-            "that was trained on these."
+            f"This network takes {trained.image_dtype} images of {program.channels} channels, and the page has RGB "
+            "pictures of 8 bits; give a network that was trained on these."
         )
     model = to_onnx(program)
     halve_weights(model)

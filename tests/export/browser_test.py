@@ -36,7 +36,11 @@ def runtime():
 def write_page(segmenter, runtime, folder):
     """Writes the page of a segmenter's network into a folder, which is made."""
     trained = segmenter.trained
-    program = Program(trained, build_preparation(trained.config, trained.modalities), "logits")
+    program = Program(
+        trained,
+        build_preparation(trained.config, trained.modalities, trained.modality_names, trained.channel_statistics),
+        "logits",
+    )
     model, smallest = web_model(program)
     for name, content in page_files(program, model.SerializeToString(), smallest, runtime).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

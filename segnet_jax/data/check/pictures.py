@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from PIL import Image
 
@@ -26,9 +24,14 @@ def draw_sheet(dataset: Dataset, split: SplitSummary) -> Image.Image | None:
     if not split.readable:
         return None
     tiles, captions = [], []
+    is_rgb = modality_names_of(dataset)[0] == "rgb"
     for place in choose_examples(np.array(split.occurs), _EXAMPLES):
         example = dataset[split.readable[place]]
-        picture, label, name = _as_rgb(dataset, example["image"]), example["label"], example["name"]
+        picture, label, name = (
+            rgb_of(example["image"], modality_names_of(dataset)[0] == "rgb"),
+            example["label"],
+            example["name"],
+        )
         factor = min(1.0, _TILE / max(label.shape))
         size = tuple(max(1, round(length * factor)) for length in label.shape)
         reduced = resize({"image": picture, "label": label}, size)
@@ -77,18 +80,3 @@ def draw_classes(summary: Summary) -> Image.Image:
         {split.name: (100 * split.images[:-1] / max(split.sizes.total(), 1)).tolist() for split in splits},
         f"{summary.name}: {', '.join(f'{split.name} {split.examples}' for split in splits)} images",
     )
-
-
-def _as_rgb(dataset: Dataset, image: np.ndarray) -> np.ndarray:
-    """Returns an image uint8 [H, W, 3]; channels in other units, as of infrared, from their least to their greatest."""
-    picture = rgb_of(image)
-    if picture.dtype == np.uint8:
-        return picture
-    low, high = (0.0, 255.0) if modality_names_of(dataset)[0] == "rgb" else _range_of(picture)
-    scaled = 255 * (np.nan_to_num(picture, nan=low) - low) / max(high - low, math.ulp(1.0))
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-
-
-def _range_of(values: np.ndarray) -> tuple[float, float]:
-    there = values[~np.isnan(values)]
-    return (float(there.min()), float(there.max())) if there.size else (0.0, 1.0)

@@ -1,6 +1,7 @@
 """Tests for segnet_jax/data/check/pictures.py."""
 
 import numpy as np
+import pytest
 
 from segnet_jax.data.check.inspection import inspect
 from segnet_jax.data.check.pictures import choose_examples, draw_sheet
@@ -50,6 +51,7 @@ def test_draw_sheet_reduces_images_and_takes_any_channels():
     gray, overlay = sheet[50, 12:292].astype(int), sheet[50, 296:576].astype(int)
     np.testing.assert_array_equal(gray, np.repeat(gray[:, :1], 3, axis=1))
     assert gray[0, 0] <= 1 and gray[-1, 0] >= 254 and (np.diff(gray[:, 0]) >= 0).all()
+    assert gray[140, 0] == pytest.approx(127.5, abs=2)
     labels = dataset.class_table.colors[(np.arange(280) >= 140).astype(int)]
     np.testing.assert_allclose(overlay[[10, 270]], (gray + labels)[[10, 270]] / 2, atol=1)
     empty = Summary([dataset], [], {}).splits["train"]
