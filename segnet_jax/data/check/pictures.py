@@ -27,11 +27,7 @@ def draw_sheet(dataset: Dataset, split: SplitSummary) -> Image.Image | None:
     is_rgb = modality_names_of(dataset)[0] == "rgb"
     for place in choose_examples(np.array(split.occurs), _EXAMPLES):
         example = dataset[split.readable[place]]
-        picture, label, name = (
-            rgb_of(example["image"], modality_names_of(dataset)[0] == "rgb"),
-            example["label"],
-            example["name"],
-        )
+        picture, label, name = rgb_of(example["image"], is_rgb), example["label"], example["name"]
         factor = min(1.0, _TILE / max(label.shape))
         size = tuple(max(1, round(length * factor)) for length in label.shape)
         reduced = resize({"image": picture, "label": label}, size)
