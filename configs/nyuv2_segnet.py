@@ -7,7 +7,7 @@ CamVid (configs/camvid_segnet.py). There are no validation images, so those of t
 its end here.
 
 In 40 classes: --config.data.class_set=40
-With depth: --config.data.modalities='("rgb", "depth")' --config.preprocessing=lcn --config.pretrained.weights=none
+With depth: --config.data.modalities='("rgb", "depth")'
 """
 
 import ml_collections

@@ -10,7 +10,7 @@ evaluation, 180,000 steps. It reports of the test images 71.75 % global accuracy
 validation images, so those of the test are evaluated. Not yet run to its end here.
 
 In 13 classes: --config.data.class_set=13 --config.loss.class_weights=median_frequency
-With depth: --config.data.modalities='("rgb", "depth")' --config.preprocessing=lcn --config.pretrained.weights=none
+With depth: --config.data.modalities='("rgb", "depth")'
 """
 
 import ml_collections
