@@ -58,11 +58,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.augment = ml_collections.ConfigDict()
     config.augment.scale = (1.0, 1.0)  # smallest and greatest factor of size
     config.augment.crop_size = ()
+    # Probability that a crop has its middle on a pixel of a class that is drawn from those in the image, each alike.
+    config.augment.class_crops = 0.0
     config.augment.flip = True  # left and right, every second image
     config.augment.brightness = 0.0  # greatest relative change, as of the next two
     config.augment.contrast = 0.0
     config.augment.saturation = 0.0
     config.augment.hue = 0.0  # greatest turn, as a share of the circle
+    config.augment.gamma = 0.0  # colours are raised to a power, at most 1 + gamma and at least its inverse
+    config.augment.blur = 0.0  # greatest standard deviation of a Gaussian filter, in pixels
+    config.augment.noise = 0.0  # greatest standard deviation of Gaussian noise, in steps of 255
 
     # imagenet, lcn (the papers), lrn (the authors' SegNet-Basic), none (their SegNet), standardize (each channel by its
     # own mean and deviation over the training images, as imagenet does with all but RGB)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segnet_jax.data.augment import Example
 from segnet_jax.data.class_table import VOID, ClassTable
 from segnet_jax.data.dataset import Dataset, Wrapper, read_label
+from segnet_jax.data.resize import Example
 from segnet_jax.errors import InputError
 
 

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from segnet_jax.data.augment import Example, resize
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.preprocessing import RGB, RGBD
+from segnet_jax.data.resize import Example, resize
 
 
 class Dataset(Protocol):
@@ -84,7 +84,7 @@ class Resized(Wrapper):
     """A split whose examples come at one size; labels without their images come as they are."""
 
     def __init__(self, dataset: Dataset, size: tuple[int, ...], method: str) -> None:
-        """Resizes each example of `dataset` to `size` (height, width), see `augment.resize`."""
+        """Resizes each example of `dataset` to `size` (height, width), see `resize.resize`."""
         super().__init__(dataset)
         self._size, self._method = size, method
 

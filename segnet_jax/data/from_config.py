@@ -20,6 +20,7 @@ from segnet_jax.data.channel_statistics import cached_channel_statistics
 from segnet_jax.data.class_map import Mapped
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.class_weights import cached_label_statistics, class_weights, expected_statistics
+from segnet_jax.data.color_changes import ColorChanges
 from segnet_jax.data.dataset import Dataset, Resized, Subset, modalities_of, modality_names_of
 from segnet_jax.data.datasets.camvid import Camvid
 from segnet_jax.data.datasets.cityscapes import Cityscapes
@@ -299,6 +300,34 @@ def build_reader(config: ml_collections.ConfigDict, names: Sequence[str]) -> Cal
     )
 
 
+def build_augmentation(
+    config: ml_collections.ConfigDict, modalities: Sequence[tuple[str, int]] = (("rgb", 3),)
+) -> Augmentation:
+    """Returns the configured changes of training images, whose channels are `modalities`: of each name and number.
+
+    Raises:
+      InputError: for a value out of range.
+    """
+    fields = config.augment
+    colors = ColorChanges(
+        brightness=fields.brightness,
+        contrast=fields.contrast,
+        saturation=fields.saturation,
+        hue=fields.hue,
+        gamma=fields.gamma,
+        blur=fields.blur,
+        noise=fields.noise,
+    )
+    return Augmentation(
+        scale=fields.scale,
+        crop_size=fields.crop_size,
+        flip=fields.flip,
+        class_crops=fields.class_crops,
+        colors=colors,
+        modalities=tuple(modalities),
+    )
+
+
 def build_host_batches(
     config: ml_collections.ConfigDict,
     dataset: Dataset,
@@ -315,7 +344,7 @@ def build_host_batches(
         dataset,
         batch_size=batch_size,
         seed=config.seed,
-        augmentation=Augmentation(**config.augment.to_dict(), modalities=modalities),
+        augmentation=build_augmentation(config, modalities),
         first_step=first_step,
         with_replacement=config.train.with_replacement,
         image_size=data.image_size,

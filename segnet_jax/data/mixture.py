@@ -12,9 +12,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from segnet_jax.data.augment import Example
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.dataset import Dataset, modalities_of, modality_names_of, read_label
+from segnet_jax.data.resize import Example
 from segnet_jax.errors import InputError
 
 

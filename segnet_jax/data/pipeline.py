@@ -15,10 +15,11 @@ import grain
 import numpy as np
 from absl import flags
 
-from segnet_jax.data.augment import Augmentation, Example, resize
+from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.class_table import VOID
 from segnet_jax.data.dataset import Dataset, image_dtype_of, modalities_of
 from segnet_jax.data.mixture import Mixture
+from segnet_jax.data.resize import Example, resize
 from segnet_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]

@@ -23,10 +23,10 @@ from PIL import Image
 
 from segnet_jax import visualize
 from segnet_jax.data import pipeline
-from segnet_jax.data.augment import resize
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.dataset import Dataset, modality_names_of
 from segnet_jax.data.preprocessing import Normalize
+from segnet_jax.data.resize import resize
 from segnet_jax.errors import InputError
 from segnet_jax.evaluation.from_config import CheckpointEvaluation
 from segnet_jax.evaluation.single_features import single_feature_table, study_single_features

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segnet_jax.data.augment import resize
 from segnet_jax.data.preprocessing import Normalize
+from segnet_jax.data.resize import resize
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Preparation:
 
     Attributes:
       image_size: (height, width) that training images were resized to; () means they kept their own.
-      method: how they were resized, see `augment.resize`.
+      method: how they were resized, see `resize.resize`.
       read: reads an image from a file, [H, W, channels], as training did.
       normalize: from images to the network's input, on the device.
       seed: of stochastic passes.

@@ -17,10 +17,10 @@ import optax
 
 from segnet_jax.checkpoint import manager
 from segnet_jax.config import check_values, mixture_components, reconstructs, shared_keys, to_steps
-from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.dataset import Dataset, image_dtype_of, modalities_of, modality_names_of
 from segnet_jax.data.from_config import (
     DATASETS,
+    build_augmentation,
     build_class_weights,
     build_dataset,
     build_eval_dataset,
@@ -367,7 +367,7 @@ def check_run(config: ml_collections.ConfigDict) -> None:
     """
     if config.train.procedure == "layerwise":
         _check_layerwise(config)
-    Augmentation(**config.augment.to_dict())
+    build_augmentation(config)
     parse_terms(config.loss.name)
     fitting = models_with_vgg16()
     if config.pretrained.weights == "vgg16" and (

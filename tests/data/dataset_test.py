@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from segnet_jax.data.augment import resize
 from segnet_jax.data.dataset import Resized, Subset, default_modality_names, modality_names_of
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
+from segnet_jax.data.resize import resize
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from segnet_jax.config import default_config
-from segnet_jax.data.augment import resize
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.datasets.camvid import CAMVID11, Camvid
 from segnet_jax.data.datasets.indoor_classes import INDOOR13, NYUV2_40, SUNRGBD37
@@ -23,6 +22,7 @@ from segnet_jax.data.image_files import read_mask
 from segnet_jax.data.mixture import Mixture
 from segnet_jax.data.records.reader import Records
 from segnet_jax.data.records.writer import prepare_records
+from segnet_jax.data.resize import resize
 from segnet_jax.errors import InputError
 from tests.helpers.camvid_files import write_tutorial
 from tests.helpers.folder_files import TABLE, open_all, save, write

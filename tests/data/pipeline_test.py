@@ -11,15 +11,19 @@ from absl import flags
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segnet_jax.data.augment import Augmentation, resize
+from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.class_table import VOID, ClassTable
+from segnet_jax.data.color_changes import ColorChanges
 from segnet_jax.data.mixture import Mixture
 from segnet_jax.data.pipeline import _Turns, eval_batches, train_batches
+from segnet_jax.data.resize import resize
 from segnet_jax.errors import InputError
 
 _SIZE = (4, 6)
 _PLAIN = Augmentation()
-_RANDOM = Augmentation(scale=(0.7, 1.5), crop_size=(5, 5), flip=True, brightness=0.3, saturation=0.3)
+_RANDOM = Augmentation(
+    scale=(0.7, 1.5), crop_size=(5, 5), flip=True, colors=ColorChanges(brightness=0.3, saturation=0.3)
+)
 
 
 class Numbered:
@@ -127,7 +131,7 @@ class WithDepth(Numbered):
 
 
 def test_train_batches_resize_and_augment_a_fourth_channel_beside_the_colours():
-    sizes, augmentation = [(8, 12), (9, 7), (8, 12)], Augmentation(flip=True, brightness=0.4)
+    sizes, augmentation = [(8, 12), (9, 7), (8, 12)], Augmentation(flip=True, colors=ColorChanges(brightness=0.4))
     (plain,), (deep,) = (
         draw(1, dataset, image_size=(4, 6), augmentation=augmentation)
         for dataset in (Numbered(*sizes), WithDepth(*sizes))

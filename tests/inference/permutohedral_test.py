@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from segnet_jax.data.augment import resize
 from segnet_jax.data.datasets.camvid import Camvid
+from segnet_jax.data.resize import resize
 from segnet_jax.errors import InputError
 from segnet_jax.inference.permutohedral import _enclosing_simplex, build_lattice, filter_points
 

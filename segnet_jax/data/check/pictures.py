@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from segnet_jax.data.augment import resize
 from segnet_jax.data.check.summary import SplitSummary, Summary
 from segnet_jax.data.dataset import Dataset, modality_names_of
+from segnet_jax.data.resize import resize
 from segnet_jax.visualize import overlay, picture_grid, rgb_of
 from segnet_jax.visualize.class_shares import draw_class_shares
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import grain
 from etils import epath
 
-from segnet_jax.data.augment import Example
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.records import storage
 from segnet_jax.data.records.index import Shard, read_index, unfinished_message
 from segnet_jax.data.records.shard import decode
+from segnet_jax.data.resize import Example
 from segnet_jax.errors import InputError
 from segnet_jax.runtime.files import locked, user_cache_dir, write_errors
 

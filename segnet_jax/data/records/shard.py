@@ -18,10 +18,10 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
-from segnet_jax.data.augment import Example
 from segnet_jax.data.dataset import Dataset
 from segnet_jax.data.records import storage
 from segnet_jax.data.records.index import Shard
+from segnet_jax.data.resize import Example
 from segnet_jax.errors import InputError
 
 COMPRESSIONS = {"zstd": "zstd:1", "none": "uncompressed"}

@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from segnet_jax.data.augment import resize
 from segnet_jax.data.class_table import VOID
 from segnet_jax.data.datasets.camvid import CAMVID11, Camvid, standard_split
+from segnet_jax.data.resize import resize
 from segnet_jax.errors import InputError
 from tests.helpers.camvid_files import FRAMES, ROAD, SKY, save, write_native, write_tutorial
 

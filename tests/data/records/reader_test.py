@@ -13,6 +13,7 @@ from PIL import Image
 
 from segnet_jax.data.augment import Augmentation
 from segnet_jax.data.class_table import ClassTable
+from segnet_jax.data.color_changes import ColorChanges
 from segnet_jax.data.datasets.folder import Folder
 from segnet_jax.data.datasets.synthetic import SYNTHETIC, SyntheticScenes
 from segnet_jax.data.first_reading import check_examples
@@ -89,7 +90,9 @@ def test_records_are_found_by_position(prepared):
 
 
 def drawn_from(dataset, **options):
-    augmentation = Augmentation(scale=(0.7, 1.4), crop_size=(11, 13), flip=True, brightness=0.3, hue=0.1)
+    augmentation = Augmentation(
+        scale=(0.7, 1.4), crop_size=(11, 13), flip=True, colors=ColorChanges(brightness=0.3, hue=0.1)
+    )
     drawn = train_batches(dataset, seed=5, augmentation=augmentation, batch_size=6, **options)
     first = list(itertools.islice(drawn, 5))
     drawn.close()
