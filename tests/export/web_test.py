@@ -94,7 +94,7 @@ def test_main_has_a_runtime_for_pages_alone(trained_run, tmp_path, capsys):
 
 
 def test_web_model_refuses_other_images_than_rgb():
-    with pytest.raises(InputError, match="takes images of 4 channels, and the page has RGB pictures"):
+    with pytest.raises(InputError, match="takes uint8 images of 4 channels, and the page has RGB pictures of 8 bits"):
         web_model(make_program("segnet_flat", pairs=1, preprocessing="lcn", modalities=(3, 1)))
 
 
