@@ -33,9 +33,11 @@ def run_command(run: Callable[[], int], stopped: str = "") -> int:
       run: the command, which returns its status.
       stopped: the line to print after Ctrl-C; "" has none.
     """
-    handler, level = LogHandler(), _log.level
+    handler, level, propagates = LogHandler(), _log.level, _log.propagate
     _log.addHandler(handler)
     _log.setLevel(logging.INFO)
+    # Libraries give the root logger handlers, which would write each line once more.
+    _log.propagate = False
     try:
         return run()
     except InputError as error:
@@ -48,6 +50,7 @@ def run_command(run: Callable[[], int], stopped: str = "") -> int:
     finally:
         _log.removeHandler(handler)
         _log.setLevel(level)
+        _log.propagate = propagates
 
 
 def make_parser(program: str, description: str | None, epilog: str = "") -> argparse.ArgumentParser:
