@@ -67,6 +67,8 @@ def build_dataset(config: ml_collections.ConfigDict, split: str, *, at_own_size:
     build, settings = DATASETS[data.name]
     if "data.root" in settings and not data.root:
         raise InputError(f"data.name={data.name} needs data.root, the folder that holds it.")
+    if data.class_set and "data.class_set" not in settings:
+        raise InputError(f"data.name={data.name} has no class sets to choose from; leave data.class_set empty.")
     dataset = build(config, split)
     if not len(dataset):
         raise InputError(f"The split {split!r} of {data.name} is empty; give it images, or name another split.")

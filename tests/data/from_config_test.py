@@ -149,6 +149,10 @@ def test_build_dataset_records(tmp_path):
         ),
         ({"name": "records"}, "data.name=records needs data.root, the folder that holds it."),
         (
+            {"name": "camvid", "root": "x", "class_set": "13"},
+            "data.name=camvid has no class sets to choose from; leave data.class_set empty.",
+        ),
+        (
             {"modalities": ("depth",)},
             "data.modalities=('depth',), but synthetic draws ('rgb',) and ('rgb', 'depth') alone.",
         ),
