@@ -24,7 +24,7 @@ class Mapped(Wrapper):
       key: of the configuration, for messages.
 
     Raises:
-      InputError: for a name that its table lacks.
+      InputError: for a name that its table lacks, or a class that is mapped to two.
     """
 
     def __init__(
@@ -44,7 +44,10 @@ class Mapped(Wrapper):
                         f"{key} has the pair {(ours, theirs)!r}, but {name!r} is none of {', '.join(table.names)}; "
                         "give pairs of a class of the data and one of those that they are mapped to."
                     )
-            self._labels[dataset.class_table.names.index(ours)] = class_table.names.index(theirs)
+            place, target = dataset.class_table.names.index(ours), class_table.names.index(theirs)
+            if self._labels[place] not in (VOID, target):
+                raise InputError(f"{key} maps {ours!r} to two classes, of which {theirs!r} is one; give it one.")
+            self._labels[place] = target
         if hasattr(dataset, "fingerprint"):
             self.fingerprint = functools.partial(_fingerprint, dataset, self._labels.tobytes())
 

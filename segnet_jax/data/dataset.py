@@ -10,15 +10,16 @@ import numpy as np
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.preprocessing import RGB, RGBD
 from segnet_jax.data.resize import Example, resize
+from segnet_jax.errors import InputError
 
 
 class Dataset(Protocol):
     """One split of a data set, with random access to its examples; picklable, so that worker processes can have it.
 
-    Optional members: `modalities` and `modality_names` if images are not RGB alone, see the functions of these names;
-    `label(index)`, which reads a label without its image; `group(index)`, the name of the kind of images that are
-    scored apart from others, such as "dusk"; and, of data sets in files, `fingerprint()`, which changes when a file
-    does.
+    Optional members: `modalities`, `modality_names` and `value_types` if images are not RGB alone, see the functions of
+    such names; `label(index)`, which reads a label without its image; `group(index)`, the name of the kind of images
+    that are scored apart from others, such as "dusk"; and, of data sets in files, `fingerprint()`, which changes when a
+    file does.
     """
 
     name: str
@@ -49,9 +50,36 @@ def modality_names_of(dataset: Dataset) -> tuple[str, ...]:
     return tuple(getattr(dataset, "modality_names", default_modality_names(modalities_of(dataset))))
 
 
+def value_types_of(dataset: Dataset) -> tuple[str, ...]:
+    """Returns of each modality the type of the values in its files, where they are read exactly: `value_types`."""
+    return tuple(getattr(dataset, "value_types", ()))
+
+
 def image_dtype_of(dataset: Dataset) -> str:
     """Returns the type of the images, "uint8" or "float32", by reading the first."""
     return str(dataset[0]["image"].dtype)
+
+
+def require_alike(first: Dataset, other: Dataset) -> None:
+    """Checks that two splits have images of the same channels and types, so that one network takes both.
+
+    Raises:
+      InputError: they have not, or the first image of one cannot be read.
+    """
+    described = [
+        f"{' and '.join(f'{count} of {name}' for name, count in zip(*_channels_of(dataset), strict=True))}"
+        f" ({', '.join((image_dtype_of(dataset), *filter(None, value_types_of(dataset))))})"
+        for dataset in (first, other)
+    ]
+    if described[0] != described[1]:
+        raise InputError(
+            f"The images of the split {other.split} have the channels {described[1]}, and those of {first.split} "
+            f"{described[0]}; bring all to the same channels and type."
+        )
+
+
+def _channels_of(dataset: Dataset) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    return modality_names_of(dataset), modalities_of(dataset)
 
 
 def default_modality_names(modalities: Sequence[int]) -> tuple[str, ...]:
@@ -73,6 +101,7 @@ class Wrapper:
         self._dataset = dataset
         self.name, self.split, self.class_table = dataset.name, dataset.split, dataset.class_table
         self.modalities, self.modality_names = modalities_of(dataset), modality_names_of(dataset)
+        self.value_types = value_types_of(dataset)
         if hasattr(dataset, "fingerprint"):
             # Of all files, so it changes at least whenever those that are used do.
             self.fingerprint = dataset.fingerprint

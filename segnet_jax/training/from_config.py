@@ -17,7 +17,7 @@ import optax
 
 from segnet_jax.checkpoint import manager
 from segnet_jax.config import check_values, mixture_components, reconstructs, shared_keys, to_steps
-from segnet_jax.data.dataset import Dataset, image_dtype_of, modalities_of, modality_names_of
+from segnet_jax.data.dataset import Dataset, image_dtype_of, modalities_of, modality_names_of, require_alike
 from segnet_jax.data.from_config import (
     DATASETS,
     build_augmentation,
@@ -76,6 +76,7 @@ def build_run(
     train_data = build_dataset(config, config.data.train_split)
     check_batch_fits(config.train.batch_size, len(train_data))
     eval_data = build_eval_dataset(config)
+    require_alike(train_data, eval_data)
     modalities, names = modalities_of(train_data), modality_names_of(train_data)
     channels = sum(modalities)
     statistics = statistics or build_statistics(config, train_data)
@@ -368,7 +369,12 @@ def check_run(config: ml_collections.ConfigDict) -> None:
     if config.train.procedure == "layerwise":
         _check_layerwise(config)
     build_augmentation(config)
-    parse_terms(config.loss.name)
+    terms = parse_terms(config.loss.name)
+    if config.loss.label_smoothing and "cross_entropy" not in dict(terms):
+        raise InputError(
+            f"loss.label_smoothing={config.loss.label_smoothing} is of cross_entropy, which "
+            f"loss.name={config.loss.name!r} has not; set it to 0."
+        )
     fitting = models_with_vgg16()
     if config.pretrained.weights == "vgg16" and (
         config.model.name not in fitting or config.model.width_multiplier != 1.0

@@ -56,3 +56,9 @@ def test_mapped_refuses_a_class_that_there_is_not(pair, message):
         Mapped(Images(), ROAD, (pair,))
     with pytest.raises(InputError, match=f"^data.mixture.*{message}"):
         Mapped(Images(), ROAD, (pair,), "data.mixture[0]: class_map")
+
+
+def test_mapped_refuses_a_class_that_becomes_two():
+    with pytest.raises(InputError, match=r"eval\.class_map maps 'a' to two classes, of which 'sky' is one"):
+        Mapped(Images(), ROAD, (("a", "road"), ("b", "sky"), ("a", "sky")))
+    Mapped(Images(), ROAD, (("a", "road"), ("a", "road")))

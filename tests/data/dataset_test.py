@@ -5,9 +5,10 @@ import pickle
 import numpy as np
 import pytest
 
-from segnet_jax.data.dataset import Resized, Subset, default_modality_names, modality_names_of
+from segnet_jax.data.dataset import Resized, Subset, default_modality_names, modality_names_of, require_alike
 from segnet_jax.data.datasets.synthetic import SyntheticScenes
 from segnet_jax.data.resize import resize
+from segnet_jax.errors import InputError
 
 
 @pytest.fixture
@@ -75,3 +76,25 @@ def test_default_modality_names():
     assert default_modality_names((3, 1)) == ("rgb", "depth")
     assert default_modality_names((3, 3, 1)) == ("rgb", "modality 1", "modality 2")
     assert default_modality_names((1, 3)) == ("modality 0", "modality 1")
+
+
+def test_require_alike_names_the_channels_and_types_that_differ():
+    class Bands:
+        name, modality_names, split = "bands", ("bands",), "train"
+
+        def __init__(self, bands, dtype, value_type):
+            self.modalities, self.value_types = (bands,), (value_type,)
+            self.image = np.zeros((2, 2, bands), dtype)
+
+        def __getitem__(self, index):
+            return {"image": self.image, "label": np.zeros((2, 2), np.uint8), "name": "a"}
+
+    first = Bands(6, np.float32, "uint16")
+    require_alike(first, Bands(6, np.float32, "uint16"))
+    for other, described in (
+        (Bands(4, np.float32, "uint16"), r"4 of bands \(float32, uint16\)"),
+        (Bands(6, np.float32, "float32"), r"6 of bands \(float32, float32\)"),
+        (Bands(6, np.uint8, ""), r"6 of bands \(uint8\)"),
+    ):
+        with pytest.raises(InputError, match=rf"have the channels {described}, and those of train 6 of bands"):
+            require_alike(first, other)

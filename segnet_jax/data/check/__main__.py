@@ -50,6 +50,7 @@ def _check(options: argparse.Namespace, overrides: list[str]) -> int:
     from segnet_jax.data.check.from_config import complete_folder, open_splits
     from segnet_jax.data.check.inspection import inspect
     from segnet_jax.data.check.summary import Summary
+    from segnet_jax.data.from_config import configured_splits
 
     if options.workers < 1:
         raise InputError(f"--workers={options.workers} must be at least 1.")
@@ -62,7 +63,7 @@ def _check(options: argparse.Namespace, overrides: list[str]) -> int:
         notes, survey = complete_folder(config, options.root, options.workers, show_progress=True)
         print(f"{survey.masks} masks hold {len(survey.pixels)} values.", file=sys.stderr)
     datasets, faults, left_out = open_splits(config)
-    summary = Summary(datasets, faults, left_out)
+    summary = Summary(datasets, faults, left_out, configured_splits(config))
     with tqdm(total=sum(map(len, datasets)), unit=" examples") as bar:
         for dataset, inspections in inspect(datasets, options.workers):
             for inspection in inspections:

@@ -13,7 +13,7 @@ from segnet_jax.config import apply_overrides
 from segnet_jax.data.check.label_file import find_label_file, read_label_file
 from segnet_jax.data.check.proposal import propose_classes
 from segnet_jax.data.check.survey import Survey, find_splits, survey_masks
-from segnet_jax.data.dataset import Dataset
+from segnet_jax.data.dataset import Dataset, require_alike
 from segnet_jax.data.datasets.folder_layout import SPLITS, Files, find_mask_suffix
 from segnet_jax.data.faults import collected
 from segnet_jax.data.from_config import build_dataset, configured_splits
@@ -35,10 +35,13 @@ def open_splits(config: ml_collections.ConfigDict) -> tuple[list[Dataset], list[
     """
     wanted = configured_splits(config)
     datasets, faults, left_out = [], [], {}
+    # A mixture has records of its parts alone, and so no size of its own for them.
+    at_own_size = config.data.name != "mixture"
     for split in dict.fromkeys([*wanted, *SPLITS]):
         with collected() as found:
             try:
-                datasets.append(build_dataset(config, split, at_own_size=True))
+                datasets.append(build_dataset(config, split, at_own_size=at_own_size))
+                require_alike(datasets[0], datasets[-1])
             except InputError as error:
                 if split in wanted:
                     found.append(str(error))
@@ -79,6 +82,10 @@ def complete_folder(
             f"{error.filename or path} cannot be read ({error.strerror}); correct its permissions, or --root."
         ) from error
     values |= {"data.mask_suffix": suffix, "data.val_fraction": fraction}
+    if "rgb" not in modalities:
+        # ImageNet's numbers, its network, and changes of colours are for RGB.
+        values |= {"preprocessing": "standardize", "pretrained.weights": "none"}
+        values |= {"augment.brightness": 0.0, "augment.contrast": 0.0}
     notes = []
     if "val" not in splits:
         values["data.eval_split"] = "test"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,12 +92,26 @@ class Summary:
       faults: sentences on what keeps the data set from being used as it is; without any it is in order.
     """
 
-    def __init__(self, datasets: Sequence[Dataset], faults: Iterable[str], left_out: Mapping[str, str]) -> None:
-        """Starts with nothing found in the splits but the `faults` that showed when they were opened."""
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        faults: Iterable[str],
+        left_out: Mapping[str, str],
+        configured: Collection[str] = (),
+    ) -> None:
+        """Starts with nothing found in the splits but the `faults` that showed when they were opened.
+
+        Args:
+          datasets: the splits.
+          faults: sentences.
+          left_out: of each split that could not be opened, why.
+          configured: the splits that are trained and evaluated on, which may share no image.
+        """
         self.name, self.class_table = datasets[0].name, datasets[0].class_table
         self.splits = {dataset.split: SplitSummary(dataset) for dataset in datasets}
         self.left_out = dict(left_out)
         self._opening = list(faults)
+        self._configured = frozenset(configured)
         # Of each content of an image, in which split it is, under which name, and the content of its label.
         self._contents: dict[bytes, list[tuple[str, str, bytes]]] = {}
 
@@ -120,8 +135,27 @@ class Summary:
             found += [*split.faults, *filter(None, [split.unknown_values()])]
             if not split.statistics.pixels[:-1].any():
                 found.append(f"No pixel of the split {split.name} has a class; correct its masks or the class table.")
-        found += [_same_images(places) for places in self.duplicates(across=True)]
+        parts = self.parts()
+        for places in self.duplicates(across=True):
+            splits = {split for split, _, _ in places}
+            if any(pair not in parts for pair in itertools.permutations(splits, 2) if pair[::-1] not in parts):
+                found.append(_same_images(places))
         return list(dict.fromkeys(found))
+
+    def parts(self) -> list[tuple[str, str]]:
+        """Returns the pairs of splits of which the first is a list of images of the second: all of it is there too.
+
+        That is how train belongs to trainval, and no fault, unless both are configured.
+        """
+        held: dict[str, set[bytes]] = {name: set() for name in self.splits}
+        for content, places in self._contents.items():
+            for split, _, _ in places:
+                held[split].add(content)
+        return [
+            (part, whole)
+            for part, whole in itertools.permutations(held, 2)
+            if held[part] and held[part] <= held[whole] and not {part, whole} <= self._configured
+        ]
 
     @property
     def notes(self) -> list[str]:
@@ -134,6 +168,7 @@ class Summary:
         missing = [n for n, pixels in zip(self.class_table.names, self._training_pixels(), strict=True) if not pixels]
         if missing:
             found.append(f"In {self.training.name} never occur: {', '.join(missing)}.")
+        found += [f"All images of {part} are in {whole} too." for part, whole in self.parts()]
         groups = self.duplicates(across=False)
         found += [_same_images(places) for places in groups[:_SHOWN]]
         if len(groups) > _SHOWN:

@@ -2,7 +2,7 @@
 
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from segnet_jax.data import image_files
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.datasets.folder_layout import SPLITS, find_files
-from segnet_jax.data.modality_files import files_like, join
+from segnet_jax.data.faults import refuse
+from segnet_jax.data.modality_files import ModalityFiles, files_like, join
 from segnet_jax.errors import InputError
 
 
@@ -92,11 +93,12 @@ class Folder:
             )
         self.class_table = class_table
         self.modality_names = tuple(modalities)
+        settings = {"image_max": image_max, "depth_max": depth_max, "depth_missing": depth_missing}
         self._files = [
-            files_like(name, str(first), image_max=image_max, depth_max=depth_max, depth_missing=depth_missing)
-            for name, first in zip(modalities, files[0].images, strict=True)
+            _files_like(name, [str(entry.images[i]) for entry in files], settings) for i, name in enumerate(modalities)
         ]
         self.modalities = tuple(files.channels for files in self._files)
+        self.value_types = tuple(files.dtype for files in self._files)
         first_shape, *other_shapes = (files.shape for files in self._files)
         readers = (first_shape, image_files.image_shape, *other_shapes)
         files, self._shapes = image_files.with_shapes(
@@ -131,3 +133,13 @@ class Folder:
         settings = [str(files.maximum) + (f" {files.missing}" if files.missing >= 0 else "") for files in self._files]
         parts = (image_files.fingerprint(paths), *settings)
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def _files_like(name: str, paths: Sequence[str], settings: Mapping[str, int]) -> ModalityFiles:
+    """Returns how the files of a modality are read, by the first of them, or of those that can be read."""
+    for path in paths[:-1]:
+        try:
+            return files_like(name, path, **settings)
+        except InputError as error:
+            refuse(error)
+    return files_like(name, paths[-1], **settings)

@@ -12,6 +12,7 @@ from segnet_jax.data.datasets import cityscapes
 from segnet_jax.data.datasets.camvid import CAMVID11
 from segnet_jax.data.datasets.class_set import ClassSet, choose_class_set
 from segnet_jax.data.datasets.paired_files import PairedFiles
+from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
 
 ROS11 = ClassTable.from_colors(
@@ -77,6 +78,7 @@ _ROS_SETS = {
 SPLITS = ("train", "val")
 
 _BENCHMARK_SIZE = 200
+_NAME = re.compile(r"\d{6}_10")
 _ROS_FOLDERS = {"train": ("Training_00", 100), "val": ("Validation_07", 46)}
 
 # Images of one drive have neighbouring numbers, so whole blocks go to a split.
@@ -126,12 +128,18 @@ class Kitti(PairedFiles):
             below, size = _ROS_FOLDERS[split]
             has_indices = (folder / below / "GT_ind").is_dir()
             images, labels = folder / below / "RGB", folder / below / ("GT_ind" if has_indices else "GT")
-            names = sorted(path.stem for path in images.glob("*.png"))
+            names = sorted({path.stem for part in (images, labels) for path in part.glob("*.png")})
             self._report_size(folder, split, len(names), size)
         else:
             images, labels = folder / "training" / "image_2", folder / "training" / "semantic"
             names = sorted(path.stem for path in labels.glob("*.png"))
             self._report_size(folder, "training", len(names), _BENCHMARK_SIZE)
+            if strange := [name for name in names if not _NAME.fullmatch(name)]:
+                error = f"{labels} has {strange[0]}.png, but KITTI's names are such as 000017_10; take it away."
+                refuse(InputError(error), [f"{labels / name}.png is none of KITTI's." for name in strange])
+            # Images without a label are named, but for those of the scene flow benchmark.
+            names = sorted({*names, *(path.stem for path in images.iterdir())})
+            names = [name for name in names if _NAME.fullmatch(name)]
             names = [n for n in names if is_for_validation(n, val_fraction) == (split == "val")]
             if not names:
                 raise InputError(
@@ -148,12 +156,7 @@ def is_for_validation(name: str, fraction: float) -> bool:
     With a fifth these are 000040_10 to 000049_10, 000090_10 to 000099_10, and so on. It depends on the image's number
     alone, not on what other images there are.
 
-    Raises:
-      InputError: the name is not the benchmark's.
     """
-    number = re.fullmatch(r"(\d{6})_10", name)
-    if number is None:
-        raise InputError(f"training/semantic has {name}.png, but KITTI's names are such as 000017_10; take it away.")
-    block = int(number[1]) // _BLOCK
+    block = int(name.partition("_")[0]) // _BLOCK
     # Rounded, as a fifth of five is not always one.
     return math.floor(round((block + 1) * fraction, 6)) > math.floor(round(block * fraction, 6))

@@ -111,6 +111,8 @@ def read_sbd(path: image_files.StrPath) -> np.ndarray:
             f"{path} cannot be read as a label file of SBD, a MATLAB file of version 5 with GTcls.Segmentation "
             f"({reason}); get it again at {_SBD_PAGE}."
         ) from error
+    if mask.min() < 0 or mask.max() > 255:
+        raise InputError(f"{path} holds {mask.max()}, which is no class of SBD; get it again at {_SBD_PAGE}.")
     return np.ascontiguousarray(mask, np.uint8)
 
 

@@ -111,8 +111,8 @@ def test_inspect_gives_the_same_in_processes():
     assert found(2) == alone
 
 
-def summarize(*datasets, faults=(), left_out=()):
-    summary = Summary(datasets, faults, dict(left_out))
+def summarize(*datasets, faults=(), left_out=(), configured=("train", "val")):
+    summary = Summary(datasets, faults, dict(left_out), configured)
     for dataset, entries in inspect(datasets, workers=1):
         for entry in entries:
             summary.add(dataset.split, entry)
@@ -199,3 +199,36 @@ def test_summary_names_all_unknown_values_and_a_split_without_any_class(tmp_path
         "In all, the train masks hold 2 values that the class table lacks: 4 (2 masks), 9 (1 masks).",
         "No pixel of the split train has a class; correct its masks or the class table.",
     ]
+
+
+class Numbered:
+    """A split of images that are as many numbers."""
+
+    name, class_table = "numbered", TABLE
+
+    def __init__(self, split, numbers):
+        self.split, self.numbers = split, numbers
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def __getitem__(self, index):
+        number = self.numbers[index]
+        image, label = np.full((*SIZE, 3), number, np.uint8), np.zeros(SIZE, np.uint8)
+        return {"image": image, "label": label, "name": str(number)}
+
+    def shape(self, index):
+        return SIZE
+
+
+def test_summary_takes_lists_within_other_lists_for_no_fault_unless_both_are_used():
+    trainval, train, val = Numbered("trainval", [1, 2, 3, 4]), Numbered("train", [1, 2]), Numbered("val", [3, 4])
+    summary = summarize(trainval, train, val, configured=("trainval", "test"))
+    assert summary.faults == []
+    notes = [note for note in summary.notes if "too" in note]
+    assert notes == ["All images of train are in trainval too.", "All images of val are in trainval too."]
+    found = summarize(trainval, train, val, configured=("trainval", "val")).faults
+    assert [fault.split(" are the same")[0] for fault in found] == [f"{n} (trainval) and {n} (val)" for n in (3, 4)]
+    # Of a split that shares some of its images, each is named.
+    (fault,) = summarize(train, val, Numbered("test", [4, 5])).faults
+    assert fault.startswith("4 (val) and 4 (test) are the same image")

@@ -9,10 +9,12 @@ from PIL import Image
 
 from segnet_jax.config import flatten
 from segnet_jax.data.check.__main__ import main
+from segnet_jax.errors import InputError
 from segnet_jax.flags import read_config
 from segnet_jax.training.loop import train_and_evaluate
 from tests.helpers.camvid_files import write_native, write_tutorial
 from tests.helpers.folder_files import SIZE, save, write
+from tests.helpers.tiff import save_bands
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +145,42 @@ def test_check_names_all_faults_of_a_folder(tmp_path, capsys):
     ]
     with Image.open(tmp_path / "out" / "sheet-train.png") as sheet:
         assert sheet.width > 200
+
+
+def test_check_of_bands_writes_a_configuration_for_them_and_names_splits_that_differ(tmp_path, capsys):
+    pytest.importorskip("tifffile", reason="tifffile comes with requirements-data.txt")
+    root, path, out = tmp_path / "bands", tmp_path / "mine.py", f"--output={tmp_path / 'out'}"
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for index in range(3):
+            save_bands(root / split / "images" / f"{index}.tif", rng.integers(0, 4000, (9, 8, 5), np.uint16))
+            save(root / split / "masks" / f"{index}.png", rng.integers(0, 2, (9, 8), np.uint8))
+    bands = """--config.data.modalities=("bands",)"""
+    assert check(f"--root={root}", bands, f"--write={path}", out) == 0
+    written = flatten(read_config(str(path), []))
+    assert (written["preprocessing"], written["pretrained.weights"]) == ("standardize", "none")
+    assert written["data.modalities"] == ("bands",)
+    capsys.readouterr()
+    for index in range(3):
+        save_bands(root / "val" / "images" / f"{index}.tif", rng.random((9, 8, 5), np.float32))
+    assert check(f"--config={path}", out) == 1
+    assert (
+        "The images of the split val have the channels 5 of bands (float32, float32), and those of train 5 of bands "
+        "(float32, uint16)" in capsys.readouterr().err
+    )
+    config = read_config(str(path), ["--config.train.batch_size=8"])
+    with pytest.raises(InputError, match="split val have the channels 5 of bands"):
+        train_and_evaluate(config, tmp_path / "run")
+
+
+def test_check_takes_mixtures(tmp_path, capsys):
+    drawn = {"name": "synthetic", "scene_size": (12, 16), "train_scenes": 3, "eval_scenes": 2}
+    arguments = ["--config.data.name=mixture", f"--config.data.mixture=({drawn}, {drawn})"]
+    status = check(*arguments, f"--output={tmp_path / 'out'}")
+    found = capsys.readouterr()
+    assert "synthetic + synthetic: train 6, val 4, test 4 images" in found.out
+    assert found.out.count("are the same image; keep one") == 7  # for both draw the same scenes
+    assert status == 0
 
 
 def test_check_names_all_faults_of_camvid(tmp_path, capsys):

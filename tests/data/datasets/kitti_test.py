@@ -8,6 +8,7 @@ import pytest
 from segnet_jax.data.class_table import VOID
 from segnet_jax.data.datasets.camvid import CAMVID11
 from segnet_jax.data.datasets.kitti import KITTI8, ROS11, Kitti, is_for_validation
+from segnet_jax.data.faults import collected
 from segnet_jax.data.image_files import read_mask
 from segnet_jax.errors import InputError
 from tests.helpers.folder_files import save
@@ -155,3 +156,22 @@ def test_kitti_real_labels_of_ros(tmp_path, samples_root):
     assert found == ["Sky", "Building", "Road", "Sidewalk", "Vegetation", "Car"]
     sky, building, road = (np.argwhere(labels == k)[:, 0].mean() for k in range(3))
     assert sky < building < road
+
+
+def test_kitti_within_collected_names_files_without_a_counterpart(tmp_path):
+    """An image of the benchmark without a label, and a name not its own; of Ros et al. a label without an image."""
+    training = write_kitti(tmp_path / "benchmark", numbers=(0, 1, 2)) / "training"
+    (training / "semantic" / "000001_10.png").unlink()
+    save(training / "semantic" / "foo.png", mask(0))
+    with collected() as found:
+        dataset = Kitti(tmp_path / "benchmark", "train", val_fraction=0.0)
+    assert dataset.names == ["000000_10", "000002_10"]
+    assert found == [
+        f"{training / 'semantic' / 'foo.png'} is none of KITTI's.",
+        f"{training / 'semantic' / '000001_10.png'} cannot be found.",
+    ]
+    write_ros(tmp_path / "ros", mask(0))
+    save(tmp_path / "ros" / "Training_00" / "GT_ind" / "000777.png", mask(0))
+    with collected() as found:
+        Kitti(tmp_path / "ros", "train")
+    assert found == [f"{tmp_path / 'ros' / 'Training_00' / 'RGB' / '000777.png'} cannot be found."]

@@ -155,3 +155,9 @@ def test_pascal_voc_real_pairs(samples_root):
         kept = labels != VOID
         np.testing.assert_array_equal(VOC21.colors[labels[kept]], palette[kept])
         assert {tuple(color) for color in palette[~kept]} == {VOC21.void_color}
+
+
+def test_read_sbd_refuses_values_that_are_no_class(tmp_path):
+    folder = write_sbd(tmp_path, {"a": np.full(SIZE, 261, np.uint16)})
+    with pytest.raises(InputError, match=r"a\.mat holds 261, which is no class of SBD"):
+        read_sbd(folder / "a.mat")
