@@ -104,7 +104,7 @@ class LabelCoding:
     Attributes:
       held: the class set of the files, "13", "37" or "40".
       wanted: that of the labels.
-      from_zero: whether the files number the classes from 0 on, with 255 for what is unlabelled; else from 1, with 0 or 255.
+      from_zero: whether the files number the classes from 0 on, with 255 for what is unlabelled; else from 1, 0 or 255.
 
     Raises:
       InputError: the files hold coarser classes than are wanted.

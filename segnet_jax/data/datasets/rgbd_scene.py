@@ -152,7 +152,8 @@ def numbering_of(
     reason = "fits classes from 0 on as well as from 1 on" if not starts else "differs between the splits"
     raise InputError(
         f"The label files, such as {example}, {found}, which for {held} classes {reason}; set data.label_start to 0 if "
-        "they count from 0 on, with 255 for what is unlabelled, or to 1 if from 1 on, with 0."
+        "they count from 0 on, with 255 for what is unlabelled, or to 1 if from 1 on, with 0, and data.class_set to "
+        "what they hold."
     )
 
 
