@@ -45,6 +45,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.raw_depth = False  # for these two: depth as measured, with holes, in place of filled
     # What stands for one metre in their depth images; 0 means the code of SUN RGB-D's toolbox, and 1000 for NYUv2.
     config.data.depth_scale = 0.0
+    # How their label files number the classes: 0 means from 0 on, with 255 for what is unlabelled; 1 from 1 on, with 0;
+    # -1 finds it out from the files of both splits, or refuses.
+    config.data.label_start = -1
     # For `mixture`, a dict for each data set: `weight`, `class_map` (pairs of a class of it and one of the mixture) and
     # keys of this section, such as dict(name="camvid", root="camvid", weight=2.0); a root is below that of above. The
     # classes of the mixture are those of above, or without any those of its first data set.

@@ -31,6 +31,7 @@ _RANGES = {
     "data.image_max": (1, 65536),
     "data.depth_max": (1, 65536),
     "data.depth_scale": (0, math.inf),
+    "data.label_start": (-1, 2),
     "data.depth_missing": (-1, 65536),
     "data.train_scenes": (1, math.inf),
     "data.eval_scenes": (1, math.inf),

@@ -205,13 +205,15 @@ def _folder(config: ml_collections.ConfigDict, split: str) -> Dataset:
 def _sunrgbd(config: ml_collections.ConfigDict, split: str) -> Dataset:
     data = config.data
     class_set = data.class_set or SUNRGBD_CLASS_SETS[0]
-    return SunRgbd(_root(config), split, class_set, data.modalities, data.raw_depth, data.depth_scale)
+    scale, start = data.depth_scale, data.label_start
+    return SunRgbd(_root(config), split, class_set, data.modalities, data.raw_depth, scale, start)
 
 
 def _nyuv2(config: ml_collections.ConfigDict, split: str) -> Dataset:
     data = config.data
     class_set = data.class_set or NYUV2_CLASS_SETS[0]
-    return Nyuv2(_root(config), split, class_set, data.modalities, data.raw_depth, data.depth_scale)
+    scale, start = data.depth_scale, data.label_start
+    return Nyuv2(_root(config), split, class_set, data.modalities, data.raw_depth, scale, start)
 
 
 def _records(config: ml_collections.ConfigDict, split: str) -> Dataset:
@@ -232,13 +234,15 @@ def _class_table(config: ml_collections.ConfigDict) -> ClassTable | None:
     return ClassTable.from_entries("folder", config.data.classes) if config.data.classes else None
 
 
+_OF_ROOMS = ("data.root", "data.class_set", "data.raw_depth", "data.depth_scale", "data.label_start")
+
 DATASETS: dict[str, tuple[Callable[[ml_collections.ConfigDict, str], Dataset], tuple[str, ...]]] = {
     "synthetic": (_synthetic, ("seed", "data.scene_size", "data.train_scenes", "data.eval_scenes")),
     "camvid": (_camvid, ("data.root",)),
     "cityscapes": (_cityscapes, ("data.root", "data.class_set")),
     "folder": (_folder, ("data.root", "data.val_fraction", "data.mask_suffix", "data.image_max")),
-    "sunrgbd": (_sunrgbd, ("data.root", "data.class_set", "data.raw_depth", "data.depth_scale")),
-    "nyuv2": (_nyuv2, ("data.root", "data.class_set", "data.raw_depth", "data.depth_scale")),
+    "sunrgbd": (_sunrgbd, _OF_ROOMS),
+    "nyuv2": (_nyuv2, _OF_ROOMS),
     "kitti": (_kitti, ("data.root", "data.class_set", "data.val_fraction")),
     "pascal_voc": (_pascal_voc, ("data.root",)),
     "records": (_records, ("data.root",)),

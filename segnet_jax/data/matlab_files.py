@@ -97,7 +97,7 @@ class MatlabArrays:
     def _array(self, key: str) -> Any:
         name = key.replace(".", "/")
         file = self._open()
-        if name not in file:
+        if not _holds_array(file, name):
             raise _lacks(self.path, key, self._source)
         return file[name]
 
@@ -138,12 +138,17 @@ def _open_hdf5(path: str | os.PathLike[str], source: str) -> Any:
         raise _damaged(path, source) from error
 
 
+def _holds_array(file: Any, name: str) -> bool:
+    # Another file may have a struct of that name.
+    return name in file and hasattr(file[name], "shape")
+
+
 def _variables(path: str | os.PathLike[str], source: str, keys: Sequence[str]) -> list[Any]:
     """Returns variables, or fields of them, as SciPy does or, from HDF5, as lists, texts and arrays."""
     if _is_hdf5(path, source):
         with _open_hdf5(path, source) as file:
             for key in keys:
-                if key.replace(".", "/") not in file:
+                if not _holds_array(file, key.replace(".", "/")):
                     raise _lacks(path, key, source)
             return [_from_hdf5(file, file[key.replace(".", "/")]) for key in keys]
     try:

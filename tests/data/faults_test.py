@@ -57,7 +57,7 @@ def test_nyuv2_within_collected_names_all_faults_and_has_the_rest(tmp_path):
     (tmp_path / "train.txt").write_text("".join(lines))
     damage(tmp_path / "b.png", tmp_path / "c_label.png")
     with collected() as found:
-        dataset = Nyuv2(tmp_path, "train")
+        dataset = Nyuv2(tmp_path, "train", label_start=1)
     assert [dataset[i]["image"][0, 0, 0] for i in range(len(dataset))] == [ord("a"), ord("d")]
     assert found[0] == f"{tmp_path / 'b.png'} does not exist."
     assert found[1].startswith(f"{tmp_path / 'c_label.png'} is 2x3 pixels")

@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 
-from segnet_jax.config import default_config
+from segnet_jax.config import check_values, default_config
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.datasets.camvid import CAMVID11, Camvid
 from segnet_jax.data.datasets.indoor_classes import INDOOR13, NYUV2_40, SUNRGBD37
@@ -85,6 +85,15 @@ def test_build_dataset_nyuv2(tmp_path):
     _, _, _, raw, _ = write_nyuv2(tmp_path)
     config = config_with(name="nyuv2", root=str(tmp_path))
     assert build_dataset(config, "train").class_table == INDOOR13
+    assert dataset_settings(config)["data.label_start"] == -1
+    with pytest.raises(InputError, match=r"data\.label_start=2 must be at least -1 and below 2"):
+        check_values(config_with(label_start=2))
+    lines = tmp_path / "lists"
+    save(lines / "image.png", np.zeros((2, 2, 3), np.uint8))
+    save(lines / "label.png", np.full((2, 2), 3, np.uint8))
+    (lines / "train.txt").write_text("image.png label.png")
+    listed = config_with(name="nyuv2", root=str(lines), label_start=0)
+    assert build_dataset(listed, "train")[0]["label"].tolist() == [[3, 3], [3, 3]]
     config.data.update(class_set="40", raw_depth=True, modalities=("rgb", "depth"), max_images=1)
     dataset = build_dataset(config, "train")
     assert (dataset.class_table, len(dataset), dataset.modalities) == (NYUV2_40, 1, (3, 1))

@@ -104,7 +104,7 @@ class LabelCoding:
     Attributes:
       held: the class set of the files, "13", "37" or "40".
       wanted: that of the labels.
-      from_zero: whether the files number the classes from 0 on, with 255 for what is unlabelled; else from 1, with 0.
+      from_zero: whether the files number the classes from 0 on, with 255 for what is unlabelled; else from 1, 0 or 255.
 
     Raises:
       InputError: the files hold coarser classes than are wanted.
@@ -132,6 +132,8 @@ class LabelCoding:
         Raises:
           UnknownLabelError: the mask holds an id that is none of the held ones.
         """
+        if not self.from_zero:
+            mask = np.where(mask == VOID, np.zeros_like(mask), mask)
         return self._lookup[self._table.ids_to_labels(mask, source)]
 
     @cached_property

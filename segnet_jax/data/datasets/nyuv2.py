@@ -1,5 +1,6 @@
 """NYUv2 (Silberman et al. 2012), read in place from the authors' file or from images, with or without depth."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from segnet_jax.data import image_files
 from segnet_jax.data.datasets.indoor_classes import CLASS_SETS, LabelCoding
 from segnet_jax.data.datasets.rgbd_scene import (
     MODALITIES,
+    RgbdScene,
     listed_scenes,
     numbering_of,
     read_ids,
@@ -30,7 +32,7 @@ _MAP_SOURCE = "https://github.com/ankurhanda/nyuv2-meta-data"
 _DATA, _SPLITS, _MAP = "nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat"
 _SPLIT_LISTS = {"train": "trainNdxs", "test": "testNdxs"}
 _RAW, _FILLED = "rawDepths", "depths"
-# In raw depth it stands for what is farther, or was not measured at all.
+# The sensor's reach, in metres; in raw depth it stands for what is farther, or was not measured at all.
 _FARTHEST = 10.0
 
 
@@ -60,6 +62,7 @@ class Nyuv2:
         modalities: Sequence[str] = ("rgb",),
         raw_depth: bool = False,
         depth_scale: float = 0.0,
+        label_start: int = -1,
     ) -> None:
         """Finds the files, and checks that they are of one size.
 
@@ -70,10 +73,12 @@ class Nyuv2:
           modalities: ("rgb",) or ("rgb", "depth").
           raw_depth: whether depth is as it was measured, with holes, and not the filled one; of the authors' file.
           depth_scale: what stands for one metre in depth images; 0: 1000, which are then in millimetres.
+          label_start: 0 if label files in lists count classes from 0 on, with 255 for what is unlabelled; 1 if from 1
+            on, with 0; -1 finds it out from those of both splits.
 
         Raises:
           InputError: a value, the layout or the split is not known, or a file is missing or damaged, or of another
-            MATLAB version or size.
+            MATLAB version or size, or label files do not tell how they count.
         """
         if class_set not in NYUV2_CLASS_SETS:
             raise InputError(f"data.class_set={class_set!r}, but nyuv2 has {', '.join(NYUV2_CLASS_SETS)}.")
@@ -90,7 +95,7 @@ class Nyuv2:
                 f"{_DATA} from {SOURCE}"
             )
         self._source = (
-            _Listed(folder / f"{split}.txt", class_set, with_depth, depth_scale or 1000.0)
+            _Listed(folder, split, class_set, with_depth, depth_scale or 1000.0, label_start)
             if is_list
             else _Arrays(folder, split, class_set, with_depth, raw_depth)
         )
@@ -111,8 +116,8 @@ class Nyuv2:
         return self._source.shape(index)
 
     def fingerprint(self) -> str:
-        """Returns a digest that changes when a file of the split does."""
-        return image_files.fingerprint(self._source.files)
+        """Returns a digest that changes when a file of the split does, or how labels are read."""
+        return f"{image_files.fingerprint(self._source.files)} {self._source.reading}"
 
 
 def _find_layout(root: Path, split: str) -> tuple[Path, bool]:
@@ -132,10 +137,19 @@ def _find_layout(root: Path, split: str) -> tuple[Path, bool]:
 class _Arrays:
     """A split in the authors' file."""
 
+    reading = "names"
+
     def __init__(self, folder: Path, split: str, class_set: str, with_depth: bool, raw_depth: bool) -> None:
         self._arrays = MatlabArrays(folder / _DATA, SOURCE)
         self._depth = (_RAW if raw_depth else _FILLED) if with_depth else ""
         sizes = {key: self._arrays.shape(key) for key in ("images", "labels", self._depth) if key}
+        for key, shape in sizes.items():
+            if len(shape) != (4 if key == "images" else 3) or (key == "images" and shape[2] != 3):
+                wanted = "(height, width, 3, count)" if key == "images" else "(height, width, count)"
+                raise InputError(
+                    f"{self._arrays.path}: {key} are of the shape {shape} and not {wanted}; download the file again "
+                    f"from {SOURCE}"
+                )
         height, width, _, count = sizes["images"]
         for key, shape in sizes.items():
             if (*shape[:2], shape[-1]) != (height, width, count):
@@ -185,10 +199,17 @@ class _Arrays:
 class _Listed:
     """A split in files that a list names."""
 
-    def __init__(self, list_file: Path, class_set: str, with_depth: bool, depth_scale: float) -> None:
-        self._scenes, self._shapes = with_shapes(listed_scenes(list_file, with_depth), SOURCE)
-        held, from_zero = numbering_of(self._scenes, ("13", "40"))
+    def __init__(
+        self, folder: Path, split: str, class_set: str, with_depth: bool, depth_scale: float, label_start: int
+    ) -> None:
+        self._scenes, self._shapes = with_shapes(listed_scenes(folder / f"{split}.txt", with_depth), SOURCE)
+        splits: list[Sequence[RgbdScene]] = [self._scenes]
+        (other,) = _SPLIT_LISTS.keys() - {split}
+        with contextlib.suppress(InputError):  # of a split that nobody asked for
+            splits.append(listed_scenes(folder / f"{other}.txt", with_depth=False))
+        held, from_zero = numbering_of(splits, ("40",) if class_set == "40" else ("13", "40"), label_start)
         self._coding = LabelCoding(held, class_set, from_zero)
+        self.reading = f"{held} from {int(not from_zero)}"
         self._scale = depth_scale
         self.names = [scene.name for scene in self._scenes]
         self.files = [path for scene in self._scenes for path in scene.files]
@@ -198,7 +219,13 @@ class _Listed:
         image = image_files.read_image(scene.image)
         if not scene.depth:
             return image
-        return join_depth(image, to_metres(image_files.read_uint16(scene.depth), self._scale))
+        metres = to_metres(image_files.read_uint16(scene.depth), self._scale)
+        if np.count_nonzero(metres > _FARTHEST) > np.count_nonzero(metres <= _FARTHEST):
+            raise InputError(
+                f"Most of {scene.depth} would lie beyond {_FARTHEST:g} m with {self._scale:g} for one metre; set "
+                "data.depth_scale to the value that stands for one metre in it."
+            )
+        return join_depth(image, metres)
 
     def label(self, index: int) -> np.ndarray:
         path = self._scenes[index].label

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from segnet_jax.errors import InputError
 MODALITIES = (("rgb",), ("rgb", "depth"))
 """The channels that images of RGB-D data sets can have."""
 
-# Label files that are looked into for how they number the classes; unless they are strange, the first few tell it.
+# Label files of a split that are looked into for how they number the classes.
 _LOOKED_INTO = 200
 
 
@@ -68,7 +69,14 @@ def listed_scenes(list_file: Path, with_depth: bool) -> list[RgbdScene]:
     return scenes
 
 
-def with_shapes(scenes: Sequence[RgbdScene], source: str) -> tuple[list[RgbdScene], list[tuple[int, int]]]:
+def common_shape(scene: RgbdScene) -> tuple[int, int]:
+    """Returns the (height, width) of all files of a scene, see `image_files.common_shape`."""
+    return image_files.common_shape(scene.files)
+
+
+def with_shapes(
+    scenes: Sequence[RgbdScene], source: str, shape_of: Callable[[RgbdScene], tuple[int, int]] = common_shape
+) -> tuple[list[RgbdScene], list[tuple[int, int]]]:
     """Returns the scenes, and the (height, width) of each from the headers of its files.
 
     Within `faults.collected` those whose files are missing, damaged or of different sizes are left out.
@@ -76,6 +84,7 @@ def with_shapes(scenes: Sequence[RgbdScene], source: str) -> tuple[list[RgbdScen
     Args:
       scenes: the images.
       source: the page where the data set is obtained, for messages.
+      shape_of: reads the shape of a scene whose files are there, and raises InputError if something has another.
 
     Raises:
       InputError: files are missing, and how many; or one is of another size than its image.
@@ -88,7 +97,7 @@ def with_shapes(scenes: Sequence[RgbdScene], source: str) -> tuple[list[RgbdScen
         )
         refuse(error, [f"{path} does not exist." for path in missing])
         scenes = [scene for scene in scenes if not set(scene.files) & set(missing)]
-    return image_files.with_shapes(scenes, lambda scene: image_files.common_shape(scene.files))
+    return image_files.with_shapes(scenes, shape_of)
 
 
 def read_ids(path: str) -> np.ndarray:
@@ -103,30 +112,68 @@ def read_ids(path: str) -> np.ndarray:
     return mask
 
 
-def numbering_of(scenes: Sequence[RgbdScene], class_sets: Sequence[str]) -> tuple[str, bool]:
-    """Finds out how label files number their classes, by looking into them.
+def numbering_of(
+    splits: Sequence[Sequence[RgbdScene]], class_sets: Sequence[str], label_start: int = -1
+) -> tuple[str, bool]:
+    """Finds out how label files number their classes, by looking into those of all splits, that are read alike.
 
-    What is unlabelled is 255 where classes count from 0 on, and 0 where they count from 1 on.
+    Among K classes, the id K is there only where they count from 1 on. Where they count from 0 on, K - 1 is the last
+    and 255 is unlabelled. Anything else fits both, and shifting classes by one would be seen by nobody.
 
     Args:
-      scenes: with label files.
-      class_sets: those that the files may hold, the one with fewest classes first.
+      splits: the scenes of each, with label files, first of the split that is opened; in others, files that are
+        missing or damaged are passed over.
+      class_sets: those that the files may hold, the one that is asked for first, then finer ones.
+      label_start: 0 or 1 is where the classes count from; -1 finds it out.
 
     Returns:
-      The class set, the first that has all ids that are seen, and whether the files count from 0 on.
+      The first class set that has all ids that are seen, or else the last; and whether the files count from 0 on.
 
     Raises:
-      InputError: a label file is damaged or holds colours.
+      InputError: the ids fit both, or splits differ; or a label file of the first split is damaged or holds colours.
     """
-    sizes = {name: CLASS_SETS[name].num_classes for name in class_sets}
-    largest = class_sets[-1]
-    count, from_zero = 0, False
-    for scene in scenes[:_LOOKED_INTO]:
-        ids = np.unique(read_ids(scene.label))
-        from_zero |= bool(ids[-1] == VOID)
-        count = max(count, int(ids[ids != VOID].max(initial=0)) + from_zero)
-        if from_zero and all(count > sizes[name] for name in class_sets[:-1]):
-            break
-        if count >= sizes[largest]:
-            break
-    return next((name for name in class_sets if count <= sizes[name]), largest), from_zero
+    if label_start >= 0 and len(class_sets) == 1:
+        return class_sets[0], label_start == 0
+    seen = [_ids_of(scenes, skip_faulty=number > 0) for number, scenes in enumerate(splits)]
+    together = set().union(*seen)
+    top = max(together - {VOID}, default=0)
+    # Unless it is known that classes count from 0 on, an id as high as their number is the last of them.
+    held = next((s for s in class_sets if top + (label_start == 0) <= CLASS_SETS[s].num_classes), class_sets[-1])
+    if label_start >= 0:
+        return held, label_start == 0
+    last = CLASS_SETS[held].num_classes
+    if top > last:
+        return held, False
+    starts = {_start(ids, last) for ids in (*seen, together)} - {-1}
+    if len(starts) == 1:
+        return held, starts == {0}
+    example = splits[0][0].label
+    found = f"have ids up to {top}, {'with' if VOID in together else 'without'} 255"
+    reason = "fits classes from 0 on as well as from 1 on" if not starts else "differs between the splits"
+    raise InputError(
+        f"The label files, such as {example}, {found}, which for {held} classes {reason}; set data.label_start to 0 if "
+        "they count from 0 on, with 255 for what is unlabelled, or to 1 if from 1 on, with 0, and data.class_set to "
+        "what they hold."
+    )
+
+
+def _start(ids: set[int], last: int) -> int:
+    """Returns where ids of that many classes count from, or -1 if they do not tell."""
+    if last in ids:
+        return 1
+    return 0 if {last - 1, VOID} <= ids else -1
+
+
+def _ids_of(scenes: Sequence[RgbdScene], skip_faulty: bool) -> set[int]:
+    """Returns the ids in label files, from all over the list if it is long."""
+
+    def ids_of(scene: RgbdScene) -> set[int]:
+        try:
+            return set(np.flatnonzero(np.bincount(read_ids(scene.label).ravel())).tolist())
+        except InputError:
+            if skip_faulty:
+                return set()
+            raise
+
+    with ThreadPoolExecutor() as pool:
+        return set().union(*pool.map(ids_of, scenes[:: -(-len(scenes) // _LOOKED_INTO) or 1]))

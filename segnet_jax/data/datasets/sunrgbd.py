@@ -8,8 +8,8 @@ import numpy as np
 
 from segnet_jax.data import image_files
 from segnet_jax.data.datasets.indoor_classes import CLASS_SETS, LabelCoding
-from segnet_jax.data.datasets.rgbd_scene import MODALITIES, numbering_of, read_ids, with_shapes
-from segnet_jax.data.datasets.sunrgbd_layout import SEGMENTATION, SOURCE, find_files
+from segnet_jax.data.datasets.rgbd_scene import MODALITIES, RgbdScene, common_shape, numbering_of, read_ids, with_shapes
+from segnet_jax.data.datasets.sunrgbd_layout import SEGMENTATION, SOURCE, find_files, other_scenes
 from segnet_jax.data.metric_depth import holds_rotated_millimetres, join_depth, sunrgbd_to_metres, to_metres
 from segnet_jax.data.preprocessing import RGB, RGBD
 from segnet_jax.errors import InputError
@@ -47,6 +47,7 @@ class SunRgbd:
         modalities: Sequence[str] = ("rgb",),
         raw_depth: bool = False,
         depth_scale: float = 0.0,
+        label_start: int = -1,
     ) -> None:
         """Finds the files of the split, and checks that all of them exist and are of the sizes of their images.
 
@@ -57,9 +58,12 @@ class SunRgbd:
           modalities: ("rgb",) or ("rgb", "depth").
           raw_depth: whether depth is as it was measured, with holes, and not the filled one; of the toolbox alone.
           depth_scale: what stands for one metre in the depth files; 0: they are coded as the toolbox's are.
+          label_start: 0 if label files count classes from 0 on, with 255 for what is unlabelled; 1 if from 1 on, with
+            0; -1 finds it out from those of both splits. The toolbox's are known.
 
         Raises:
-          InputError: a value, the layout or the split is not known, a file is missing or damaged, or of another size.
+          InputError: a value, the layout or the split is not known, a file is missing or damaged, or of another size,
+            or label files do not tell how they count.
         """
         if class_set not in SUNRGBD_CLASS_SETS:
             raise InputError(f"data.class_set={class_set!r}, but sunrgbd has {' and '.join(SUNRGBD_CLASS_SETS)}.")
@@ -72,18 +76,13 @@ class SunRgbd:
         self._scale = depth_scale
         found = find_files(Path(root), split, class_set, self._with_depth, raw_depth)
         self._labels = found.labels
-        self._scenes, self._shapes = with_shapes(found.scenes, SOURCE)
+        self._scenes, self._shapes = with_shapes(found.scenes, SOURCE, self._shape_of)
         self.names = [scene.name for scene in self._scenes]
-        from_zero = self._labels is None and numbering_of(self._scenes, (found.held,))[1]
+        from_zero = False
+        if self._labels is None:
+            splits = [self._scenes, other_scenes(Path(root), split, found.held)]
+            _, from_zero = numbering_of(splits, (found.held,), label_start)
         self._coding = LabelCoding(found.held, class_set, from_zero)
-        if self._labels is not None:
-            for scene, shape in zip(self._scenes, self._shapes, strict=True):
-                labelled = self._labels.cell_shape(SEGMENTATION, scene.place)
-                if labelled != shape:
-                    raise InputError(
-                        f"{self._labels.path}: the label of {scene.name} is {labelled} pixels (height, width), but "
-                        f"{scene.image} is {shape}; get both again from {SOURCE}"
-                    )
 
     def __len__(self) -> int:
         return len(self._scenes)
@@ -108,9 +107,20 @@ class SunRgbd:
         return self._shapes[index]
 
     def fingerprint(self) -> str:
-        """Returns a digest that changes when a file of the split does."""
+        """Returns a digest that changes when a file of the split does, or how labels are read."""
         files = [path for scene in self._scenes for path in scene.files]
-        return image_files.fingerprint(files + ([self._labels.path] if self._labels else []))
+        digest = image_files.fingerprint(files + ([self._labels.path] if self._labels else []))
+        return f"{digest} {self._coding.held} from {int(not self._coding.from_zero)}"
+
+    def _shape_of(self, scene: RgbdScene) -> tuple[int, int]:
+        shape = common_shape(scene)
+        labelled = shape if self._labels is None else self._labels.cell_shape(SEGMENTATION, scene.place)
+        if self._labels is not None and labelled != shape:
+            raise InputError(
+                f"{self._labels.path}: the label of {scene.name} is {labelled} pixels (height, width), but "
+                f"{scene.image} is {shape}; get both again from {SOURCE}"
+            )
+        return shape
 
     def _metres(self, path: str) -> np.ndarray:
         depth = image_files.read_uint16(path)

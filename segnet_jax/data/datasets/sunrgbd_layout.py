@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
@@ -159,6 +160,16 @@ def _other_files(
                 )
             return SunRgbdFiles(scenes, held)
     return None
+
+
+def other_scenes(root: Path, split: str, held: str) -> list[RgbdScene]:
+    """Finds the test images of a training split, or the reverse, where label files have `held` classes; or nothing."""
+    other = "train" if split == "test" else "test"
+    for folder in [root, *_subfolders(root)]:
+        with contextlib.suppress(InputError):  # of a split that nobody asked for
+            if scenes := _paired(folder, other, held, False) or _numbered(folder, other, held, False):
+                return scenes
+    return []
 
 
 def _paired(folder: Path, split: str, held: str, with_depth: bool) -> list[RgbdScene]:

@@ -106,8 +106,83 @@ def test_nyuv2_lists_of_either_numbering(tmp_path, held, from_zero):
         assert Nyuv2(tmp_path, "test", "40").label(1).max() == VOID
         assert sorted(np.unique(Nyuv2(tmp_path, "test", "40").label(1)))[-2] == 39
     else:
-        with pytest.raises(InputError, match=r"hold 13 classes and data\.class_set='40' is asked for"):
+        with pytest.raises(InputError, match=r"up to 1[23], .* for 40 classes fits .* data\.class_set to what"):
             Nyuv2(tmp_path, "test", "40")
+
+
+def test_nyuv2_labels_from_1_with_0_and_255_unlabelled(tmp_path):
+    for held in (13, 40):
+        ids = labels_of(2, held)
+        ids[:, 1, :4] = 255
+        dataset = Nyuv2(write_lists(tmp_path / str(held), ids), "train", str(held))
+        assert dataset.label(1).max() == VOID
+        np.testing.assert_array_equal(
+            dataset.label(1), np.where(np.isin(ids[1], (0, 255)), VOID, ids[1].astype(int) - 1)
+        )
+
+
+def test_nyuv2_reads_both_splits_alike(tmp_path):
+    train, test = labels_of(2, 39, seed=1), labels_of(2, 20, seed=2)
+    test[:, 0, 2] = 255
+    write_lists(tmp_path, train)
+    with pytest.raises(InputError, match=r"up to 39, without 255, .* as well as from 1 on; set data\.label_start to 0"):
+        Nyuv2(tmp_path, "train", "40")
+    write_lists(tmp_path / "both", train)
+    for name in ("RGB", "Label"):  # both splits have files of the same names, in folders of their own
+        (tmp_path / "both" / name).rename(tmp_path / "both" / f"train_{name}")
+    lines = (tmp_path / "both" / "train.txt").read_text()
+    (tmp_path / "both" / "train.txt").write_text(lines.replace("RGB/", "train_RGB/").replace("Label/", "train_Label/"))
+    write_lists(tmp_path / "both", test, "test")
+    for split, labels in (("train", train), ("test", test)):
+        np.testing.assert_array_equal(Nyuv2(tmp_path / "both", split, "40").label(0), labels[0])
+    (tmp_path / "both" / "Label" / "1.png").unlink()  # train does without
+    assert len(Nyuv2(tmp_path / "both", "train", "40")) == 2
+    save(tmp_path / "both" / "Label" / "0.png", np.full(SIZE, 40, np.uint8))
+    save(tmp_path / "both" / "train_Label" / "0.png", np.full(SIZE, 255, np.uint8))
+    with pytest.raises(InputError, match=r"up to 40, with 255, which for 40 classes differs between the splits; set"):
+        Nyuv2(tmp_path / "both", "train", "40")
+
+
+def test_nyuv2_label_start_says_how_labels_are_numbered(tmp_path):
+    ids = labels_of(2, 9)
+    write_lists(tmp_path, ids)
+    for class_set in ("13", "40"):
+        with pytest.raises(
+            InputError, match=rf"up to 9, without 255, which for {class_set} classes fits .*label_start"
+        ):
+            Nyuv2(tmp_path, "train", class_set)
+        first, second = (Nyuv2(tmp_path, "train", class_set, label_start=start) for start in (0, 1))
+        np.testing.assert_array_equal(first.label(0), ids[0])
+        np.testing.assert_array_equal(second.label(0), np.where(ids[0] == 0, VOID, ids[0].astype(int) - 1))
+        assert first.fingerprint() != second.fingerprint()
+    # The id 13 is none of 13 classes from 0 on, so there are more.
+    write_lists(tmp_path, labels_of(2, 13))
+    np.testing.assert_array_equal(
+        Nyuv2(tmp_path, "train", label_start=0).label(0), of_13(labels_of(2, 13)[0].astype(int))
+    )
+
+
+def test_nyuv2_refuses_depth_in_another_unit(tmp_path):
+    write_lists(tmp_path, labels_of(1, 40), depth_of=lambda millimetres: millimetres * 5 + 9000)
+    with pytest.raises(
+        InputError, match=r"Depth/0\.png would lie beyond 10 m with 1000 for one metre; set data\.depth_s"
+    ):
+        Nyuv2(tmp_path, "train", modalities=RGBD)[0]
+    assert np.nanmax(Nyuv2(tmp_path, "train", modalities=RGBD, depth_scale=9000)[0]["image"][..., 3]) < 10
+
+
+def test_nyuv2_refuses_a_file_of_other_content(tmp_path):
+    for name, shape, message in (
+        ("images/data", (6, 8, 3, 5), r"labeled\.mat holds no images; it is not the nyu_depth_v2_labeled\.mat that"),
+        ("images", (6, 8, 5), r"images are of the shape \(6, 8, 5\) and not \(height, width, 3, count\); download"),
+        ("images", (6, 8, 4, 5), r"images are of the shape \(6, 8, 4, 5\) and not"),
+    ):
+        write_nyuv2(tmp_path)
+        with Hdf5Writer(tmp_path / "nyu_depth_v2_labeled.mat") as file:
+            file.array(name, np.zeros(shape, np.uint8))
+            file.array("labels", np.zeros((6, 8, 5), np.uint16))
+        with pytest.raises(InputError, match=message):
+            Nyuv2(tmp_path, "train")
 
 
 def test_nyuv2_lists_with_depth(tmp_path):
@@ -218,8 +293,9 @@ def test_nyuv2_real_images_by_a_list(samples_root, tmp_path):
     numbers = ["000433", "000464"]
     for name, label in (("train", "label40_0unlab"), ("test", "label40minus1_ignore255")):
         lines = [f"{color[n]} {folder}/{n}_depth_u16_div5000.png {folder}/{n}_{label}.png" for n in numbers]
-        (tmp_path / f"{name}.txt").write_text("\n".join(lines))
-    datasets = [Nyuv2(tmp_path, split, modalities=RGBD, depth_scale=5000) for split in ("train", "test")]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.txt").write_text("\n".join(lines))
+    datasets = [Nyuv2(tmp_path / split, split, modalities=RGBD, depth_scale=5000) for split in ("train", "test")]
     for i, number in enumerate(numbers):
         # The same classes of either numbering of 40, and those of the file with 13.
         label = datasets[0].label(i)
@@ -227,6 +303,7 @@ def test_nyuv2_real_images_by_a_list(samples_root, tmp_path):
         np.testing.assert_array_equal(np.where(label == VOID, -1, label.astype(int)), thirteen)
         other = datasets[1].label(i)
         np.testing.assert_array_equal(label[other != VOID], other[other != VOID])
+        assert (other != VOID).mean() > 0.5
         metres = datasets[0][i]["image"][..., 3]
         np.testing.assert_array_equal(np.isnan(metres), depth[number] == 0)
         assert 0.8 < np.nanmin(metres) < np.nanmax(metres) < 6

@@ -12,6 +12,7 @@ from PIL import Image
 from segnet_jax.data.class_table import VOID, UnknownLabelError
 from segnet_jax.data.datasets.indoor_classes import INDOOR13, SUNRGBD37
 from segnet_jax.data.datasets.sunrgbd import SunRgbd
+from segnet_jax.data.faults import collected
 from segnet_jax.errors import InputError
 from tests.helpers.camvid_files import save
 from tests.helpers.indoor_files import (
@@ -158,6 +159,31 @@ def test_sunrgbd_pairs_of_either_numbering(tmp_path, with_list, from_zero):
         np.testing.assert_array_equal(dataset.label(i), of_37(ids[i]))
     expected = np.where(depths_of(5)[2] == 0, np.nan, np.minimum(depths_of(5)[2] / 1000.0, 8))
     np.testing.assert_allclose(dataset[2]["image"][..., 3], expected, rtol=1e-6)
+
+
+def test_sunrgbd_pairs_are_numbered_as_both_splits_tell(tmp_path):
+    train, test = labels_of(2, 36), labels_of(2, 20)
+    test[:, 0, 2] = 255
+    write_pairs(tmp_path, train, with_list=False)
+    with pytest.raises(InputError, match=r"up to 36, without 255, which for 37 classes fits .*; set data\.label_start"):
+        SunRgbd(tmp_path, "train")
+    np.testing.assert_array_equal(SunRgbd(tmp_path, "train", label_start=1).label(0), of_37(train[0]))
+    write_pairs(tmp_path, test, "test", with_list=False)
+    for split, labels in (("train", train), ("test", test)):
+        np.testing.assert_array_equal(SunRgbd(tmp_path, split).label(1), labels[1])
+    assert SunRgbd(tmp_path, "train").fingerprint() != SunRgbd(tmp_path, "train", label_start=1).fingerprint()
+
+
+def test_sunrgbd_names_all_labels_of_the_toolbox_of_another_size(tmp_path):
+    images, labels, *_ = write_toolbox(tmp_path)
+    with Hdf5Writer(tmp_path / "SUNRGBDtoolbox" / "Metadata" / "SUNRGBD2Dseg.mat") as file:
+        file.cells("SUNRGBD2Dseg/seglabel", [labels[0], labels[1], labels[2][1:], labels[3], labels[4][:, 2:]])
+    with collected() as found:
+        dataset = SunRgbd(tmp_path, "train")
+    assert len(found) == 2 and "NYU0003 is (5, 8) pixels" in found[0] and "img_0063 is (6, 6) pixels" in found[1]
+    assert (dataset.names, dataset.shape(0)) == (["xtion/sun3ddata/hotel/0001_c"], SIZE)
+    np.testing.assert_array_equal(dataset[0]["image"], images[3])
+    np.testing.assert_array_equal(dataset[0]["label"], of_37(labels[3]))
 
 
 def test_sunrgbd_pairs_of_13_classes_and_in_another_unit(tmp_path):
