@@ -224,7 +224,5 @@ def test_build_run_reads_pretrained_weights_before_any_image(tmp_path, monkeypat
 
 def test_check_run_refuses_smoothing_without_cross_entropy():
     check_run(config_with(loss__name="focal + 0.5 cross_entropy", loss__label_smoothing=0.1))
-    with pytest.raises(
-        InputError, match=r"loss\.label_smoothing=0\.1 is of cross_entropy, which loss\.name"
-    ):
+    with pytest.raises(InputError, match=r"loss\.label_smoothing=0\.1 is of cross_entropy, which loss\.name"):
         check_run(config_with(loss__name="focal", loss__label_smoothing=0.1))
