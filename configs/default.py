@@ -101,6 +101,8 @@ def get_config() -> ml_collections.ConfigDict:
     # VGG16 computes; or absorbed by the running means alone, so that only evaluation does.
     config.pretrained.batch_norm = "matched"
     config.pretrained.images = 16  # training images that it is matched to
+    # How the decoder of `segnet` begins: he (at random, as in the paper) or mirrored (the encoder's kernels, turned).
+    config.pretrained.decoder = "he"
     # A local .safetensors or .caffemodel file; "" fetches the one below from the Hugging Face hub.
     config.pretrained.path = ""
     config.pretrained.repository = "timm/vgg16.tv_in1k"

@@ -68,6 +68,7 @@ _CHOICES = {
     "data.resize": ("stretch", "fit", "crop", "center"),
     "pretrained.weights": ("none", "vgg16"),
     "pretrained.batch_norm": ("matched", "absorbed"),
+    "pretrained.decoder": ("he", "mirrored"),
     "loss.normalization": ("pixels", "weights"),
     "eval.batch_norm": ("running", "exact"),
     "eval.mixture": ("first", "all"),

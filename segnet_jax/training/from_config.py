@@ -48,7 +48,7 @@ from segnet_jax.training.plan import Plan
 from segnet_jax.training.run import Phase, Run
 from segnet_jax.training.step import TrainState, create_train_state, create_train_step, with_averages
 from segnet_jax.weights import transfer
-from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16, match_batch_norm
+from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16, match_batch_norm, mirror_encoder
 
 _log = logging.getLogger("segnet_jax")
 
@@ -315,6 +315,8 @@ def build_initial_state(
         # Without RGB, the first three channels are taken for it.
         first = sum(modalities[: names.index("rgb")]) if "rgb" in names else 0
         variables = initialize_encoder(variables, layers, first_channel=first)
+        if source.decoder == "mirrored":
+            variables = mirror_encoder(variables)
         if source.batch_norm == "absorbed":
             return variables
         _log.info("BatchNorm is matched to VGG16's response to %d training images.", source.images)
@@ -382,6 +384,10 @@ def check_run(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"pretrained.weights=vgg16 fits only model.name={', '.join(fitting[:-1])} or {fitting[-1]}, at "
             "model.width_multiplier=1.0; choose these, or --config.pretrained.weights=none."
+        )
+    if config.pretrained.decoder == "mirrored" and config.model.name != "segnet":
+        raise InputError(
+            f"pretrained.decoder=mirrored is for model.name=segnet alone, not {config.model.name}; set it to he."
         )
 
 

@@ -176,6 +176,28 @@ def _require_vgg16(layers: Mapping[str, tuple[Any, Any]]) -> None:
         fan_in = features
 
 
+def mirror_encoder(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `variables` with a decoder whose kernels begin as the encoder's, turned round.
+
+    The kernel of decoder conv4_1_D becomes that of conv4_1 with inputs and outputs exchanged and turned by 180 degrees,
+    as its gradient is, less its mean, and scaled to the deviation of He et al.'s start, which the decoder has
+    otherwise. Kernels of other shapes than their mirror image, such as the classifier's, stay.
+
+    Args:
+      variables: of SegNet, whose encoder is initialised.
+    """
+    params = dict(variables["params"])
+    for name, layer in params.items():
+        mirrored = params.get(name.removesuffix("_D"), {}).get("kernel") if name.endswith("_D") else None
+        if mirrored is None:
+            continue
+        kernel = np.asarray(mirrored, np.float64)[::-1, ::-1].swapaxes(2, 3)
+        if kernel.shape == layer["kernel"].shape:
+            kernel = (kernel - kernel.mean()) / kernel.std() * np.sqrt(2 / np.prod(kernel.shape[:3]))
+            params[name] = {**layer, "kernel": kernel.astype(layer["kernel"].dtype)}
+    return {**variables, "params": params}
+
+
 def match_batch_norm(
     model: SegmentationModel, variables: Mapping[str, Any], images: Iterable[jax.Array]
 ) -> dict[str, Any]:

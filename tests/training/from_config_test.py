@@ -226,3 +226,9 @@ def test_check_run_refuses_smoothing_without_cross_entropy():
     check_run(config_with(loss__name="focal + 0.5 cross_entropy", loss__label_smoothing=0.1))
     with pytest.raises(InputError, match=r"loss\.label_smoothing=0\.1 is of cross_entropy, which loss\.name"):
         check_run(config_with(loss__name="focal", loss__label_smoothing=0.1))
+
+
+def test_check_run_refuses_a_mirrored_decoder_of_other_networks():
+    check_run(config_with(model__name="segnet", pretrained__decoder="mirrored"))
+    with pytest.raises(InputError, match=r"pretrained\.decoder=mirrored is for model\.name=segnet alone, not fcn8s"):
+        check_run(config_with(model__name="fcn8s", pretrained__decoder="mirrored"))

@@ -12,7 +12,7 @@ from jax import lax
 from segnet_jax.data.preprocessing import imagenet
 from segnet_jax.errors import InputError
 from segnet_jax.models import create_model
-from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16, match_batch_norm
+from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16, match_batch_norm, mirror_encoder
 from tests.helpers.caffe_files import old_caffemodel
 from tests.helpers.hub import Hub
 from tests.helpers.numpy_layers import convolve
@@ -170,6 +170,22 @@ def test_initialize_encoder_of_more_channels_computes_vgg16_of_rgb_alone(full_la
     variables = match_batch_norm(model, variables, [x])
     for actual, pool in zip(segnet_pools(model, variables, x, True), vgg16_pools(x[..., 2:], tensors), strict=True):
         np.testing.assert_allclose(actual, pool, rtol=1e-3, atol=1e-3 * float(pool.std()))
+
+
+def test_mirror_encoder_turns_the_encoders_kernels_round():
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(3, 5, (3, 3, 2, 4)).astype(np.float32)
+    layers = {"conv2_1": {"kernel": kernel}, "conv2_1_D": {"kernel": np.zeros((3, 3, 4, 2), np.float32)}}
+    layers |= {"conv1_1": {"kernel": kernel}, "conv1_1_D": {"kernel": kernel, "bias": kernel[0, 0, 0]}}
+    variables = mirror_encoder({"params": layers, "batch_stats": {}})
+    found = variables["params"]["conv2_1_D"]["kernel"]
+    assert found.dtype == np.float32
+    assert (found.mean(), found.std()) == pytest.approx((0, (2 / 36) ** 0.5), abs=1e-6)
+    for row, column, inputs, outputs in np.ndindex(found.shape):
+        expected = (kernel[2 - row, 2 - column, outputs, inputs] - kernel.mean()) / kernel.std() * (2 / 36) ** 0.5
+        assert found[row, column, inputs, outputs] == pytest.approx(expected, abs=1e-5)
+    for name in ("conv2_1", "conv1_1", "conv1_1_D"):
+        assert variables["params"][name] is layers[name]
 
 
 def test_match_batch_norm_makes_training_compute_what_vgg16_does(full_layers):
