@@ -85,7 +85,8 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
     """Returns a copy of `tree` on each of the devices, in memory of its own, so that it may be donated."""
     # A program's outputs are always new memory, unlike what `device_put` gives.
     copy = jax.jit(lambda leaves: jax.tree.map(jnp.copy, leaves), out_shardings=named_sharding(devices))
-    return copy(jax.device_get(tree))
+    # Until it is done, the program may read the very memory of `tree`, which may be changed afterwards.
+    return jax.block_until_ready(copy(jax.device_get(tree)))
 
 
 def named_sharding(devices: Sequence[jax.Device], *axes: str) -> jax.sharding.NamedSharding:
