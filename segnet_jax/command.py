@@ -1,4 +1,4 @@
-"""What the commands share: their parsers, the arguments that name a network, and how they end."""
+"""Serves all commands: makes their parsers, reads the arguments that name a network, and ends them."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 class Layout(NamedTuple):
-    """What a file holds, upright: `height` and `width` in pixels, `bands`, and the type of its values."""
+    """Describes what a file holds, upright: `height` and `width` in pixels, `bands`, and the type of its values."""
 
     height: int
     width: int

@@ -19,7 +19,7 @@ _PER_TASK = 32
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was found in one example.
+    """Holds what was found in one example.
 
     Attributes:
       index: its place in the split.

@@ -23,7 +23,7 @@ _SHOWN = 20
 
 
 class SplitSummary:
-    """What was found in one split.
+    """Sums up what was found in one split.
 
     Attributes:
       name: of the split.
@@ -82,7 +82,7 @@ class SplitSummary:
 
 
 class Summary:
-    """What was found in a data set.
+    """Sums up what was found in a data set.
 
     Attributes:
       name: of the data set.
