@@ -67,8 +67,10 @@ def require_alike(first: Dataset, other: Dataset) -> None:
       InputError: they have not, or the first image of one cannot be read.
     """
     described = [
-        f"{' and '.join(f'{count} of {name}' for name, count in zip(*_channels_of(dataset), strict=True))}"
-        f" ({', '.join((image_dtype_of(dataset), *filter(None, value_types_of(dataset))))})"
+        " and ".join(
+            f"{n} of {name}" for n, name in zip(modalities_of(dataset), modality_names_of(dataset), strict=True)
+        )
+        + f" ({', '.join((image_dtype_of(dataset), *filter(None, value_types_of(dataset))))})"
         for dataset in (first, other)
     ]
     if described[0] != described[1]:
@@ -76,10 +78,6 @@ def require_alike(first: Dataset, other: Dataset) -> None:
             f"The images of the split {other.split} have the channels {described[1]}, and those of {first.split} "
             f"{described[0]}; bring all to the same channels and type."
         )
-
-
-def _channels_of(dataset: Dataset) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    return modality_names_of(dataset), modalities_of(dataset)
 
 
 def default_modality_names(modalities: Sequence[int]) -> tuple[str, ...]:
