@@ -11,19 +11,14 @@ import os
 import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
 
 StrPath = str | os.PathLike[str]
-
-_Example = TypeVar("_Example")
 
 # The formats that are read. Pillow knows many more, and hands some of them to other programs, whatever the file's name.
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -244,36 +239,6 @@ def common_shape(
             f"{image[0]}x{image[1]}{turned}; {advice}."
         )
     return image
-
-
-def with_shapes(
-    examples: Sequence[_Example], shape_of: Callable[[_Example], tuple[int, int]]
-) -> tuple[list[_Example], list[tuple[int, int]]]:
-    """Returns the examples, and the (height, width) of each, which several threads read.
-
-    Within `faults.collected` those are left out of which `shape_of`, such as `common_shape`, raises an InputError.
-
-    Raises:
-      InputError: for the first of them otherwise, or if none is left.
-    """
-
-    def shape_or_fault(example: _Example) -> tuple[int, int] | InputError:
-        try:
-            return shape_of(example)
-        except InputError as error:
-            return error
-
-    kept, shapes = [], []
-    with ThreadPoolExecutor() as pool:
-        for example, shape in zip(examples, pool.map(shape_or_fault, examples), strict=True):
-            if isinstance(shape, InputError):
-                refuse(shape)
-            else:
-                kept.append(example)
-                shapes.append(shape)
-    if not kept:
-        raise InputError("No image is left that has all of its files; correct those that are named.")
-    return kept, shapes
 
 
 def _is_sideways(path: StrPath) -> bool:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from segnet_jax.data import image_files
+from segnet_jax.data import faults, image_files
 from segnet_jax.data.class_table import VOID, ClassTable, Color, lookup_colors
-from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
 
 CAMVID11 = ClassTable.from_colors(
@@ -139,7 +138,7 @@ class Camvid:
         # One listing of each folder is far faster on a network disk than a look at each file.
         pairs = find(folder, split, functools.cache(_names_in))
         paths = [(str(image), str(label)) for image, label in pairs]
-        self._paths, self._shapes = image_files.with_shapes(paths, image_files.common_shape)
+        self._paths, self._shapes = faults.with_shapes(paths, image_files.common_shape)
         self.names = [Path(image).stem for image, _ in self._paths]
         self._warned: set[str] = set()
 
@@ -219,7 +218,7 @@ def _listed_pairs(folder: Path, split: str, names_in: _Listing) -> list[tuple[Pa
     for number, line in image_files.read_list(list_file):
         fields = line.split()
         if len(fields) != 2:
-            refuse(
+            faults.refuse(
                 InputError(
                     f"Line {number} of {list_file} is {line!r}; "
                     "give an image path and a label path with a space between them."
@@ -230,7 +229,7 @@ def _listed_pairs(folder: Path, split: str, names_in: _Listing) -> list[tuple[Pa
         if image is None or label is None:
             missing += [f for f, found in zip(fields, (image, label), strict=True) if not found]
         elif image == label:
-            refuse(
+            faults.refuse(
                 InputError(
                     f"Line {number} of {list_file} leads to {image} both as image and as label; "
                     "put images and labels into the folders that the list names."
@@ -295,4 +294,6 @@ def _refuse_missing(missing: list[str], source: Path, folder: Path) -> None:
             f"{source}: {missing[0]} cannot be found ({len(missing)} files missing in all); "
             f"restore the files in {folder}, or correct the list."
         )
-        refuse(error, [f"{source}: {name} cannot be found; restore it, or correct the list." for name in missing])
+        faults.refuse(
+            error, [f"{source}: {name} cannot be found; restore it, or correct the list." for name in missing]
+        )

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from segnet_jax.data import image_files
+from segnet_jax.data import faults, image_files
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.datasets.folder_layout import SPLITS, find_files
-from segnet_jax.data.faults import refuse
 from segnet_jax.data.modality_files import ModalityFiles, files_like, join
 from segnet_jax.errors import InputError
 
@@ -101,7 +100,7 @@ class Folder:
         self.value_types = tuple(files.dtype for files in self._files)
         first_shape, *other_shapes = (files.shape for files in self._files)
         readers = (first_shape, image_files.image_shape, *other_shapes)
-        files, self._shapes = image_files.with_shapes(
+        files, self._shapes = faults.with_shapes(
             files, lambda x: image_files.common_shape((x.images[0], x.mask, *x.images[1:]), readers)
         )
         self.names = [entry.name for entry in files]
@@ -141,5 +140,5 @@ def _files_like(name: str, paths: Sequence[str], settings: Mapping[str, int]) ->
         try:
             return files_like(name, path, **settings)
         except InputError as error:
-            refuse(error)
+            faults.refuse(error)
     return files_like(name, paths[-1], **settings)

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from segnet_jax.data import image_files
+from segnet_jax.data import faults, image_files
 from segnet_jax.data.datasets.class_set import ClassSet
-from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
 
 _log = logging.getLogger("segnet_jax")
@@ -53,13 +52,13 @@ class PairedFiles:
                 f"{missing[0]} cannot be found ({len(missing)} files of the split are missing); complete "
                 f"{self.title}, which is obtained at {self.page}."
             )
-            refuse(error, [f"{path} cannot be found." for path in missing])
+            faults.refuse(error, [f"{path} cannot be found." for path in missing])
             pairs = {name: pair for name, pair in pairs.items() if not set(pair) & set(missing)}
         self.split = split
         self.class_table = classes.class_table
         self._classes = classes
         examples = [(name, str(image), str(label)) for name, (image, label) in pairs.items()]
-        kept, self._shapes = image_files.with_shapes(examples, lambda example: self._shape_of(example[1:]))
+        kept, self._shapes = faults.with_shapes(examples, lambda example: self._shape_of(example[1:]))
         self.names = [name for name, *_ in kept]
         self._paths = [(image, label) for _, image, label in kept]
 

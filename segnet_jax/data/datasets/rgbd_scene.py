@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from segnet_jax.data import image_files
+from segnet_jax.data import faults, image_files
 from segnet_jax.data.class_table import VOID
 from segnet_jax.data.datasets.indoor_classes import CLASS_SETS
-from segnet_jax.data.faults import refuse
 from segnet_jax.errors import InputError
 
 MODALITIES = (("rgb",), ("rgb", "depth"))
@@ -95,9 +94,9 @@ def with_shapes(
             f"{missing[0]} does not exist ({len(missing)} of {sum(len(scene.files) for scene in scenes)} files of the "
             f"split are missing); complete the data set, which is obtained from {source}"
         )
-        refuse(error, [f"{path} does not exist." for path in missing])
+        faults.refuse(error, [f"{path} does not exist." for path in missing])
         scenes = [scene for scene in scenes if not set(scene.files) & set(missing)]
-    return image_files.with_shapes(scenes, shape_of)
+    return faults.with_shapes(scenes, shape_of)
 
 
 def read_ids(path: str) -> np.ndarray:
