@@ -112,8 +112,8 @@ def get_config() -> ml_collections.ConfigDict:
     # Start from another run's network, and train a part of this one. Parameters are named as in conv4/kernel; regular
     # expressions are compared with whole names.
     config.transfer = ml_collections.ConfigDict()
-    config.transfer.source = ""  # the work directory of the other run; "" starts anew
-    config.transfer.checkpoint = "best"  # of that run: best, latest or a step
+    config.transfer.source = ""  # its work directory, or a network as from_pretrained reads it; "" starts anew
+    config.transfer.checkpoint = "best"  # of a work directory: best, latest or a step
     config.transfer.fresh = ""  # regular expression of the parameters that are not taken from it
     config.transfer.same_classes = ()  # pairs of names: a class here, and what the source calls it
     config.transfer.trained = ".*"  # regular expression of the parameters that are trained,

@@ -20,12 +20,12 @@ from segnet_jax.inference.crf import DenseCRF
 from segnet_jax.models.from_config import build_model
 from segnet_jax.report.published import find_row, published_rows
 from segnet_jax.training.batch_size import check_batch_size
+from segnet_jax.training.checks import check_run
 from segnet_jax.training.from_config import (
     build_is_trained,
     build_learning_rate,
     build_optimizer,
     build_plan,
-    check_run,
 )
 from segnet_jax.training.step import checkpoint_template
 from tests.helpers.paths import ROOT

@@ -11,7 +11,7 @@ from ml_collections import config_flags
 
 from segnet_jax.config import check_values
 from segnet_jax.flags import parse_flags
-from segnet_jax.training.from_config import check_run
+from segnet_jax.training.checks import check_run
 from tests.helpers.paths import ROOT
 
 _PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -74,6 +74,14 @@ def load_network(
     )
 
 
+def is_network(where: str | Path) -> bool:
+    """Tells whether `where` is something on this machine that `load_network` reads, without opening it."""
+    path = Path(where).expanduser()
+    if path.suffix in (".caffemodel", ".safetensors"):
+        return path.is_file()
+    return exists(path / "checkpoints") or any((folder / WEIGHTS).is_file() for folder in (path, _ASSETS / path))
+
+
 def save_network(trained: TrainedModel, folder: Path, *, eight_bits: bool = False) -> None:
     """Writes a network into `folder`, which is made: the files `WEIGHTS`, `CONFIG` and `CARD`.
 

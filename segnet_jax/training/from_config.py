@@ -7,7 +7,6 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,12 +14,9 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from segnet_jax.checkpoint import manager
-from segnet_jax.config import check_values, mixture_components, reconstructs, shared_keys, to_steps
+from segnet_jax.config import check_values, reconstructs, shared_keys, to_steps
 from segnet_jax.data.dataset import Dataset, image_dtype_of, modalities_of, modality_names_of, require_alike
 from segnet_jax.data.from_config import (
-    DATASETS,
-    build_augmentation,
     build_class_weights,
     build_dataset,
     build_eval_dataset,
@@ -35,14 +31,14 @@ from segnet_jax.errors import InputError
 from segnet_jax.evaluation.evaluator import Evaluator
 from segnet_jax.evaluation.from_config import build_evaluator, build_settings, compute_exact_batch_stats
 from segnet_jax.evaluation.reconstruction import ReconstructionEvaluator
-from segnet_jax.inference.trained_model import load_trained
-from segnet_jax.models import models_with_vgg16
+from segnet_jax.inference.pretrained import load_network
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.models.from_config import build_model
 from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime.processes import all_devices
 from segnet_jax.training import layerwise, optimizers
 from segnet_jax.training.batch_size import check_batch_fits, check_batch_size
+from segnet_jax.training.checks import check_paths, check_run
 from segnet_jax.training.objective import Objective, parse_terms
 from segnet_jax.training.plan import Plan
 from segnet_jax.training.run import Phase, Run
@@ -346,7 +342,7 @@ def _transfer(
     fields = config.transfer
     if not fields.source:
         return state
-    source = load_trained(Path(fields.source), {"eval.checkpoint": fields.checkpoint})
+    source = load_network(fields.source, {"eval.checkpoint": fields.checkpoint})
     transfer.require_finite(source.variables, f"step {source.step} of {fields.source}")
     variables = transfer.initialize(
         state.variables,
@@ -360,81 +356,3 @@ def _transfer(
     _log.info("The network starts from step %d of %s.", source.step, fields.source)
     state = state.replace(params=variables["params"], batch_stats=variables["batch_stats"])
     return with_averages(state) if state.averages else state
-
-
-def check_run(config: ml_collections.ConfigDict) -> None:
-    """Checks that the values of a training run fit each other.
-
-    Raises:
-      InputError: for the first ones that do not, by their keys.
-    """
-    if config.train.procedure == "layerwise":
-        _check_layerwise(config)
-    build_augmentation(config)
-    terms = parse_terms(config.loss.name)
-    if config.loss.label_smoothing and "cross_entropy" not in dict(terms):
-        raise InputError(
-            f"loss.label_smoothing={config.loss.label_smoothing} is of cross_entropy, which "
-            f"loss.name={config.loss.name!r} has not; set it to 0."
-        )
-    fitting = models_with_vgg16()
-    if config.pretrained.weights == "vgg16" and (
-        config.model.name not in fitting or config.model.width_multiplier != 1.0
-    ):
-        raise InputError(
-            f"pretrained.weights=vgg16 fits only model.name={', '.join(fitting[:-1])} or {fitting[-1]}, at "
-            "model.width_multiplier=1.0; choose these, or --config.pretrained.weights=none."
-        )
-    if config.pretrained.decoder == "mirrored" and config.model.name != "segnet":
-        raise InputError(
-            f"pretrained.decoder=mirrored is for model.name=segnet alone, not {config.model.name}; set it to he."
-        )
-
-
-def check_paths(config: ml_collections.ConfigDict, *, resumes: bool = False) -> None:
-    """Checks that what a run reads is there: its data and, unless it `resumes`, what it starts from.
-
-    Raises:
-      InputError: for all that is missing at once.
-    """
-    missing, source = [], Path(config.transfer.source).expanduser()
-    components = mixture_components(config) if config.data.name == "mixture" else ()
-    for data in (part.config.data for part in components) if components else (config.data,):
-        if data.name not in DATASETS or "data.root" not in DATASETS[data.name][1] or "://" in data.root:
-            continue
-        if not data.root:
-            missing.append(f"data.name={data.name} needs data.root, the folder that holds it")
-        elif not Path(data.root).expanduser().is_dir():
-            missing.append(f"data.root={data.root} is not a folder")
-    if not resumes:
-        path = config.pretrained.path
-        if config.pretrained.weights != "none" and path and not Path(path).expanduser().is_file():
-            missing.append(f"pretrained.path={path} is not a file; give the .safetensors file of VGG16")
-        if config.transfer.source and not manager.exists(source / "checkpoints"):
-            missing.append(f"transfer.source={source} holds no checkpoint; give the work directory of a training run")
-    if missing:
-        raise InputError(f"{'. '.join(missing)}.")
-
-
-def _check_layerwise(config: ml_collections.ConfigDict) -> None:
-    if config.model.name != "segnet_flat":
-        raise InputError(
-            f"train.procedure=layerwise trains model.name=segnet_flat, not {config.model.name}; change one of them."
-        )
-    if config.train.average_decay:
-        raise InputError("train.average_decay is for train.procedure=end_to_end; set it to 0.")
-    if config.loss.name != "cross_entropy" or config.loss.label_smoothing:
-        raise InputError(
-            f"loss.name={config.loss.name!r} and loss.label_smoothing={config.loss.label_smoothing} are for "
-            "train.procedure=end_to_end; layer-wise training minimises the cross_entropy without smoothing."
-        )
-    if config.transfer.trained != ".*" or config.transfer.frozen:
-        raise InputError(
-            "transfer.trained and transfer.frozen are for train.procedure=end_to_end; layer-wise training goes by "
-            "layerwise.first_pair and layerwise.classifier."
-        )
-    if config.layerwise.first_pair > 1 and not config.transfer.source:
-        raise InputError(
-            f"layerwise.first_pair={config.layerwise.first_pair} takes the pairs before it from transfer.source; "
-            "give the work directory of the run that trained them."
-        )

@@ -16,8 +16,6 @@ from segnet_jax.training.from_config import (
     build_objective,
     build_plan,
     build_run,
-    check_paths,
-    check_run,
 )
 from segnet_jax.weights.vgg16 import load_vgg16
 from tests.helpers import vgg16
@@ -78,23 +76,6 @@ def test_build_plan_counts_in_steps():
     assert [step for step in steps if plan.checkpoints(step)] == [9, 10, 17]
 
 
-def test_check_run_refuses_an_augmentation_before_anything_is_read():
-    with pytest.raises(InputError, match="augment.hue=0.9"):
-        check_run(config_with(augment__hue=0.9))
-
-
-def test_check_run_refuses_an_unknown_loss():
-    check_run(config_with(loss__name="cross_entropy + 0.5 lovasz"))
-    with pytest.raises(InputError, match="loss.name='jaccard' has the term 'jaccard'"):
-        check_run(config_with(loss__name="jaccard"))
-
-
-@pytest.mark.parametrize("loss", [{"loss__name": "dice"}, {"loss__label_smoothing": 0.1}])
-def test_check_run_refuses_other_losses_for_layerwise_training(loss):
-    with pytest.raises(InputError, match="loss.name=.* and loss.label_smoothing=.* are for train.procedure=end_to_end"):
-        check_run(config_with(train__procedure="layerwise", model__name="segnet_flat", **loss))
-
-
 def test_build_objective_has_the_configured_losses():
     config = config_with(
         data__scene_size=(9, 12),
@@ -108,14 +89,6 @@ def test_build_objective_has_the_configured_losses():
     assert objective.terms == (("lovasz", 0.5), ("focal", 1.0))
     assert (objective.normalization, objective.label_smoothing, objective.focal_gamma) == ("weights", 0.0, 1.5)
     np.testing.assert_array_equal(objective.class_weights, np.ones(10))
-
-
-@pytest.mark.parametrize("fields", [{"model__name": "segnet_basic"}, {"model__width_multiplier": 0.5}])
-def test_check_run_refuses_vgg16_for_another_network(fields):
-    for name in ("segnet", "fcn8s", "deconvnet"):
-        check_run(config_with(pretrained__weights="vgg16", model__name=name))
-    with pytest.raises(InputError, match="fits only model.name=segnet, fcn32s.* or deconvnet, at"):
-        check_run(config_with(pretrained__weights="vgg16", **fields))
 
 
 @pytest.mark.parametrize("start", ["matched", "absorbed"])
@@ -172,42 +145,6 @@ def test_build_initial_state_of_images_with_depth_begins_with_vgg16_in_their_rgb
     assert kernel.shape[2] == 4 and not kernel[:, :, 3].any()
 
 
-def test_check_paths_names_all_that_is_missing_at_once(tmp_path):
-    config = config_with(
-        data__name="folder",
-        pretrained__weights="vgg16",
-        pretrained__path="no/vgg16.safetensors",
-        transfer__source=str(tmp_path),
-    )
-    with pytest.raises(InputError) as caught:
-        check_paths(config)
-    assert str(caught.value).splitlines() == [
-        "data.name=folder needs data.root, the folder that holds it. pretrained.path=no/vgg16.safetensors is not a "
-        f"file; give the .safetensors file of VGG16. transfer.source={tmp_path} holds no checkpoint; give the work "
-        "directory of a training run."
-    ]
-    # A run that resumes has the weights in its checkpoint.
-    config.data.root = "nowhere"
-    with pytest.raises(InputError, match="^data.root=nowhere is not a folder.$"):
-        check_paths(config, resumes=True)
-    config.data.root = str(tmp_path)
-    check_paths(config, resumes=True)
-    # Records can lie in an object store.
-    check_paths(config_with(data__name="records", data__root="gs://bucket/records"))
-
-
-def test_check_paths_names_the_missing_folders_of_a_mixture(tmp_path):
-    entries = (
-        {"name": "camvid", "root": "camvid"},
-        {"name": "synthetic"},
-        {"name": "folder", "root": "/no/street"},
-        {"name": "records", "root": "gs://bucket/records"},
-    )
-    config = config_with(data__name="mixture", data__mixture=entries, data__root=str(tmp_path))
-    with pytest.raises(InputError, match=f"^data.root={tmp_path}/camvid is not a folder. data.root=/no/street is not"):
-        check_paths(config)
-
-
 def test_build_run_reads_pretrained_weights_before_any_image(tmp_path, monkeypatch):
     path = tmp_path / "vgg16.safetensors"
     path.write_bytes(b"no weights")
@@ -220,15 +157,3 @@ def test_build_run_reads_pretrained_weights_before_any_image(tmp_path, monkeypat
     with pytest.raises(ZeroDivisionError):
         build_run(config, resumes=True)
     assert opened == ["train"]
-
-
-def test_check_run_refuses_smoothing_without_cross_entropy():
-    check_run(config_with(loss__name="focal + 0.5 cross_entropy", loss__label_smoothing=0.1))
-    with pytest.raises(InputError, match=r"loss\.label_smoothing=0\.1 is of cross_entropy, which loss\.name"):
-        check_run(config_with(loss__name="focal", loss__label_smoothing=0.1))
-
-
-def test_check_run_refuses_a_mirrored_decoder_of_other_networks():
-    check_run(config_with(model__name="segnet", pretrained__decoder="mirrored"))
-    with pytest.raises(InputError, match=r"pretrained\.decoder=mirrored is for model\.name=segnet alone, not fcn8s"):
-        check_run(config_with(model__name="fcn8s", pretrained__decoder="mirrored"))

@@ -6,6 +6,7 @@ import optax
 import pytest
 
 from segnet_jax.errors import InputError
+from segnet_jax.inference.pretrained import save_network
 from segnet_jax.inference.trained_model import load_trained
 from segnet_jax.models import create_model
 from segnet_jax.training import optimizers
@@ -214,6 +215,18 @@ def test_train_and_evaluate_trains_what_a_row_of_table_3_says(source, tmp_path, 
             assert np.corrcoef(after.ravel(), before.ravel())[0, 1] > 0.9, name
     again = load_trained(tmp_path, {"eval.checkpoint": "latest"}).variables["params"]
     jax.tree.map(np.testing.assert_array_equal, again, state.params)
+
+
+@pytest.mark.parametrize("name", ["", "model.safetensors"])
+def test_train_and_evaluate_starts_from_a_saved_network(source, tmp_path, name):
+    save_network(source[1], tmp_path / "saved")
+    config = flat_config()
+    config.transfer.source = str(tmp_path / "saved" / name)
+    config.transfer.trained = "conv_classifier.*"
+    state = train_and_evaluate(config, tmp_path / "run")
+    for layer in ("conv1", "conv2", "conv_decode1", "conv_decode2"):
+        kernel = source[1].variables["params"][layer]["kernel"]
+        assert state.params[layer]["kernel"].tobytes() == kernel.tobytes(), layer
 
 
 def test_train_and_evaluate_refuses_the_checkpoint_of_another_network(source, tmp_path):
