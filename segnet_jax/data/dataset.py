@@ -61,7 +61,7 @@ def image_dtype_of(dataset: Dataset) -> str:
 
 
 def require_alike(first: Dataset, other: Dataset) -> None:
-    """Checks that two splits have images of the same channels and types, so that one network takes both.
+    """Checks that two data sets or splits have images of the same channels and types, so that one network takes both.
 
     Raises:
       InputError: they have not, or the first image of one cannot be read.
@@ -75,8 +75,8 @@ def require_alike(first: Dataset, other: Dataset) -> None:
     ]
     if described[0] != described[1]:
         raise InputError(
-            f"The images of the split {other.split} have the channels {described[1]}, and those of {first.split} "
-            f"{described[0]}; bring all to the same channels and type."
+            f"The images of {other.name} ({other.split}) have the channels {described[1]}, and those of {first.name} "
+            f"({first.split}) {described[0]}; bring all to the same channels and type."
         )
 
 

@@ -13,9 +13,8 @@ from fractions import Fraction
 import numpy as np
 
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.dataset import Dataset, modalities_of, modality_names_of, read_label
+from segnet_jax.data.dataset import Dataset, modalities_of, modality_names_of, read_label, require_alike, value_types_of
 from segnet_jax.data.resize import Example
-from segnet_jax.errors import InputError
 
 
 class Mixture:
@@ -37,20 +36,16 @@ class Mixture:
           weights: of each, at least 1e-6; None takes the numbers of their examples.
 
         Raises:
-          InputError: their images have different channels.
+          InputError: their images have different channels or types.
         """
         first = datasets[0]
         self.datasets, self.split = tuple(datasets), split
         self.name = " + ".join(dataset.name for dataset in datasets)
         self.class_table: ClassTable = first.class_table
         self.modalities, self.modality_names = modalities_of(first), modality_names_of(first)
+        self.value_types = value_types_of(first)
         for dataset in datasets[1:]:
-            found = modalities_of(dataset), modality_names_of(dataset)
-            if found != (self.modalities, self.modality_names):
-                raise InputError(
-                    f"The images of {first.name} are {self.modality_names!r} of {self.modalities!r} channels, those of "
-                    f"{dataset.name} {found[1]!r} of {found[0]!r}; the data sets of a mixture need the same."
-                )
+            require_alike(first, dataset)
         lengths = list(map(len, datasets))
         self._ends = list(itertools.accumulate(lengths))
         fractions = [Fraction(weight).limit_denominator(10**6) for weight in weights or lengths]

@@ -96,5 +96,7 @@ def test_require_alike_names_the_channels_and_types_that_differ():
         (Bands(6, np.float32, "float32"), r"6 of bands \(float32, float32\)"),
         (Bands(6, np.uint8, ""), r"6 of bands \(uint8\)"),
     ):
-        with pytest.raises(InputError, match=rf"have the channels {described}, and those of train 6 of bands"):
+        with pytest.raises(
+            InputError, match=rf"have the channels {described}, and those of bands \(train\) 6 of bands"
+        ):
             require_alike(first, other)

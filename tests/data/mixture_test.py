@@ -66,6 +66,8 @@ def test_mixture_has_a_fingerprint_of_all_its_files():
 def test_mixture_refuses_images_of_other_channels():
     deep = named("b")
     deep.modalities, deep.modality_names = (3, 1), ("rgb", "depth")
-    message = r"^The images of a are \('rgb',\) of \(3,\) channels, those of b \('rgb', 'depth'\) of \(3, 1\);"
+    message = (
+        r"^The images of b \(val\) have the channels 3 of rgb and 1 of depth .*, and those of a \(val\) 3 of rgb \("
+    )
     with pytest.raises(InputError, match=message):
         Mixture([named("a"), deep], "train")
