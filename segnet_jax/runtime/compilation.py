@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -48,6 +49,15 @@ class Compiled:
     def __call__(self, *args: Any) -> Any:
         """Calls the function."""
         return self.executable(*args)(*args)
+
+
+def jit_once(function: Callable[..., Any]) -> Any:
+    """Jits a function that is called once: on CPUs it is compiled quickly, not well, to the same results but for rounding.
+
+    The random weights of SegNet take a quarter of the time so.
+    """
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    return jax.jit(function, compiler_options=options)
 
 
 def enable_compilation_cache() -> None:

@@ -15,7 +15,7 @@ from flax import struct
 from segnet_jax.data.masking import Masking
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.models.base import SegmentationModel
-from segnet_jax.runtime.compilation import Compiled
+from segnet_jax.runtime.compilation import Compiled, jit_once
 from segnet_jax.runtime.sharding import AXIS, map_over_devices
 from segnet_jax.training.objective import Objective
 
@@ -77,7 +77,7 @@ def create_train_state(
     """
     # Parameters do not depend on the size of the image; a small one makes this quick.
     images = jnp.zeros((1, 32, 32, channels), model.dtype)
-    variables = initialize(jax.jit(model.init)(jax.random.key(seed), images))
+    variables = initialize(jit_once(model.init)(jax.random.key(seed), images))
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segnet_jax.runtime.compilation import Compiled, enable_compilation_cache
+from segnet_jax.models import create_model
+from segnet_jax.runtime.compilation import Compiled, enable_compilation_cache, jit_once
 
 
 def two_passes(x):
@@ -63,3 +64,10 @@ def test_enable_compilation_cache_keeps_a_directory_that_jax_was_given(monkeypat
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
     assert found == (chosen or str(tmp_path / "segnet_jax" / "compiled"))
+
+
+def test_jit_once_gives_the_random_weights_of_jit():
+    init = create_model("segnet_basic", 5, width_multiplier=1 / 8).init
+    arguments = jax.random.key(3), jnp.zeros((1, 32, 32, 3))
+    for kernel, expected in zip(*(jax.tree.leaves(f(init)(*arguments)) for f in (jit_once, jax.jit)), strict=True):
+        np.testing.assert_allclose(kernel, expected, rtol=1e-6)
