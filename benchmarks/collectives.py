@@ -24,7 +24,7 @@ from segnet_jax.models import create_model
 from segnet_jax.runtime.sharding import AXIS
 from segnet_jax.training import optimizers
 from segnet_jax.training.objective import Objective
-from segnet_jax.training.step import TrainState, create_train_state, train_step
+from segnet_jax.training.step import TrainState, checkpoint_template, train_step
 
 NUM_CLASSES = 11
 # BatchNorm's reductions of a step: `segnet` has 25 of these layers, each with one in the forward pass and one in the
@@ -53,7 +53,7 @@ def step_program(num_devices: int) -> str:
     optimizer = optimizers.create_optimizer(
         lambda step: jnp.asarray(1e-3), momentum=0.9, nesterov=False, weight_decay=5e-4, clip_norm=0.0
     )
-    state = jax.eval_shape(lambda: create_train_state(model, optimizer, seed=0))
+    state = checkpoint_template(model, optimizer)["train_state"]
     batch = {
         "image": jax.ShapeDtypeStruct((num_devices, 1, 32, 32, 3), jnp.uint8),
         "label": jax.ShapeDtypeStruct((num_devices, 1, 32, 32), jnp.uint8),

@@ -126,11 +126,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.masking.modality = 0.0  # probability that one of the modalities is missing
 
     config.loss = ml_collections.ConfigDict()
-    # cross_entropy, focal, dice, lovasz, or a sum of them with weights, such as "cross_entropy + 0.5 lovasz"
+    # cross_entropy, focal, dice, lovasz or distillation, or a sum of them with weights, such as
+    # "cross_entropy + 0.5 lovasz"
     config.loss.name = "cross_entropy"
     config.loss.label_smoothing = 0.0  # of cross_entropy: the share of a label that is spread over all classes
+    config.loss.teachers = ()  # of distillation: networks as from_pretrained reads them
     config.loss.focal_gamma = 2.0  # of focal: the greater, the less do pixels count that are classified well
-    # Of cross_entropy and focal: median_frequency, inverse_frequency, published_camvid, published_sunrgbd or none
+    # Of all but dice and lovasz: median_frequency, inverse_frequency, published_camvid, published_sunrgbd or none
     config.loss.class_weights = "median_frequency"
     config.loss.class_weight_power = 1.0  # tempers the weights: 0.5 takes their square roots
     config.loss.normalization = "pixels"  # pixels (the authors' code) or weights (a weighted mean)

@@ -76,7 +76,9 @@ _PRIVATE = ("data.root", "pretrained.path", "transfer.source")
 def public_config(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """Returns a configuration as nested JSON values, without paths of the machine that trained."""
     shown = config.copy_and_resolve_references()
-    apply_overrides(shown, dict.fromkeys(_PRIVATE, "") | {"data.mixture": without_roots(config.data.mixture)})
+    apply_overrides(
+        shown, dict.fromkeys(_PRIVATE, "") | {"loss.teachers": (), "data.mixture": without_roots(config.data.mixture)}
+    )
     return shown.to_dict()
 
 

@@ -52,9 +52,9 @@ class Compiled:
 
 
 def jit_once(function: Callable[..., Any]) -> Any:
-    """Jits a function that is called once: on CPUs it is compiled quickly, not well, to the same results but for rounding.
+    """Jits a function that is called once: on CPUs it is compiled quickly, not well.
 
-    The random weights of SegNet take a quarter of the time so.
+    Results differ by rounding at most; the random weights of SegNet take a quarter of the time.
     """
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     return jax.jit(function, compiler_options=options)

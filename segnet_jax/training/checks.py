@@ -29,6 +29,16 @@ def check_run(config: ml_collections.ConfigDict) -> None:
             f"loss.label_smoothing={config.loss.label_smoothing} is of cross_entropy, which "
             f"loss.name={config.loss.name!r} has not; set it to 0."
         )
+    if config.loss.teachers and "distillation" not in dict(terms):
+        raise InputError(
+            f"loss.teachers is for distillation, which loss.name={config.loss.name!r} has not; add it, as in "
+            "'cross_entropy + distillation'."
+        )
+    if "distillation" in dict(terms) and not config.loss.teachers:
+        raise InputError(
+            f"loss.name={config.loss.name!r} distils networks, and loss.teachers names none; give one or more, such as "
+            """--config.loss.teachers='("runs/wide",)'."""
+        )
     fitting = models_with_vgg16()
     if config.pretrained.weights == "vgg16" and (
         config.model.name not in fitting or config.model.width_multiplier != 1.0
@@ -58,6 +68,11 @@ def check_paths(config: ml_collections.ConfigDict, *, resumes: bool = False) -> 
             missing.append(f"data.name={data.name} needs data.root, the folder that holds it")
         elif not Path(data.root).expanduser().is_dir():
             missing.append(f"data.root={data.root} is not a folder")
+    missing += [
+        f"loss.teachers has {teacher}, which holds no checkpoint and no network"
+        for teacher in config.loss.teachers
+        if not is_network(teacher)
+    ]
     if not resumes:
         path = config.pretrained.path
         if config.pretrained.weights != "none" and path and not Path(path).expanduser().is_file():

@@ -43,6 +43,7 @@ from segnet_jax.training.objective import Objective, parse_terms
 from segnet_jax.training.plan import Plan
 from segnet_jax.training.run import Phase, Run
 from segnet_jax.training.step import TrainState, create_train_state, create_train_step, with_averages
+from segnet_jax.training.teachers import Teacher, create_taught_step
 from segnet_jax.weights import transfer
 from segnet_jax.weights.vgg16 import find_weights, initialize_encoder, load_vgg16, match_batch_norm, mirror_encoder
 
@@ -132,9 +133,10 @@ def _end_to_end_phase(
 ) -> Phase:
     """Builds the one phase of training a whole network by SGD (arXiv 1511.00561, section 3.2)."""
     masking = build_masking(config, modalities_of(train_data))
+    teachers = build_teachers(config, train_data)
 
     def create_step() -> Any:
-        return create_train_step(
+        take_step = create_train_step(
             devices=devices,
             model=model,
             optimizer=optimizer,
@@ -146,6 +148,7 @@ def _end_to_end_phase(
             is_trained=build_is_trained(config),
             average_decay=config.train.average_decay,
         )
+        return create_taught_step(take_step, teachers, devices) if teachers else take_step
 
     return Phase(plan.total_steps, create_step, build_evaluator(config, model, devices, normalize), model_fields={})
 
@@ -212,6 +215,35 @@ def build_objective(config: ml_collections.ConfigDict, train_data: Dataset) -> O
         fields.label_smoothing,
         fields.focal_gamma,
     )
+
+
+def build_teachers(config: ml_collections.ConfigDict, train_data: Dataset) -> list[Teacher]:
+    """Loads the networks of `loss.teachers`.
+
+    Raises:
+      InputError: if one cannot be read, or has other classes or takes other images than those of `train_data`.
+    """
+    teachers = []
+    for where in config.loss.teachers:
+        trained = load_network(where)
+        if trained.class_table.names != train_data.class_table.names:
+            raise InputError(
+                f"The classes of the teacher {where} ({', '.join(trained.class_table.names)}) are not those of "
+                f"{train_data.name} ({', '.join(train_data.class_table.names)}), in this order; choose another in "
+                "loss.teachers."
+            )
+        takes = trained.modalities, trained.modality_names, trained.image_dtype
+        has = modalities_of(train_data), modality_names_of(train_data), image_dtype_of(train_data)
+        if takes != has:
+            raise InputError(
+                f"The teacher {where} takes images of other channels or types {takes!r} than those of "
+                f"{train_data.name} {has!r}; choose another in loss.teachers."
+            )
+        normalize = build_normalization(
+            trained.config, trained.modalities, trained.modality_names, trained.channel_statistics
+        )
+        teachers.append(Teacher(trained.model, trained.variables, normalize))
+    return teachers
 
 
 def build_plan(config: ml_collections.ConfigDict, num_examples: int, phases: int = 0) -> Plan:

@@ -1,4 +1,4 @@
-"""Losses that are sums over labelled pixels: class-weighted cross-entropy (arXiv 1511.00561, section 3.2) and focal.
+"""Losses that are sums over labelled pixels: class-weighted cross-entropy (arXiv 1511.00561, section 3.2) and others.
 
 Optax's would need a one-hot copy of the labels; it has no focal loss of a softmax.
 """
@@ -57,6 +57,25 @@ def focal(logits: jax.Array, labels: jax.Array, class_weights: jax.Array, gamma:
     # The bound is for p = 1, where the slope of a power below 1 is infinite.
     others = jnp.maximum(-jnp.expm1(-nll), 1e-12)
     return jnp.sum(pixel_weights(labels, class_weights) * others**gamma * nll)
+
+
+def distillation(logits: jax.Array, labels: jax.Array, class_weights: jax.Array, probabilities: jax.Array) -> jax.Array:
+    """Sums class weight times the Kullback-Leibler divergence from a teacher's probabilities over labelled pixels.
+
+    It is zero where the network has the teacher's probabilities (Hinton et al. 2015, at temperature 1). Void adds
+    nothing, as in `cross_entropy`, and the weight of a pixel is that of its label.
+
+    Args:
+      logits: float [..., K].
+      labels: uint8 or int [...].
+      class_weights: float32 [K].
+      probabilities: float32 [..., K] of the teacher, whose sum is 1.
+
+    Returns:
+      float32 [], to be divided by the `normalizer` of the whole batch.
+    """
+    log_ratio = jnp.log(jnp.maximum(probabilities, 1e-30)) - jax.nn.log_softmax(logits.astype(jnp.float32))
+    return jnp.sum(pixel_weights(labels, class_weights) * jnp.sum(probabilities * log_ratio, axis=-1))
 
 
 def is_labelled(labels: jax.Array, num_classes: int) -> jax.Array:

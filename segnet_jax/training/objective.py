@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from segnet_jax.errors import InputError
 from segnet_jax.training import losses, overlap_losses
 
-_PIXEL_LOSSES = ("cross_entropy", "focal")
+_PIXEL_LOSSES = ("cross_entropy", "focal", "distillation")
 _OVERLAP_LOSSES = {"dice": overlap_losses.dice, "lovasz": overlap_losses.lovasz}
 
 
@@ -19,8 +19,8 @@ class Objective:
     """A weighted sum of losses of a batch, whole or in parts.
 
     Attributes:
-      class_weights: float32 [K], of the losses that are sums over pixels: cross_entropy and focal. Dice and lovasz
-        weigh the classes of an image alike.
+      class_weights: float32 [K], of the losses that are sums over pixels: cross_entropy, focal and distillation. Dice
+        and lovasz weigh the classes of an image alike.
       terms: name and weight of each loss.
       normalization: what sums over pixels are divided by, "pixels" or "weights", see `losses.normalizer`; dice and
         lovasz are divided by the number of images that have a labelled pixel.
@@ -47,30 +47,40 @@ class Objective:
             for name, _ in self.terms
         )
 
-    def __call__(self, logits: jax.Array, labels: jax.Array, counts: tuple[jax.Array, ...]) -> jax.Array:
+    def __call__(
+        self,
+        logits: jax.Array,
+        labels: jax.Array,
+        counts: tuple[jax.Array, ...],
+        probabilities: jax.Array | None = None,
+    ) -> jax.Array:
         """Returns the part of the batch's objective that comes from these images; the parts add up to the whole.
 
         Args:
           logits: float [b, h, w, K].
           labels: uint8 [b, h, w].
           counts: of the whole batch; a batch without a labelled pixel has an objective of zero, not 0 / 0.
+          probabilities: float32 [b, h, w, K], a teacher's, for distillation.
 
         Returns:
           float32 [].
         """
         return sum(
             (
-                weight * (self._term(name, logits, labels) / jnp.where(count > 0, count, 1.0))
+                weight * (self._term(name, logits, labels, probabilities) / jnp.where(count > 0, count, 1.0))
                 for (name, weight), count in zip(self.terms, counts, strict=True)
             ),
             start=jnp.zeros(()),
         )
 
-    def _term(self, name: str, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    def _term(self, name: str, logits: jax.Array, labels: jax.Array, probabilities: jax.Array | None) -> jax.Array:
         if name == "cross_entropy":
             return losses.cross_entropy(logits, labels, self.class_weights, self.label_smoothing)
         if name == "focal":
             return losses.focal(logits, labels, self.class_weights, self.focal_gamma)
+        if name == "distillation":
+            assert probabilities is not None, "configurations are checked to have a teacher"
+            return losses.distillation(logits, labels, self.class_weights, probabilities)
         return _OVERLAP_LOSSES[name](logits, labels)
 
 

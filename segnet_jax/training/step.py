@@ -75,9 +75,16 @@ def create_train_state(
       initialize: applied to the initial variables, such as to put pretrained weights in.
       keeps_averages: whether the state has moving averages, which begin as the initial variables.
     """
-    # Parameters do not depend on the size of the image; a small one makes this quick.
-    images = jnp.zeros((1, 32, 32, channels), model.dtype)
-    variables = initialize(jit_once(model.init)(jax.random.key(seed), images))
+    variables = jit_once(model.init)(jax.random.key(seed), _small_images(model, channels))
+    return _state_of(initialize(variables), optimizer, keeps_averages)
+
+
+def _small_images(model: SegmentationModel, channels: int) -> jax.Array:
+    """Returns images to initialise with: parameters do not depend on their size, and small ones make it quick."""
+    return jnp.zeros((1, 32, 32, channels), model.dtype)
+
+
+def _state_of(variables: Any, optimizer: optax.GradientTransformation, keeps_averages: bool) -> TrainState:
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
@@ -113,7 +120,8 @@ def train_step(
 
     Args:
       state: alike on all devices.
-      batch: `image` uint8 or float32 [b, h, w, channels] and `label` uint8 [b, h, w].
+      batch: `image` uint8 or float32 [b, h, w, channels], `label` uint8 [b, h, w], and for distillation
+        `probabilities` float32 [b, h, w, K], a teacher's.
       model: the network.
       optimizer: an Optax transformation.
       normalize: from images to the network's input.
@@ -136,7 +144,12 @@ def train_step(
     rng = jax.random.fold_in(rng, jax.lax.axis_index(AXIS))
 
     def loss_fn(
-        params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array, rng: jax.Array
+        params: Any,
+        batch_stats: Any,
+        images: jax.Array,
+        labels: jax.Array,
+        probabilities: jax.Array | None,
+        rng: jax.Array,
     ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
         if is_trained is not None:
             params = jax.tree.map(
@@ -151,26 +164,27 @@ def train_step(
             mutable=["batch_stats"],
             rngs={"dropout": rng},
         )
-        loss = objective(logits, labels, counts)
+        loss = objective(logits, labels, counts, probabilities)
         correct = jnp.sum(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
         return loss, (updates.get("batch_stats", {}), correct)
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
+    examples = batch["image"], labels, batch.get("probabilities")
     if accumulation_steps == 1:
-        (loss, (batch_stats, correct)), grads = gradient(state.params, state.batch_stats, batch["image"], labels, rng)
+        (loss, (batch_stats, correct)), grads = gradient(state.params, state.batch_stats, *examples, rng)
     else:
 
-        def accumulate(carry: Any, microbatch: tuple[jax.Array, ...]) -> tuple[Any, None]:
+        def accumulate(carry: Any, microbatch: tuple[jax.Array, Any]) -> tuple[Any, None]:
             batch_stats, sums = carry
-            index, images, labels = microbatch
+            index, examples = microbatch
             (loss, (batch_stats, correct)), grads = gradient(
-                state.params, batch_stats, images, labels, jax.random.fold_in(rng, index)
+                state.params, batch_stats, *examples, jax.random.fold_in(rng, index)
             )
             return (batch_stats, jax.tree.map(jnp.add, sums, (loss, correct, grads))), None
 
         microbatches = (
             jnp.arange(accumulation_steps),
-            *(x.reshape(accumulation_steps, -1, *x.shape[1:]) for x in (batch["image"], labels)),
+            jax.tree.map(lambda x: x.reshape(accumulation_steps, -1, *x.shape[1:]), examples),
         )
         zeros = (jnp.zeros(()), jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
         (batch_stats, (loss, correct, grads)), _ = jax.lax.scan(accumulate, (state.batch_stats, zeros), microbatches)
@@ -203,9 +217,8 @@ def checkpoint_template(
     keeps_averages: bool = False,
 ) -> dict[str, Any]:
     """Returns shapes and types of what a checkpoint holds: the training state, and the statistics of its evaluation."""
-    state = jax.eval_shape(
-        lambda: create_train_state(model, optimizer, seed=0, channels=channels, keeps_averages=keeps_averages)
-    )
+    variables = jax.eval_shape(model.init, jax.random.key(0), _small_images(model, channels))
+    state = jax.eval_shape(functools.partial(_state_of, optimizer=optimizer, keeps_averages=keeps_averages), variables)
     return {"train_state": state, "eval_batch_stats": state.batch_stats}
 
 

@@ -78,3 +78,17 @@ def test_check_run_refuses_a_mirrored_decoder_of_other_networks():
     check_run(config_with(model__name="segnet", pretrained__decoder="mirrored"))
     with pytest.raises(InputError, match=r"pretrained\.decoder=mirrored is for model\.name=segnet alone, not fcn8s"):
         check_run(config_with(model__name="fcn8s", pretrained__decoder="mirrored"))
+
+
+def test_check_run_wants_teachers_and_distillation_together():
+    check_run(config_with(loss__name="cross_entropy + distillation", loss__teachers=("a",)))
+    with pytest.raises(InputError, match=r"^loss.teachers is for distillation, which loss.name='dice' has not; add"):
+        check_run(config_with(loss__name="dice", loss__teachers=("a",)))
+    with pytest.raises(InputError, match=r"^loss.name='distillation' distils networks, and loss.teachers names none"):
+        check_run(config_with(loss__name="distillation"))
+
+
+def test_check_paths_wants_teachers_of_a_resumed_run_too(tmp_path):
+    config = config_with(loss__teachers=("segnet_camvid_small", str(tmp_path)))
+    with pytest.raises(InputError, match=f"^loss.teachers has {tmp_path}, which holds no checkpoint and no network.$"):
+        check_paths(config, resumes=True)

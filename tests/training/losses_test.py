@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segnet_jax.data.class_table import VOID
-from segnet_jax.training.losses import cross_entropy, focal, normalizer, pixel_weights
+from segnet_jax.training.losses import cross_entropy, distillation, focal, normalizer, pixel_weights
 
 _WEIGHTS = np.array([0.5, 2.0, 0.0, 7.25], np.float32)
 _cross_entropy = jax.jit(cross_entropy)
@@ -22,6 +22,7 @@ _value_and_grad = jax.jit(jax.value_and_grad(cross_entropy))
 _pixel_weights = jax.jit(pixel_weights)
 _smoothed = jax.jit(jax.value_and_grad(cross_entropy), static_argnums=3)
 _focal = jax.jit(jax.value_and_grad(focal), static_argnums=3)
+_distillation = jax.jit(jax.value_and_grad(distillation))
 _normalizer = jax.jit(normalizer, static_argnums=2)
 
 
@@ -247,3 +248,24 @@ def test_focal_of_extreme_logits_is_finite(gamma):
     np.testing.assert_allclose(gradient, [[0, 0, 0, 0], [-1, 1, 0, 0], [0, 0, 0, 0]], atol=1e-6)
     half, half_gradient = _focal(logits.astype(jnp.bfloat16), np.full(3, VOID, np.uint8), np.ones(4, np.float32), gamma)
     assert (half, half.dtype, half_gradient.dtype) == (0, jnp.float32, jnp.bfloat16)
+
+
+def test_distillation_by_hand():
+    # The network has the probabilities 3/4 and 1/4, the teacher 1/2 and 1/2, the same, and certainty; then void.
+    logits = jnp.tile(jnp.array([math.log(3), 0.0]), (4, 1))
+    teacher = np.array([[0.5, 0.5], [0.75, 0.25], [0.0, 1.0], [0.5, 0.5]], np.float32)
+    labels = np.array([0, 1, 1, VOID], np.uint8)
+    loss, gradient = _distillation(logits, labels, np.array([2.0, 10.0], np.float32), teacher)
+    np.testing.assert_allclose(loss, 2 * 0.5 * math.log(4 / 3) + 10 * math.log(4), rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[0.5, -0.5], [0, 0], [7.5, -7.5], [0, 0]], atol=1e-6)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    logits=hnp.arrays(np.float32, (3, 5, 4), elements=st.floats(-30, 30, width=16)),
+    labels=hnp.arrays(np.uint8, (3, 5), elements=st.sampled_from([0, 1, 2, 3, 4, VOID])),
+)
+def test_distillation_from_the_labels_is_cross_entropy(logits, labels):
+    found = _distillation(logits, labels, _WEIGHTS, np.eye(4, dtype=np.float32)[labels % 4])
+    for value, expected in zip(found, _value_and_grad(logits, labels, _WEIGHTS), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4)
