@@ -34,9 +34,9 @@ def load_network(
     """Loads a trained network.
 
     Args:
-      where: a work directory; a folder that `save_network` wrote, or the .safetensors file in it; the name of a shipped
-        network; OWNER/NAME of a repository on the Hugging Face hub; or a .caffemodel file, see
-        `caffe.read_caffe_network`.
+      where: a work directory; a folder that `save_network` wrote; its .safetensors file, under any name, with `CONFIG`
+        beside it; the name of a shipped network; OWNER/NAME of a repository on the Hugging Face hub; or a .caffemodel
+        file, see `caffe.read_caffe_network`.
       overrides: by dotted key, over the configuration that it was trained with.
       revision: branch, tag or commit of the repository; None is its main branch.
       prototxt: the definition that goes with a .caffemodel file, if it is at hand.
@@ -55,14 +55,13 @@ def load_network(
         raise InputError(f"prototxt and architecture describe a .caffemodel file, and {where} is none; leave them out.")
     if exists(path / "checkpoints"):
         return load_trained(path, overrides)
-    folder = path.parent if path.suffix == ".safetensors" and path.is_file() else path
-    if not (folder / WEIGHTS).is_file():
-        folder = _ASSETS / path
-    if not (folder / WEIGHTS).is_file():
-        folder = _download(str(where), revision)
-    metadata = _read_metadata(folder / CONFIG)
+    if path.suffix == ".safetensors" and path.is_file():
+        weights = path
+    else:
+        there = (folder / WEIGHTS for folder in (path, _ASSETS / path) if (folder / WEIGHTS).is_file())
+        weights = next(there, None) or _download(str(where), revision) / WEIGHTS
+    metadata = _read_metadata(weights.with_name(CONFIG))
     run_config = stored_config(metadata)
-    weights = path if path.suffix == ".safetensors" and path.is_file() else folder / WEIGHTS
     return build_trained(
         metadata,
         load_variables(weights, variable_shapes(metadata)),
@@ -129,7 +128,7 @@ def _read_metadata(path: Path) -> dict[str, Any]:
                 raise ValueError(f"it lacks {key!r}")
         return metadata
     except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; copy it together with {WEIGHTS}.") from error
+        raise InputError(f"{path} is missing; copy it together with the weights.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} does not describe a network of segnet_jax ({error}); copy it again.") from error
 

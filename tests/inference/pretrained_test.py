@@ -26,9 +26,11 @@ def saved(trained_run, tmp_path_factory):
     return folder
 
 
-def test_load_network_gives_what_save_network_was_given(trained_run, saved):
+def test_load_network_gives_what_save_network_was_given(trained_run, saved, tmp_path):
     before = load_trained(trained_run)
-    for where in (saved, str(saved), saved / "model.safetensors"):
+    renamed = shutil.copytree(saved, tmp_path / "renamed") / "net.safetensors"
+    (renamed.parent / "model.safetensors").rename(renamed)
+    for where in (saved, str(saved), saved / "model.safetensors", renamed):
         after = load_network(where)
         assert (after.model, after.class_table, after.step) == (before.model, before.class_table, before.step)
         assert after.modalities == before.modalities
@@ -80,7 +82,7 @@ def test_save_network_replaces_its_own_files_alone(trained_run, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "config.json is missing; copy it together with model.safetensors"),
+        (None, "config.json is missing; copy it together with the weights"),
         ("{", "config.json does not describe a network of segnet_jax"),
         ("[]", "config.json does not describe"),
         ('{"format": "segnet_jax network", "version": 9}', "version 9, not segnet_jax network, 1"),
