@@ -1,11 +1,11 @@
-"""SegNet on CamVid at its full 360x480, by all that helps on frames of another drive and another light.
+"""SegNet on CamVid at its full 360x480, for frames of another drive and another light.
 
     python -m segnet_jax.main --config=configs/camvid_segnet_strong.py --workdir=runs/strong --config.data.root=CAMVID
 
 Against configs/camvid_segnet.py: crops of images at half to twice their size, changed colours, a decoder that begins as
-the encoder's mirror image, a longer run, and the moving averages of the network. docs/accuracy.md has what each of
-these gave. For a GPU; launch/camvid_full.sh runs it in legs. On two CPU cores a step of four whole images takes 13 s;
---config.augment.crop_size='(180, 240)' with --config.train.batch_size=4 takes a quarter of that.
+the encoder's mirror image, a longer run, and the moving averages of the network. docs/accuracy.md has what was tried on
+a drive that is left out. For a GPU; launch/camvid_full.sh runs it in legs. On two CPU cores a step of four whole images
+takes 13 s; --config.augment.crop_size='(180, 240)' with --config.train.batch_size=4 takes a quarter of that.
 """
 
 import ml_collections

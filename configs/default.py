@@ -112,7 +112,7 @@ def get_config() -> ml_collections.ConfigDict:
     # Start from another run's network, and train a part of this one. Parameters are named as in conv4/kernel; regular
     # expressions are compared with whole names.
     config.transfer = ml_collections.ConfigDict()
-    config.transfer.source = ""  # its work directory, or a network as from_pretrained reads it; "" starts anew
+    config.transfer.source = ""  # its work directory, or the folder or file of a saved network; "" starts anew
     config.transfer.checkpoint = "best"  # of a work directory: best, latest or a step
     config.transfer.fresh = ""  # regular expression of the parameters that are not taken from it
     config.transfer.same_classes = ()  # pairs of names: a class here, and what the source calls it
@@ -130,7 +130,7 @@ def get_config() -> ml_collections.ConfigDict:
     # "cross_entropy + 0.5 lovasz"
     config.loss.name = "cross_entropy"
     config.loss.label_smoothing = 0.0  # of cross_entropy: the share of a label that is spread over all classes
-    config.loss.teachers = ()  # of distillation: networks as from_pretrained reads them
+    config.loss.teachers = ()  # of distillation: work directories or saved networks
     config.loss.focal_gamma = 2.0  # of focal: the greater, the less do pixels count that are classified well
     # Of all but dice and lovasz: median_frequency, inverse_frequency, published_camvid, published_sunrgbd or none
     config.loss.class_weights = "median_frequency"

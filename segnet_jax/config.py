@@ -17,7 +17,7 @@ from segnet_jax.errors import InputError
 # Keys that a resumed run may change: none of them alters what is learnt.
 _FREE_TO_CHANGE = (
     *("data.root", "data.num_workers", "data.num_threads", "train.log_every", "pretrained.path"),
-    *("transfer.source", "loss.teachers", "eval.", "crf."),
+    *("transfer.source", "eval.", "crf."),
 )
 
 

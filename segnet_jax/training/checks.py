@@ -69,7 +69,8 @@ def check_paths(config: ml_collections.ConfigDict, *, resumes: bool = False) -> 
         elif not Path(data.root).expanduser().is_dir():
             missing.append(f"data.root={data.root} is not a folder")
     missing += [
-        f"loss.teachers has {teacher}, which holds no checkpoint and no network"
+        f"loss.teachers has {teacher}, which holds no checkpoint and no network; give the work directory of a training "
+        "run, or the folder of a saved network"
         for teacher in config.loss.teachers
         if not is_network(teacher)
     ]

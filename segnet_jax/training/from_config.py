@@ -133,9 +133,10 @@ def _end_to_end_phase(
 ) -> Phase:
     """Builds the one phase of training a whole network by SGD (arXiv 1511.00561, section 3.2)."""
     masking = build_masking(config, modalities_of(train_data))
-    teachers = build_teachers(config, train_data)
 
     def create_step() -> Any:
+        # All processes together: a work directory's checkpoints are read so.
+        teachers = build_teachers(config, train_data)
         take_step = create_train_step(
             devices=devices,
             model=model,
@@ -221,11 +222,15 @@ def build_teachers(config: ml_collections.ConfigDict, train_data: Dataset) -> li
     """Loads the networks of `loss.teachers`.
 
     Raises:
-      InputError: if one cannot be read, or has other classes or takes other images than those of `train_data`.
+      InputError: if one cannot be read, is not finite or knows no classes, or its classes or images are not those of
+        `train_data`.
     """
     teachers = []
     for where in config.loss.teachers:
         trained = load_network(where)
+        transfer.require_finite(trained.variables, f"the teacher {where}")
+        if reconstructs(trained.config):
+            raise InputError(f"The teacher {where} reconstructs its input and knows no classes; choose another.")
         if trained.class_table.names != train_data.class_table.names:
             raise InputError(
                 f"The classes of the teacher {where} ({', '.join(trained.class_table.names)}) are not those of "

@@ -35,7 +35,8 @@ def create_taught_step(
 ) -> Callable[..., Any]:
     """Returns `take_step` with the mean of the teachers' probabilities in each batch, as `probabilities`.
 
-    The teachers see the very images that the network sees, changed at random alike, on all devices.
+    The teachers see the very images that the network sees, changed at random alike, but nothing of them is masked. Each
+    device has the whole of its share of a batch taught at once.
 
     Args:
       take_step: of `step.create_train_step`.

@@ -58,7 +58,7 @@ def require_finite(variables: Any, name: str) -> None:
     for path, leaf in _flatten(variables).items():
         if not np.isfinite(leaf).all():
             raise InputError(
-                f"{path} of {name} is not finite, so nothing can start from it; choose another checkpoint."
+                f"{path} of {name} is not finite, so nothing can start or learn from it; choose another checkpoint."
             )
 
 

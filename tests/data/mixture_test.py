@@ -63,7 +63,7 @@ def test_mixture_has_a_fingerprint_of_all_its_files():
     assert len(set(found)) == 4
 
 
-def test_mixture_refuses_images_of_other_channels():
+def test_mixture_refuses_images_of_other_channels_and_types():
     deep = named("b")
     deep.modalities, deep.modality_names = (3, 1), ("rgb", "depth")
     message = (
@@ -71,3 +71,7 @@ def test_mixture_refuses_images_of_other_channels():
     )
     with pytest.raises(InputError, match=message):
         Mixture([named("a"), deep], "train")
+    exact = named("b")
+    exact.value_types = ("uint16",)
+    with pytest.raises(InputError, match=r"b \(val\) have the channels 3 of rgb \(uint8, uint16\), and those of a"):
+        Mixture([named("a"), exact], "train")

@@ -90,5 +90,7 @@ def test_check_run_wants_teachers_and_distillation_together():
 
 def test_check_paths_wants_teachers_of_a_resumed_run_too(tmp_path):
     config = config_with(loss__teachers=("segnet_camvid_small", str(tmp_path)))
-    with pytest.raises(InputError, match=f"^loss.teachers has {tmp_path}, which holds no checkpoint and no network.$"):
+    with pytest.raises(
+        InputError, match=f"^loss.teachers has {tmp_path}, which holds no checkpoint and no network; give the work"
+    ):
         check_paths(config, resumes=True)

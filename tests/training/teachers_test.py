@@ -1,5 +1,6 @@
 """Tests for segnet_jax/training/teachers.py, and for runs that learn from teachers."""
 
+import dataclasses
 import json
 
 import jax
@@ -12,6 +13,7 @@ from segnet_jax.data.from_config import build_dataset
 from segnet_jax.errors import InputError
 from segnet_jax.inference.trained_model import load_trained
 from segnet_jax.runtime.sharding import to_devices
+from segnet_jax.training import from_config
 from segnet_jax.training.from_config import build_teachers
 from segnet_jax.training.loop import train_and_evaluate
 from segnet_jax.training.teachers import Teacher, create_taught_step
@@ -84,13 +86,37 @@ def test_train_and_evaluate_learns_from_a_saved_network_of_another_kind(run, tmp
     segnet_jax.from_pretrained(run).save_pretrained(tmp_path / "saved")
     config = make_tiny_config()
     config.train.duration = "1 steps"
+    train_and_evaluate(config, tmp_path / "alone")
     config.loss.name = "cross_entropy + 0.5 distillation"
     config.loss.teachers = (str(run), str(tmp_path / "saved" / "model.safetensors"))
     train_and_evaluate(config, tmp_path / "run")
+    # The divergence of a random network from an almost random one of ten classes.
+    assert 1e-3 < first_loss(tmp_path / "run") - first_loss(tmp_path / "alone") < 2
     saved = segnet_jax.from_pretrained(tmp_path / "run")
     saved.save_pretrained(tmp_path / "shared")
     shared = json.loads((tmp_path / "shared" / "config.json").read_text())["config"]
     assert (shared["loss"]["teachers"], shared["loss"]["name"]) == ([], config.loss.name), "no paths of this machine"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"config": config_with(train__procedure="layerwise", layerwise__target="input")},
+            "reconstructs its input and",
+        ),
+        (
+            {"variables": {"params": {"conv1": {"kernel": np.array([np.nan])}}}},
+            "^conv1/kernel of the teacher a is not f",
+        ),
+    ],
+)
+def test_build_teachers_refuses_a_network_that_has_nothing_to_teach(run, monkeypatch, change, message):
+    trained = dataclasses.replace(load_trained(run), **change)
+    monkeypatch.setattr(from_config, "load_network", lambda where: trained)
+    scenes = build_dataset(config_with(data__train_scenes=1, data__scene_size=(16, 16)), "train")
+    with pytest.raises(InputError, match=message):
+        build_teachers(config_with(loss__teachers=("a",)), scenes)
 
 
 def test_build_teachers_refuses_other_classes_and_images(run):

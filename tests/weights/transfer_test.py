@@ -162,7 +162,9 @@ def test_initialize_refuses_names_that_do_not_exist(options, message):
 
 def test_require_finite_names_the_variable_and_its_run():
     layers = {"params": {"conv1": {"kernel": np.ones(3), "bias": np.asarray([0.0, np.inf])}}}
-    with pytest.raises(InputError, match="^conv1/bias of step 6 of runs/a is not finite, so nothing can start from it"):
+    with pytest.raises(
+        InputError, match="^conv1/bias of step 6 of runs/a is not finite, so nothing can start or learn from it"
+    ):
         transfer.require_finite(layers, "step 6 of runs/a")
     layers["params"]["conv1"]["bias"][1] = 0
     transfer.require_finite(layers, "step 6 of runs/a")
