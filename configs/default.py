@@ -181,7 +181,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.batch_norm = "running"  # running averages, or exact: a pass over the training set (the paper)
     config.eval.checkpoint = "best"  # of the modes that are not train: best, latest or a step
     config.eval.mixture = "first"  # of a mixture's data sets, the first is evaluated, or all
-    config.eval.pictures = 6  # images of the sheet
+    config.eval.pictures = 6  # images of the sheet, spread over the split;
+    config.eval.pictures_by_score = False  # or the best half of them and the worst, by the mean IoU of each image
     config.eval.per_image = False  # whether the report holds the scores of each image
     # Predictions are the mean over the image at these factors of its size, and over its mirror image if so wanted.
     config.eval.scales = (1.0,)

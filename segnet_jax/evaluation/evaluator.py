@@ -19,6 +19,7 @@ from segnet_jax.data.class_table import VOID
 from segnet_jax.data.dataset import Dataset, modality_names_of
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.evaluation import metrics
+from segnet_jax.evaluation.picture_choice import PictureChoice
 from segnet_jax.evaluation.result import Evaluation, Picture
 from segnet_jax.inference import bayesian
 from segnet_jax.inference.augmented import augmented_probabilities
@@ -102,6 +103,8 @@ class Evaluator:
       flip: whether they are averaged over the mirror image too; not with stochastic passes.
       crf: what refines the predictions before they are scored; None leaves them.
       per_image: whether the report has the scores of each image.
+      pictures_by_score: whether the pictures are of the best and the worst images, by the mean IoU of each, and not
+        spread over the split.
 
     Attributes:
       result: the class of what it gives.
@@ -125,6 +128,7 @@ class Evaluator:
         flip: bool = False,
         crf: DenseCRF | None = None,
         per_image: bool = False,
+        pictures_by_score: bool = False,
     ) -> None:
         """Compiles nothing yet."""
         step = functools.partial(
@@ -144,6 +148,7 @@ class Evaluator:
         self._samples = samples
         self._crf = crf
         self._per_image = per_image
+        self._pictures_by_score = pictures_by_score
         self._devices = devices
         self._batch_size = batch_size
         share = share_of(devices)
@@ -179,17 +184,16 @@ class Evaluator:
           variables: `params` and `batch_stats`.
           dataset: the split.
           boundary_f1: whether to compute BF and smoothness, which takes the host some 50 ms per 360x480 image.
-          num_pictures: so many images, spread over the split, are returned with their predictions.
+          num_pictures: so many images, see `PictureChoice`, are returned with their predictions.
           should_stop: asked before every batch; says the same in all processes.
 
         Raises:
           Stopped: if `should_stop` said so.
         """
         confusion = np.zeros((self._num_classes, self._num_classes), np.int64)
-        shown = set(np.linspace(0, len(dataset) - 1, num_pictures).round().astype(int).tolist())
-        pictures: dict[int, Picture] = {}
+        pictures = PictureChoice(num_pictures, len(dataset), by_score=self._pictures_by_score)
         scores, image_counts, names = {}, {}, {}
-        groups = _groups_of(dataset)
+        groups, classes = _groups_of(dataset), dataset.class_table.names
         is_rgb = modality_names_of(dataset)[0] == "rgb"
         void_pixels = 0
         with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -212,11 +216,15 @@ class Evaluator:
                         scores[index] = pool.submit(_boundary_scores, label, prediction, self._num_classes)
                     if self._per_image:
                         names[index] = batch["name"][i]
-                    if self._per_image or groups:
+                    if self._per_image or groups or self._pictures_by_score:
                         of_image = metrics.confusion_matrix(label, prediction, self._num_classes)
                         image_counts[index] = np.asarray(of_image, np.int64)
-                    if index in shown:
-                        pictures[index] = Picture(visualize.rgb_of(batch["image"][i], is_rgb), label, **found)
+                    if pictures.wants(index):
+                        picture = Picture(visualize.rgb_of(batch["image"][i], is_rgb), label, **found)
+                        score = None
+                        if self._pictures_by_score:
+                            score = metrics.main_scores(image_counts[index], classes)["mean_iou"]
+                        pictures.add(index, picture, score)
         found_scores = {index: future.result() for index, future in scores.items()}
         parts = collectives.gather((confusion, void_pixels, found_scores, image_counts, names))
         confusions, void_counts, *by_index = zip(*parts, strict=True)
@@ -224,7 +232,6 @@ class Evaluator:
         if self._crf is not None:
             confusion = np.sum(confusions, axis=0)
         means = _means(list(found_scores.values()))
-        classes = dataset.class_table.names
         report = metrics.summarize(
             confusion,
             classes,
@@ -251,7 +258,7 @@ class Evaluator:
                 {"index": i, "name": name, **metrics.main_scores(image_counts[i], classes), **found_scores.get(i, {})}
                 for i, name in names.items()
             ]
-        return Evaluation(report, gather_pictures(pictures))
+        return Evaluation(report, pictures.gather())
 
     def _batches(self, dataset: Dataset) -> Iterator[pipeline.Batch]:
         """Reads this process's part of a split."""
@@ -301,12 +308,6 @@ def _means(scores: Sequence[dict[str, float | None]]) -> dict[str, float | None]
         defined = [score for found in scores if (score := found[key]) is not None]
         means[key] = float(np.mean(defined)) if defined else None
     return means
-
-
-def gather_pictures(pictures: dict[int, Picture]) -> list[Picture]:
-    """Returns the pictures of all processes, in the order of the images' numbers; each process has those of its own."""
-    parts = collectives.gather({index: vars(picture) for index, picture in pictures.items()})
-    return [Picture(**fields) for fields in union(parts).values()]
 
 
 def _refine(

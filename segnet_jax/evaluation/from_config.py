@@ -77,6 +77,7 @@ def build_evaluator(
         flip=config.eval.flip,
         crf=build_crf(config),
         per_image=config.eval.per_image,
+        pictures_by_score=config.eval.pictures_by_score,
         **_reading(config),
     )
 

@@ -15,7 +15,8 @@ from segnet_jax import visualize
 from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.dataset import Dataset, modality_names_of
 from segnet_jax.data.preprocessing import Normalize
-from segnet_jax.evaluation.evaluator import Evaluator, Stopped, gather_pictures
+from segnet_jax.evaluation.evaluator import Evaluator, Stopped
+from segnet_jax.evaluation.picture_choice import PictureChoice
 from segnet_jax.evaluation.result import Evaluation, Picture
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.runtime.sharding import AXIS, from_devices, map_over_devices
@@ -108,18 +109,17 @@ class ReconstructionEvaluator(Evaluator):
     ) -> ReconstructionEvaluation:
         """Evaluates a split as `Evaluator` does; `boundary_f1` changes nothing."""
         totals: Any = 0.0
-        shown = set(np.linspace(0, len(dataset) - 1, num_pictures).round().astype(int).tolist())
-        pictures: dict[int, Picture] = {}
+        pictures = PictureChoice(num_pictures, len(dataset))
         is_rgb = modality_names_of(dataset)[0] == "rgb"
         for batch, (sums, device_drawn) in self._one_behind(variables, self._batches(dataset)):
             if should_stop():
                 raise Stopped
             totals = totals + np.asarray(sums, np.float64)
             for i, index in enumerate(batch["index"].tolist()):
-                if index in shown:
+                if pictures.wants(index):
                     drawn = from_devices(device_drawn)
                     picture = visualize.rgb_of(batch["image"][i], is_rgb)
-                    pictures[index] = Picture(picture, drawn[i, :, :, 0], drawn[i, :, :, 1])
+                    pictures.add(index, Picture(picture, drawn[i, :, :, 0], drawn[i, :, :, 1]))
         errors, values, squares, counts = totals
         variance = np.sum(squares - values**2 / counts)
         report = {
@@ -127,4 +127,4 @@ class ReconstructionEvaluator(Evaluator):
             "explained_variance": float(1 - errors.sum() / variance) if variance else 0.0,
             "images": len(dataset),
         }
-        return ReconstructionEvaluation(report, gather_pictures(pictures))
+        return ReconstructionEvaluation(report, pictures.gather())

@@ -258,3 +258,11 @@ def test_evaluator_refines_each_image_by_a_crf(model, variables, num_devices, ba
     assert plain.report["crf"] is None
     assert "after a dense CRF" in metrics.format_table(evaluation.report)
     assert "CRF" not in metrics.format_table(plain.report)
+
+
+def test_evaluator_shows_the_best_and_the_worst_images(model, variables):
+    data = Images()
+    evaluation = evaluator_of(model, per_image=True, pictures_by_score=True)(variables, data, num_pictures=3)
+    ranked = sorted(evaluation.report["per_image"], key=lambda found: -found["mean_iou"])
+    for picture, found in zip(evaluation.pictures, (ranked[0], ranked[1], ranked[-1]), strict=True):
+        np.testing.assert_array_equal(picture.image, data[found["index"]]["image"])
