@@ -104,7 +104,7 @@ def compare(arguments: Sequence[str], split: str = "") -> tuple[list[Comparison]
             conditions = run.conditions
             row = chosen or nearest_row(conditions["network"], conditions["data"], conditions.get("upsampling"))
             # Runs that have all of this in common differ only in their seed.
-            key = repr((row, run.settings, conditions))
+            key = repr((row, run.kind, run.settings, conditions))
             comparisons.setdefault(key, Comparison([], row)).runs.append(run)
     return list(comparisons.values()), faults
 

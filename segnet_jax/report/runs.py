@@ -21,10 +21,14 @@ from segnet_jax.report.published import METRICS
 _KINDS = {
     r"crf": "dense CRF",
     r"samples(\d+)": r"\1 stochastic passes",
+    r"flip": "over mirror images too",
+    r"scales": "over scaled copies",
     r"first(\d+)": r"first \1 images",
     r"exact|running": r"\g<0> statistics of BatchNorm",
     r"\d+x\d+": r"at \g<0>",
     r"native": "at the images' own size",
+    r"firstset": "the first of the mixture's data sets",
+    r"allsets": "all of the mixture's data sets",
     r"mapped": "classes mapped",
     r"weights": "weights from elsewhere",
 }

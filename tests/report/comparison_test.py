@@ -46,6 +46,14 @@ def test_compare_joins_runs_that_differ_only_in_their_seed(tmp_path):
     assert labels(first, f"{second}=1/segnet_basic/natural") == ["a", "b"]
 
 
+def test_compare_keeps_other_evaluations_of_a_run_apart(tmp_path):
+    path = write_run(tmp_path / "a")
+    for kind in ("-flip", "-weights"):
+        write_run(path, kind=kind)
+    labels = [comparison.label for comparison in compare([str(path)])[0]]
+    assert labels == ["a", "a (over mirror images too)", "a (weights from elsewhere)"]
+
+
 def test_scores_are_mean_and_sample_deviation_of_the_runs_that_have_one(tmp_path):
     paths = [
         str(write_run(tmp_path / str(seed), seed=seed, right=right, boundary_f1=boundary_f1))
