@@ -165,11 +165,11 @@ def test_check_of_bands_writes_a_configuration_for_them_and_names_splits_that_di
         save_bands(root / "val" / "images" / f"{index}.tif", rng.random((9, 8, 5), np.float32))
     assert check(f"--config={path}", out) == 1
     assert (
-        "The images of the split val have the channels 5 of bands (float32, float32), and those of train 5 of bands "
-        "(float32, uint16)" in capsys.readouterr().err
+        "The images of bands (val) have the channels 5 of bands (float32, float32), and those of bands (train) 5 of "
+        "bands (float32, uint16)" in capsys.readouterr().err
     )
     config = read_config(str(path), ["--config.train.batch_size=8"])
-    with pytest.raises(InputError, match="split val have the channels 5 of bands"):
+    with pytest.raises(InputError, match=r"bands \(val\) have the channels 5 of bands"):
         train_and_evaluate(config, tmp_path / "run")
 
 
