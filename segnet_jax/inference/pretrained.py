@@ -55,11 +55,7 @@ def load_network(
         raise InputError(f"prototxt and architecture describe a .caffemodel file, and {where} is none; leave them out.")
     if exists(path / "checkpoints"):
         return load_trained(path, overrides)
-    if path.suffix == ".safetensors" and path.is_file():
-        weights = path
-    else:
-        there = (folder / WEIGHTS for folder in (path, _ASSETS / path) if (folder / WEIGHTS).is_file())
-        weights = next(there, None) or _download(str(where), revision) / WEIGHTS
+    weights = _find_weights(path) or _download(str(where), revision) / WEIGHTS
     metadata = _read_metadata(weights.with_name(CONFIG))
     run_config = stored_config(metadata)
     return build_trained(
@@ -76,9 +72,17 @@ def load_network(
 def is_network(where: str | Path) -> bool:
     """Tells whether `where` is something on this machine that `load_network` reads, without opening it."""
     path = Path(where).expanduser()
-    if path.suffix in (".caffemodel", ".safetensors"):
+    if path.suffix == ".caffemodel":
         return path.is_file()
-    return exists(path / "checkpoints") or any((folder / WEIGHTS).is_file() for folder in (path, _ASSETS / path))
+    return exists(path / "checkpoints") or _find_weights(path) is not None
+
+
+def _find_weights(path: Path) -> Path | None:
+    """Returns the weights' file of a saved or shipped network: `path` itself, or the one in that folder; or None."""
+    if path.suffix == ".safetensors" and path.is_file():
+        return path
+    there = (folder / WEIGHTS for folder in (path, _ASSETS / path))
+    return next((weights for weights in there if weights.is_file()), None)
 
 
 def save_network(trained: TrainedModel, folder: Path, *, eight_bits: bool = False) -> None:

@@ -20,11 +20,11 @@ from segnet_jax.training.teachers import Teacher, create_taught_step
 from tests.helpers.tiny_config import config_with, make_tiny_config
 
 
-def flat_config(pairs=2):
+def flat_config():
     """Returns a run of a network without BatchNorm, which computes the same in training and evaluation."""
     config = make_tiny_config()
     config.model.name = "segnet_flat"
-    config.model.pairs = pairs
+    config.model.pairs = 2
     config.train.duration = "2 steps"
     config.train.log_every = "1 steps"
     config.train.eval_every = "0 steps"
