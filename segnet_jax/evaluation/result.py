@@ -19,9 +19,23 @@ from segnet_jax.evaluation import metrics
 from segnet_jax.runtime.files import write_atomically, write_errors
 from segnet_jax.visualize.confusion import draw_confusion
 
-# The step is the last number before what sets an evaluation apart; a split's own name may hold hyphens and numbers.
-_KINDS = r"crf|samples\d+|flip|scales|first\d+|exact|running|native|\d+x\d+|firstset|allsets|mapped|weights"
-_NAME = re.compile(rf"(.+)-(\d+)((?:-(?:{_KINDS}))*)")
+# What sets an evaluation apart from a plain one, as a part of its report's file name, and in words.
+KINDS = {
+    r"crf": "dense CRF",
+    r"samples(\d+)": r"\1 stochastic passes",
+    r"flip": "over mirror images too",
+    r"scales": "over scaled copies",
+    r"first(\d+)": r"first \1 images",
+    r"exact|running": r"\g<0> statistics of BatchNorm",
+    r"\d+x\d+": r"at \g<0>",
+    r"native": "at the images' own size",
+    r"firstset": "the first of the mixture's data sets",
+    r"allsets": "all of the mixture's data sets",
+    r"mapped": "classes mapped",
+    r"weights": "weights from elsewhere",
+}
+# The step is the last number before that; a split's own name may hold hyphens and numbers.
+_NAME = re.compile(rf"(.+)-(\d+)((?:-(?:{'|'.join(KINDS)}))*)")
 
 
 @dataclass(frozen=True)

@@ -13,25 +13,9 @@ from typing import Any
 
 from segnet_jax.checkpoint.manager import newest_metadata
 from segnet_jax.errors import InputError
-from segnet_jax.evaluation.result import find_reports
+from segnet_jax.evaluation.result import KINDS, find_reports
 from segnet_jax.report.from_config import changed_settings, read_conditions, read_config
 from segnet_jax.report.published import METRICS
-
-# Parts of a report's file name, see `evaluation.result.report_path`, and their meaning.
-_KINDS = {
-    r"crf": "dense CRF",
-    r"samples(\d+)": r"\1 stochastic passes",
-    r"flip": "over mirror images too",
-    r"scales": "over scaled copies",
-    r"first(\d+)": r"first \1 images",
-    r"exact|running": r"\g<0> statistics of BatchNorm",
-    r"\d+x\d+": r"at \g<0>",
-    r"native": "at the images' own size",
-    r"firstset": "the first of the mixture's data sets",
-    r"allsets": "all of the mixture's data sets",
-    r"mapped": "classes mapped",
-    r"weights": "weights from elsewhere",
-}
 
 
 @dataclass(frozen=True)
@@ -116,7 +100,7 @@ def _require_whole(report: Any) -> None:
 
 def _describe_kind(suffix: str, images: int) -> Iterator[str]:
     for part in suffix.split("-")[1:]:
-        for pattern, words in _KINDS.items():
+        for pattern, words in KINDS.items():
             match = re.fullmatch(pattern, part)
             # A split that has fewer images than the limit was evaluated whole.
             if match and not (part.startswith("first") and int(match[1]) > images):
