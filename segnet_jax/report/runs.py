@@ -103,7 +103,7 @@ def _describe_kind(suffix: str, images: int) -> Iterator[str]:
         for pattern, words in KINDS.items():
             match = re.fullmatch(pattern, part)
             # A split that has fewer images than the limit was evaluated whole.
-            if match and not (part.startswith("first") and int(match[1]) > images):
+            if match and not (words.startswith("first") and int(match[1]) > images):
                 yield match.expand(words)
 
 

@@ -58,6 +58,7 @@ def test_read_runs_reads_the_newest_evaluation_of_each_kind(tmp_path):
     write_run(path, step=8, kind="-crf-samples40", report={"crf": {"iterations": 10}, "samples": 40})
     write_run(path, step=8, kind="-exact-90x120")
     write_run(path, step=8, kind="-native")
+    write_run(path, step=8, kind="-firstset")
     write_run(path, step=8, kind="-flip-scales-weights")
     (path / "eval" / "test-9-missing.json").write_text("{}")
     assert [(run.conditions["iterations"], run.kind) for run in read_runs(path)] == [
@@ -65,6 +66,7 @@ def test_read_runs_reads_the_newest_evaluation_of_each_kind(tmp_path):
         (6, ("dense CRF",)),
         (8, ("dense CRF", "40 stochastic passes")),
         (8, ("exact statistics of BatchNorm", "at 90x120")),
+        (8, ("the first of the mixture's data sets",)),
         (8, ("over mirror images too", "over scaled copies", "weights from elsewhere")),
         (8, ("at the images' own size",)),
     ]
