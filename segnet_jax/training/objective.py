@@ -1,4 +1,4 @@
-"""What training minimises: a weighted sum of losses, each divided by what it counts."""
+"""Sums the losses that training minimises, each weighted and divided by what it counts."""
 
 from __future__ import annotations
 

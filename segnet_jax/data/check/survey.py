@@ -26,7 +26,7 @@ Value = int | Color
 
 @dataclass(eq=False)
 class Survey:
-    """What the masks of a folder hold.
+    """Holds what the masks of a folder contain.
 
     Attributes:
       masks: their number, of those that can be read.

@@ -77,7 +77,7 @@ CITYSCAPES_TO_CAMVID = {
     "motorcycle": "Bicyclist",
     "bicycle": "Bicyclist",
 }
-"""What the 19 classes are in CamVid's 11, as CamVid's own 32 classes become them; "train" is void there too."""
+"""Maps the 19 classes to CamVid's 11, as CamVid's own 32 classes become them; "train" is void there too."""
 
 CLASS_SETS = {
     "cityscapes19": ClassSet.own(CITYSCAPES19),

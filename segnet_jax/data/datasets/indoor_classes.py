@@ -99,7 +99,7 @@ CLASS_SETS = {"13": INDOOR13, "14": INDOOR14, "37": SUNRGBD37, "40": NYUV2_40}
 
 @dataclass(frozen=True)
 class LabelCoding:
-    """How label files become the labels of a class set.
+    """Describes how label files become the labels of a class set.
 
     Attributes:
       held: the class set of the files, "13", "37" or "40".

@@ -36,7 +36,7 @@ _log = logging.getLogger("segnet_jax")
 
 @dataclass(frozen=True)
 class SunRgbdFiles:
-    """What is found of a split.
+    """Holds what is found of a split.
 
     Attributes:
       scenes: the images.
