@@ -120,6 +120,7 @@ def test_every_page_that_is_run_says_what_it_leaves():
     assert {page for page, blocks in _RUN.items() if blocks} == set(_LEFT), "mark the block, or add to _LEFT"
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("page", _LEFT)
 def test_commands_of_a_page_run_one_after_the_other(page, made, tmp_path, tmp_path_factory):
     pytest.importorskip("matplotlib", reason="matplotlib comes with requirements-report.txt")

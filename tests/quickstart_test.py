@@ -27,6 +27,7 @@ def mean_iou(text):
     return float(re.search(r"mIoU (\S+)  BF", text)[1])
 
 
+@pytest.mark.ci
 def test_quickstart_runs_and_shows_what_is_kept_in_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("XLA_FLAGS", "")  # one device

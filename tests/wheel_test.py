@@ -42,6 +42,7 @@ def test_wheel_holds_every_module_and_what_lies_beside_them(wheel):
     assert packaged == modules | configs | data
 
 
+@pytest.mark.ci
 def test_wheel_trains_outside_the_checkout(wheel, tmp_path):
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=False)

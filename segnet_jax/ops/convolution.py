@@ -74,8 +74,25 @@ def conv_general_dilated(
         and rhs.shape[0] == rhs.shape[1]
         and rhs.shape[0] % 2 == 1
     )
-    faster = _faster_form(lhs, rhs, max(dilations)) if is_same else None
-    return lax.platform_dependent(lhs, rhs, cpu=faster, default=plain) if faster else plain(lhs, rhs)
+    if is_same and _faster_form(lhs, rhs, max(dilations)):
+        return _same_size(lhs, rhs, max(dilations))
+    return plain(lhs, rhs)
+
+
+@functools.partial(jax.jit, static_argnames="dilation", inline=True)
+def _same_size(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
+    """Convolves with stride 1 at the same size, on CPUs in the faster form.
+
+    Jitted, so that layers of the same shape are traced once; inlined, as XLA makes slower programs of calls.
+    """
+    plain = functools.partial(
+        lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding="SAME",
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=_DIMENSIONS,
+    )
+    return lax.platform_dependent(x, kernel, cpu=_faster_form(x, kernel, dilation), default=plain)
 
 
 def _faster_form(x: jax.Array, kernel: jax.Array, dilation: int) -> Callable[[jax.Array, jax.Array], jax.Array] | None:

@@ -8,6 +8,7 @@ about 1e-5 of its largest value for 3x3 and 5e-5 for 7x7.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -93,6 +94,7 @@ def _fits(x: Any, kernel: Any) -> bool:
     )
 
 
+@functools.partial(jax.jit, inline=True)
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolves with stride 1 at the same size: float [N, H, W, C] and [k, k, C, K] to [N, H, W, K], k 3 or 7."""
     scheme, plan = _SCHEMES[kernel.shape[0]], _plan(x.shape)
@@ -121,6 +123,7 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return outputs[:, :height, :width]
 
 
+@functools.partial(jax.jit, static_argnames="size", inline=True)
 def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
     """Computes the gradient of `convolve` for its kernel, [k, k, C, K], where k is `size`.
 

@@ -53,6 +53,7 @@ def test_parser_has_workers_up_to_the_cores_and_settings_in_their_order(monkeypa
     assert (options.input_workers, options.settings) == (expected, ["fast", "leanest"])
 
 
+@pytest.mark.ci
 def test_main_leaves_the_numbers_of_pytorch_too(tmp_path, capsys):
     pytest.importorskip("torch", reason="PyTorch comes with requirements-bench.txt")
     arguments = ["--models=bilinear_interpolation", "--against=torch", "--size=24x40", "--train_batch=2", "--rounds=1"]

@@ -19,6 +19,8 @@ from segnet_jax.demo.server import Limits, make_app  # noqa: E402
 from tests.helpers.chromium import expect, launch, sync_api  # noqa: E402
 from tests.helpers.demo_networks import encoded, make_segmenter, random_image  # noqa: E402
 
+pytestmark = pytest.mark.ci
+
 IMAGE = random_image(16, 24, seed=5)
 
 

@@ -21,6 +21,8 @@ from tests.helpers.demo_networks import encoded, make_segmenter, random_image
 from tests.helpers.paths import ROOT
 from tests.helpers.static_site import ISOLATION, serve
 
+pytestmark = pytest.mark.ci
+
 EXAMPLES = sorted((ROOT / "segnet_jax" / "demo" / "page" / "examples").glob("*.jpg"))
 IMAGE = random_image(16, 24, seed=5)
 

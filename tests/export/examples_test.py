@@ -33,6 +33,7 @@ def assert_found(format, arguments, expected, printed):
     assert printed.splitlines()[0] == f"{share:7.2%}  {first if format == 'onnx' else 'class 0'}"
 
 
+@pytest.mark.ci
 def test_examples_segment_an_image_with_the_runtime_alone(example, tmp_path):
     format, arguments, expected = example
     foreign = {"onnx": ["segnet_jax", "jax", "flax"], "stablehlo": ["segnet_jax", "flax", "onnx", "onnxruntime"]}

@@ -9,6 +9,7 @@ from segnet_jax.inference.segmenter import from_pretrained
 from tests.helpers.exported import noise
 
 
+@pytest.mark.ci
 def test_main_writes_a_file_that_gives_the_labels_of_the_segmenter(trained_run, tmp_path, capsys):
     file = tmp_path / "new" / "network.onnx"
     assert export.main([str(trained_run), "--format=onnx", f"--output={file}"]) == 0

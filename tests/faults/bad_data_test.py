@@ -65,6 +65,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.ci
 def test_train_names_a_bad_file_before_the_first_step(environment, images, tmp_path):
     with contextlib.ExitStack() as stack:
         programs = {}

@@ -2,10 +2,13 @@
 
 import shutil
 
+import pytest
+
 from tests.helpers.damage import array_file, flip_bit, truncate
 from tests.helpers.program import TINY, TOTAL_STEPS, Program, differences, resumed_step, steps_in
 
 
+@pytest.mark.ci
 def test_train_resumes_the_checkpoint_before_a_damaged_one_to_a_bit_identical_end(environment, undisturbed, tmp_path):
     before, newest = steps_in(undisturbed)[-2:]
     assert newest == TOTAL_STEPS

@@ -8,6 +8,7 @@ import pytest
 from tests.helpers.program import TINY, Program, differences, is_saving, resumed_step, steps_in
 
 
+@pytest.mark.ci
 def test_train_killed_at_any_moment_and_resumed_ends_bit_identical(environment, undisturbed, tmp_path):
     workdir = tmp_path / "run"
     arguments = [*TINY, f"--workdir={workdir}"]

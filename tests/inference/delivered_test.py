@@ -25,6 +25,7 @@ def test_delivered_network_is_the_whole_segnet_in_eight_bits_with_its_scores():
         assert f"| {100 * scores[key]:.1f} % |" in card
 
 
+@pytest.mark.ci
 def test_delivered_network_finds_most_of_a_validation_image(camvid_root):
     found = segnet_jax.from_pretrained(WEIGHTS).predict(camvid_root / "val" / "0016E5_08101.png")
     labels = read_mask(camvid_root / "valannot" / "0016E5_08101.png")

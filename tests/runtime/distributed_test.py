@@ -47,6 +47,7 @@ def said(process):
     return [json.loads(line) for line in process.out.read_text().splitlines() if line.startswith("{")]
 
 
+@pytest.mark.ci
 def test_collectives_and_sharding_give_two_processes_the_same_values(tmp_path):
     with workers(tmp_path, "agree") as processes:
         assert wait(processes) == [0, 0], errors(processes)
@@ -220,6 +221,7 @@ def test_join_names_a_port_that_is_taken(tmp_path):
     assert text.count("\n") == 1
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "marks",
     [SLURM, pytest.param(OPEN_MPI, marks=pytest.mark.slow)],

@@ -112,10 +112,9 @@ def noisy_run(tmp_path_factory):
     ("step", "act", "error", "saved"),
     [
         (5, send(signal.SIGTERM), SystemExit(128 + signal.SIGTERM), 5),
-        (5, send(signal.SIGINT), SystemExit(128 + signal.SIGINT), 5),
         (6, crash, ZeroDivisionError(), 4),
     ],
-    ids=["SIGTERM", "SIGINT", "crash"],
+    ids=["SIGTERM", "crash"],
 )
 def test_train_and_evaluate_resumes_to_identical_parameters(
     noisy_run, tmp_path, monkeypatch, capsys, step, act, error, saved

@@ -24,6 +24,8 @@ from segnet_jax.training.step import checkpoint_template
 from tests.helpers.launching import assert_lost, environment, errors, flags, free_port, started, wait, wait_for
 from tests.helpers.runs import assert_identical, stop_at
 
+pytestmark = pytest.mark.ci
+
 TINY = [
     "--config.data.scene_size=(16, 24)",
     "--config.data.train_scenes=20",

@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch", reason="PyTorch comes with requirements-ben
 
 from benchmarks.pytorch.models import create_torch_model  # noqa: E402
 
+pytestmark = pytest.mark.ci
+
 _EACH = pytest.mark.parametrize("name", MODELS)
 _WIDTH = 1 / 16
 _CLASSES = 3

@@ -15,6 +15,8 @@ from segnet_jax.errors import InputError
 from tests.helpers.paths import ROOT
 from tests.helpers.record_folders import files_of, scenes, times_of
 
+pytestmark = pytest.mark.ci
+
 EXAMPLES = 600
 
 
