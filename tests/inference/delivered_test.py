@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 import segnet_jax
 from segnet_jax.data.datasets.camvid import CAMVID11
 from segnet_jax.data.image_files import read_mask
