@@ -74,14 +74,12 @@ def conv_general_dilated(
         and rhs.shape[0] == rhs.shape[1]
         and rhs.shape[0] % 2 == 1
     )
-    if is_same and _faster_form(lhs, rhs, max(dilations)):
-        return _same_size(lhs, rhs, max(dilations))
-    return plain(lhs, rhs)
+    return _same_size(lhs, rhs, max(dilations)) if is_same else plain(lhs, rhs)
 
 
 @functools.partial(jax.jit, static_argnames="dilation", inline=True)
 def _same_size(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
-    """Convolves with stride 1 at the same size, on CPUs in the faster form.
+    """Convolves with stride 1 at the same size, on CPUs in the faster form if there is one.
 
     Jitted, so that layers of the same shape are traced once; inlined, as XLA makes slower programs of calls.
     """
@@ -92,7 +90,8 @@ def _same_size(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
         rhs_dilation=(dilation, dilation),
         dimension_numbers=_DIMENSIONS,
     )
-    return lax.platform_dependent(x, kernel, cpu=_faster_form(x, kernel, dilation), default=plain)
+    faster = _faster_form(x, kernel, dilation)
+    return lax.platform_dependent(x, kernel, cpu=faster, default=plain) if faster else plain(x, kernel)
 
 
 def _faster_form(x: jax.Array, kernel: jax.Array, dilation: int) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
@@ -104,8 +103,12 @@ def _faster_form(x: jax.Array, kernel: jax.Array, dilation: int) -> Callable[[ja
     if shifted_matmul.gains(x, kernel, dilation):
         border = dilation * (kernel.shape[0] // 2)
         return functools.partial(shifted_matmul.convolve, borders=((border, border),) * 2, dilation=dilation)
-    gains_from_strips = x.shape[1] * x.shape[2] >= _SMALLEST_IMAGE and kernel.shape[2] >= _SMALLEST_DEPTH
-    return _same_conv if gains_from_strips or winograd.gradient_gains(x, kernel) else None
+    return _same_conv if strips_gain(x, kernel) or winograd.gradient_gains(x, kernel) else None
+
+
+def strips_gain(x: Any, kernel: Any) -> bool:
+    """Returns whether `weight_gradient_of_strips` is faster on a CPU than XLA, for [N, H, W, C] and [k, k, C, K]."""
+    return x.shape[1] * x.shape[2] >= _SMALLEST_IMAGE and kernel.shape[2] >= _SMALLEST_DEPTH
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -149,14 +152,14 @@ def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tu
     if winograd.gradient_gains(x, kernel):
         kernel_gradient = winograd.weight_gradient(x, gradient, kernel.shape[0])
     else:
-        kernel_gradient = _strip_wise_weight_gradient(x, gradient, kernel.shape[0])
+        kernel_gradient = weight_gradient_of_strips(x, gradient, kernel.shape[0])
     return _same_conv(gradient, flipped), kernel_gradient.astype(kernel.dtype)
 
 
 _same_conv.defvjp(_forward, _backward)
 
 
-def _strip_wise_weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
+def weight_gradient_of_strips(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
     """Adds up the weight gradients of strips of the images: [size, size, C, K].
 
     `shifted_matmul._weight_gradient` multiplies patches instead, which dilation allows and XLA's convolutions outrun.

@@ -40,7 +40,7 @@ def primitives(function, *args):
 
 
 @pytest.mark.parametrize(("shape", "size", "features", "rows"), _LARGE)
-def test_strip_wise_weight_gradient_changes_only_the_order_of_additions(monkeypatch, shape, size, features, rows):
+def test_weight_gradient_of_strips_changes_only_the_order_of_additions(monkeypatch, shape, size, features, rows):
     set_strip_rows(monkeypatch, rows, shape, size)
     x, kernel = random(*shape), random(size, size, shape[3], features, seed=1)
     gradient = random(*shape[:3], features, seed=2)
@@ -48,7 +48,7 @@ def test_strip_wise_weight_gradient_changes_only_the_order_of_additions(monkeypa
     assert_close(results, output_and_gradients(same(XLA), x, kernel, gradient))
 
     def weight_gradient(x, gradient):
-        return convolution._strip_wise_weight_gradient(x, gradient, size)
+        return convolution.weight_gradient_of_strips(x, gradient, size)
 
     strips = shape[0] * -(-shape[1] // rows)
     assert primitives(weight_gradient, x, gradient).count("conv_general_dilated") == strips
