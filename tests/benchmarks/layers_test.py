@@ -1,5 +1,7 @@
 """Tests for benchmarks/layers.py."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -64,8 +66,11 @@ def test_chosen_is_what_the_networks_compute(layer, forms):
     assert [chosen(layer, what) for what in (FORWARD, OF_INPUT, OF_KERNEL)] == forms
     # The transforms of Winograd's algorithm are loops or products of many matrices, of which XLA's own have none.
     x, kernel = layer.shapes
-    forward = jax.jit(lambda x, kernel: conv_general_dilated(x, kernel, (1, 1), "SAME")).lower(x, kernel).as_text()
-    assert ("dot_general" in forward) == (forms[0] == "Winograd")
+    forward = functools.partial(
+        conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    text = jax.jit(forward).lower(x, kernel).as_text()
+    assert ("dot_general" in text) == (forms[0] == "Winograd")
 
 
 def test_parse_makes_layers_of_fractions_of_the_size():
@@ -95,7 +100,5 @@ def test_main_measures_a_row_for_each_pass(capsys):
     layers.main(["--size=8x8", "--layers=3x2/1", "--rounds=1"])
     printed = capsys.readouterr().out.splitlines()
     assert [text.split(" | ")[1] for text in printed[2:]] == [FORWARD, OF_INPUT, OF_KERNEL]
-    assert all(
-        re_cells >= 4
-        for re_cells in (sum(cell.strip("* ").isdigit() for cell in text.split("|")) for text in printed[3:])
-    )
+    for text in printed[2:]:
+        assert sum(cell.strip("* ").isdigit() for cell in text.split("|")) >= 3, "milliseconds of each form"
