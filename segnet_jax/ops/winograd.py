@@ -224,13 +224,17 @@ def _combine(matrix: np.ndarray, parts: Sequence[jax.Array], axis: int) -> jax.A
 
     Broadcast products instead of a small matrix product or a concatenation: XLA makes one loop of them.
     """
-    shape = [1] * (parts[0].ndim + 1)
-    shape[axis] = len(matrix)
+    dtype, shape = parts[0].dtype, list(parts[0].shape)
+    shape.insert(axis, len(matrix))
+    other_axes = [i for i in range(len(shape)) if i != axis]
+    # By lax, whose operations take less time to trace than those of jnp.
     terms = [
-        column.astype(part.dtype).reshape(shape) * jnp.expand_dims(part, axis)
+        lax.mul(
+            lax.broadcast_in_dim(column.astype(dtype), shape, [axis]), lax.broadcast_in_dim(part, shape, other_axes)
+        )
         for column, part in zip(matrix.T, parts, strict=True)
     ]
-    return sum(terms[1:], terms[0])
+    return functools.reduce(lax.add, terms)
 
 
 def _zeros(padded: jax.Array, shape: Sequence[int]) -> jax.Array:
