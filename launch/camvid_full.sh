@@ -8,9 +8,10 @@ usage: launch/camvid_full.sh [--seconds=S] [--config=FILE] CAMVID VGG16 OUT [OPT
 
 Trains by configs/camvid_segnet_strong.py for at most S seconds (default 540), saves, and leaves with the status 75 as
 long as the run is not finished: give the same command again. Once it is, OUT holds
-  run/               the work directory, with its evaluations of val, plain and over mirrored and scaled copies
+  run/               the work directory, with its evaluations of val, plain and over mirrored and scaled copies, and of
+                     network/
   curves and sheets  of `python -m segnet_jax.visualize`, in run/
-  network/           the network as segnet_jax.from_pretrained reads it, with 8 bits a weight
+  network/           the network as segnet_jax.from_pretrained reads it, with 8 bits a weight, class weights undone
 
   CAMVID    the folder with train.txt and val.txt
   VGG16     the .safetensors file of VGG16's ImageNet weights
@@ -63,4 +64,6 @@ fi
   --config.eval.scales='(0.75, 1.0, 1.25)'
 "$python" -m segnet_jax.visualize --workdir="$out/run"
 "$python" -c 'import sys, segnet_jax
-segnet_jax.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2], eight_bits=True)' "$out/run" "$out/network"
+segnet = segnet_jax.from_pretrained(sys.argv[1]).undo_class_weights()
+segnet.save_pretrained(sys.argv[2], eight_bits=True)' "$out/run" "$out/network"
+"$python" -m segnet_jax.main --mode=eval --workdir="$out/run" --weights="$out/network" --config.data.root="$data"

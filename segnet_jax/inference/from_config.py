@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from segnet_jax.config import apply_overrides, check_values, from_dict, reconstructs, without_roots
 from segnet_jax.data.class_table import ClassTable
-from segnet_jax.data.from_config import build_normalization, build_reader
+from segnet_jax.data.from_config import build_class_weights, build_dataset, build_normalization, build_reader
 from segnet_jax.data.preprocessing import ChannelStatistics
 from segnet_jax.errors import InputError
 from segnet_jax.inference.crf import DenseCRF
@@ -106,3 +107,14 @@ def build_preparation(
     data = config.data
     normalize = build_normalization(config, modalities, names, statistics)
     return Preparation(tuple(data.image_size), data.resize, build_reader(config, names), normalize, config.seed)
+
+
+def training_class_weights(config: ml_collections.ConfigDict) -> np.ndarray:
+    """Returns the class weights of the loss that a network was trained with, float32 [K], from its training split.
+
+    Raises:
+      InputError: if it was trained without, or the training split cannot be read.
+    """
+    if config.loss.class_weights == "none":
+        raise InputError("This network was trained with loss.class_weights=none, so there are none to undo.")
+    return build_class_weights(config, build_dataset(config, config.data.train_split))

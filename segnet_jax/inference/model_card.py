@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 
+from segnet_jax.inference.class_balance import UNDONE
 from segnet_jax.inference.from_config import describe_training
 from segnet_jax.inference.trained_model import TrainedModel
 
@@ -32,6 +33,8 @@ def write_card(trained: TrainedModel, *, size: int, eight_bits: bool) -> str:
         f"| score on {dataset}, {split} | |\n|---|---|\n{scores}\n" if scores else "It was not evaluated in training.\n"
     )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(trained.variables["params"]))
+    weights = "The class weights of its loss are undone in the classifier's bias.\n"
+    weights = weights if trained.metadata.get(UNDONE) else ""
     kernels = "kernels in 8 bits per output channel" if eight_bits else "weights as trained"
     return f"""---
 library_name: segnet_jax
@@ -43,7 +46,7 @@ tags: [semantic-segmentation, segnet, jax]
 
 `{name}` of segnet_jax, {parameters:,} parameters, {size / 1e6:.1f} MB ({kernels}), after step {trained.step} of its
 training on {trained.metadata.get("train_examples", "an unknown number of")} images of {dataset}, seen at {seen}.
-
+{weights}
 {table}
 Measured with the weights before any rounding. Licence: that of the data it was trained on; see there before you use it.
 

@@ -18,6 +18,7 @@ from segnet_jax.data.class_table import ClassTable
 from segnet_jax.data.preprocessing import Normalize
 from segnet_jax.errors import InputError
 from segnet_jax.inference import bayesian
+from segnet_jax.inference.class_balance import undo_class_weights
 from segnet_jax.inference.from_config import build_crf, build_preparation
 from segnet_jax.inference.preparation import resize_image
 from segnet_jax.inference.pretrained import load_network, save_network
@@ -173,6 +174,10 @@ class Segmenter:
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """Returns the (height, width) at which the network sees an image of this size, if not told otherwise."""
         return self._preparation.network_size(height, width)
+
+    def undo_class_weights(self) -> Segmenter:
+        """Returns the same network without the class weights of its loss, see `class_balance.undo_class_weights`."""
+        return Segmenter(undo_class_weights(self.trained))
 
     def save_pretrained(self, folder: str | Path, *, eight_bits: bool = False) -> None:
         """Writes the network into a folder that `from_pretrained` reads, see `pretrained.save_network`."""

@@ -77,6 +77,11 @@ class SegmentationModel(nn.Module):
         return {}
 
     @property
+    def last_layer(self) -> str:
+        """The layer whose bias adds to the logits as it is; "" if there is none."""
+        return ""
+
+    @property
     def num_stages(self) -> int:
         """The number of stages that can be rematerialised: as many as encoders."""
         return len(self.encoder)

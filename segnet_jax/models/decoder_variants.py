@@ -43,6 +43,11 @@ class SegNetBasicEncoderAddition(SegNetBasic):
 class EncoderOnly(SegNetBasic):
     """SegNet-Basic's encoders alone, for networks that do not unpool."""
 
+    @property
+    def last_layer(self) -> str:
+        """None, as in `SegmentationModel`: upsampling that is learnt, or sums, follow the scores of most of them."""
+        return ""
+
     def encode(self, x: jax.Array, train: bool) -> tuple[list[jax.Array], list[tuple[int, int]]]:
         """Returns what the encoders store for the decoder, the finest first, and the size (H, W) that each pooled."""
         x = self.checked(x)

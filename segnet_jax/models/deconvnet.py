@@ -39,6 +39,11 @@ class DeconvNet(VGGModel):
         (("deconv5_1", 512), ("deconv5_2", 512), ("deconv5_3", 512)),
     )
 
+    @property
+    def last_layer(self) -> str:
+        """The classifier, as in `SegmentationModel`."""
+        return "seg-score"
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""

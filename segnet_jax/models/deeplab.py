@@ -22,6 +22,11 @@ class DeepLabLargeFOV(VGGModel):
 
     fc_features: int = 1024
 
+    @property
+    def last_layer(self) -> str:
+        """The classifier, as in `SegmentationModel`: interpolation leaves its bias as it is."""
+        return "fc8"
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""

@@ -49,6 +49,11 @@ class SegNet(SegmentationModel):
     # Whether the encoder's pooled map of the same resolution is added to a decoder's output.
     adds_encoder: ClassVar[bool] = False
 
+    @property
+    def last_layer(self) -> str:
+        """The classifier, as in `SegmentationModel`."""
+        return "conv_classifier" if self.separate_classifier else self.classifier_layer[0]
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""

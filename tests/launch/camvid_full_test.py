@@ -49,11 +49,13 @@ def test_camvid_full_leaves_after_its_seconds_with_a_status_that_asks_for_more(c
 def test_camvid_full_evaluates_draws_and_saves_what_is_finished(call):
     done, started = call("--config=mine.py", "camvid", "vgg16.safetensors", "out", training="0")
     assert done.returncode == 0, done.stderr
-    assert [line.split()[1] for line in started] == ["segnet_jax.main"] * 3 + ["segnet_jax.visualize", "import"]
+    modules = ["segnet_jax.main"] * 3 + ["segnet_jax.visualize", "import", "segnet_jax.main"]
+    assert [line.split()[1] for line in started] == modules
     assert "--config=mine.py" in started[0]
     assert "--mode=eval" in started[1]
     assert "--config.eval.flip=True" in started[2]
-    assert started[-1].endswith("out/run out/network")
+    assert started[-2].endswith("out/run out/network")
+    assert "--weights=out/network" in started[-1]
 
 
 @pytest.mark.parametrize(
