@@ -115,6 +115,10 @@ def training_class_weights(config: ml_collections.ConfigDict) -> np.ndarray:
     Raises:
       InputError: if it was trained without, or the training split cannot be read.
     """
-    if config.loss.class_weights == "none":
-        raise InputError("This network was trained with loss.class_weights=none, so there are none to undo.")
+    is_weighted = any(name in config.loss.name for name in ("cross_entropy", "focal", "distillation"))
+    if config.loss.class_weights == "none" or not is_weighted:
+        raise InputError(
+            f"This network was trained with loss.class_weights={config.loss.class_weights} and "
+            f"loss.name={config.loss.name}, so there are no class weights to undo."
+        )
     return build_class_weights(config, build_dataset(config, config.data.train_split))

@@ -58,9 +58,11 @@ def test_undo_class_weights_is_kept_by_a_saved_network_and_done_once(weighted, t
         again.undo_class_weights()
 
 
-def test_undo_class_weights_refuses_a_network_without_them(trained_run):
-    with pytest.raises(InputError, match="trained with loss.class_weights=none, so there are none to undo"):
-        undo_class_weights(load_trained(trained_run, {"eval.checkpoint": "latest"}))
+@pytest.mark.parametrize("changed", [{"class_weights": "none"}, {"name": "dice + 0.5 lovasz"}])
+def test_undo_class_weights_refuses_a_network_without_them(weighted, changed):
+    weighted.config.loss.update(changed)
+    with pytest.raises(InputError, match="so there are no class weights to undo"):
+        undo_class_weights(weighted)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if create_model(name, 3).last_layer])
