@@ -56,6 +56,8 @@ def test_augmentation_scales_crops_and_flips(size, crop, factor, flip, seed):
     image, label = changed["image"], changed["label"]
     wanted = crop or size
     assert (image.shape, image.dtype, label.shape, label.dtype) == ((*wanted, 3), np.uint8, wanted, np.uint8)
+    # As it is drawn, by its logarithm: the rounding decides where a length is halfway between two numbers of pixels.
+    factor = float(np.exp(np.log(factor)))
     # A rectangle of the scaled image, and around it, where that is smaller, black and void.
     taken = [min(max(1, round(length * factor)), most) for length, most in zip(size, wanted, strict=True)]
     rows, columns = np.nonzero(label != VOID)
