@@ -26,14 +26,13 @@ from benchmarks.cells import row
 from benchmarks.timing import interleaved
 from segnet_jax.ops import winograd
 from segnet_jax.ops.convolution import strips_gain, weight_gradient_of_strips
+from segnet_jax.runtime.compilation import Compiled
 
 LAYERS = "3x64/1,3x128/2,3x256/4,3x512/8,3x512/16,7x64/1,7x64/2,7x64/4,7x64/8"
 
 _IN_A_ROW = 3
 # Of XLA, per program: without it convolutions, but not matrix products, are computed by the library YNNPACK.
 _WITHOUT_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-# As `runtime.compilation` has it.
-_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 FORWARD, OF_INPUT, OF_KERNEL = "forward", "gradient of the input", "gradient of the kernel"
 
@@ -158,16 +157,13 @@ def chosen(layer: Layer, what: str) -> str:
     return "forward, flipped" if what == OF_INPUT and is_ours else "XLA"
 
 
-def program(layer: Layer, what: str, form: _Form, options: dict[str, Any]) -> Any:
-    """Compiles a form of a pass: three layers in a row, each with a ReLU, of the forward pass, one of the others."""
-    images, kernel = layer.shapes
+def program(what: str, form: _Form, options: dict[str, Any]) -> Compiled:
+    """Returns a form of a pass, compiled at its first call: three layers in a row, each with a ReLU, if forward."""
 
     def three(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return functools.reduce(lambda x, _: jax.nn.relu(form(x, kernel)), range(_IN_A_ROW), x)
 
-    arrays = (images, images) if what == OF_KERNEL else (images, kernel)
-    function = jax.jit(three if what == FORWARD else form)
-    return function.lower(*arrays).compile(compiler_options={**_OPTIONS, **options})
+    return Compiled(jax.jit(three if what == FORWARD else form), "cpu").with_options(**options)
 
 
 def measure(layer: Layer, what: str, forms: dict[str, tuple[_Form, dict[str, Any]]], rounds: int) -> dict[str, float]:
@@ -177,7 +173,7 @@ def measure(layer: Layer, what: str, forms: dict[str, tuple[_Form, dict[str, Any
     scale = (2 / (layer.channels * layer.kernel**2)) ** 0.5
     kernel = scale * jax.random.normal(jax.random.key(2), layer.shapes[1].shape)
     arrays = {FORWARD: (x, kernel), OF_INPUT: (gradient, kernel), OF_KERNEL: (x, gradient)}[what]
-    programs = {name: program(layer, what, form, options) for name, (form, options) in forms.items()}
+    programs = {name: program(what, form, options) for name, (form, options) in forms.items()}
     calls = {
         name: functools.partial(lambda run: jax.block_until_ready(run(*arrays)), run) for name, run in programs.items()
     }

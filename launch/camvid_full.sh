@@ -11,7 +11,8 @@ long as the run is not finished: give the same command again. Once it is, OUT ho
   run/               the work directory, with its evaluations of val, plain and over mirrored and scaled copies, and of
                      network/
   curves and sheets  of `python -m segnet_jax.visualize`, in run/
-  network/           the network as segnet_jax.from_pretrained reads it, with 8 bits a weight, class weights undone
+  network/           the network as segnet_jax.from_pretrained reads it, with 8 bits a weight; its class weights,
+                     if it has any that can be, are undone
 
   CAMVID    the folder with train.txt and val.txt
   VGG16     the .safetensors file of VGG16's ImageNet weights
@@ -64,6 +65,11 @@ fi
   --config.eval.scales='(0.75, 1.0, 1.25)'
 "$python" -m segnet_jax.visualize --workdir="$out/run"
 "$python" -c 'import sys, segnet_jax
-segnet = segnet_jax.from_pretrained(sys.argv[1]).undo_class_weights()
+from segnet_jax.errors import InputError
+segnet = segnet_jax.from_pretrained(sys.argv[1])
+try:
+    segnet = segnet.undo_class_weights()
+except InputError as error:
+    print(f"{error} The network is saved as it was trained.", file=sys.stderr)
 segnet.save_pretrained(sys.argv[2], eight_bits=True)' "$out/run" "$out/network"
 "$python" -m segnet_jax.main --mode=eval --workdir="$out/run" --weights="$out/network" --config.data.root="$data"

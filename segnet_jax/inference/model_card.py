@@ -33,8 +33,7 @@ def write_card(trained: TrainedModel, *, size: int, eight_bits: bool) -> str:
         f"| score on {dataset}, {split} | |\n|---|---|\n{scores}\n" if scores else "It was not evaluated in training.\n"
     )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(trained.variables["params"]))
-    weights = "The class weights of its loss are undone in the classifier's bias.\n"
-    weights = weights if trained.metadata.get(UNDONE) else ""
+    undone = "The class weights of its loss are undone in the classifier's bias.\n" * bool(trained.metadata.get(UNDONE))
     kernels = "kernels in 8 bits per output channel" if eight_bits else "weights as trained"
     return f"""---
 library_name: segnet_jax
@@ -46,7 +45,7 @@ tags: [semantic-segmentation, segnet, jax]
 
 `{name}` of segnet_jax, {parameters:,} parameters, {size / 1e6:.1f} MB ({kernels}), after step {trained.step} of its
 training on {trained.metadata.get("train_examples", "an unknown number of")} images of {dataset}, seen at {seen}.
-{weights}
+{undone}
 {table}
 Measured with the weights before any rounding. Licence: that of the data it was trained on; see there before you use it.
 

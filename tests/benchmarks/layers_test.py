@@ -49,7 +49,7 @@ def test_every_form_of_a_pass_computes_it(size):
     for what, forms in passes(layer).items():
         arrays, want = expected[what]
         for name, (form, options) in forms.items():
-            found = program(layer, what, form, options)(*arrays)
+            found = program(what, form, options)(*arrays)
             np.testing.assert_allclose(found, want, rtol=0, atol=2e-3 * np.abs(want).max(), err_msg=f"{what}, {name}")
 
 

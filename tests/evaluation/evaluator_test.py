@@ -209,7 +209,8 @@ def test_exact_batch_stats_are_computed_without_dropout(model, variables):
     np.testing.assert_allclose(stats["var"], np.mean(variances, axis=0), rtol=1e-3)
 
 
-def test_evaluator_draws_stochastic_passes_by_seed_and_image_alone(model, variables):
+@pytest.mark.parametrize(("num_devices", "batch_size"), [pytest.param(1, 2, marks=pytest.mark.ci), (4, 3)])
+def test_evaluator_draws_stochastic_passes_by_seed_and_image_alone(model, variables, num_devices, batch_size):
     data = Images(count=5)
     network = model.clone(dropout_rate=0.5)
     keys = [jax.random.fold_in(jax.random.key(3), index) for index in range(5)]
@@ -217,7 +218,7 @@ def test_evaluator_draws_stochastic_passes_by_seed_and_image_alone(model, variab
     for example, key in zip(data.examples, keys, strict=True):
         inputs = preprocessing.imagenet(example["image"][None])
         expected.append([np.asarray(x[0]) for x in sample_posterior(network, variables, inputs, key[None], samples=3)])
-    evaluator = evaluator_of(network, 4, 3, samples=3, seed=3)
+    evaluator = evaluator_of(network, num_devices, batch_size, samples=3, seed=3)
     evaluation = evaluator(variables, data, num_pictures=5)
     assert evaluation.report["samples"] == 3
     for picture, (probabilities, uncertainty) in zip(evaluation.pictures, expected, strict=True):

@@ -112,9 +112,10 @@ def noisy_run(tmp_path_factory):
     ("step", "act", "error", "saved"),
     [
         (5, send(signal.SIGTERM), SystemExit(128 + signal.SIGTERM), 5),
+        pytest.param(5, send(signal.SIGINT), SystemExit(128 + signal.SIGINT), 5, marks=pytest.mark.ci),
         (6, crash, ZeroDivisionError(), 4),
     ],
-    ids=["SIGTERM", "crash"],
+    ids=["SIGTERM", "SIGINT", "crash"],
 )
 def test_train_and_evaluate_resumes_to_identical_parameters(
     noisy_run, tmp_path, monkeypatch, capsys, step, act, error, saved
