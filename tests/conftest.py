@@ -1,8 +1,10 @@
 """Gives every test eight CPU devices and caches of its own, and to those that ask real data and a finished run."""
 
+import gc
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from tests.helpers.compilation import QUICK_FLAGS
 _FLAGS = f"--xla_force_host_platform_device_count=8 {QUICK_FLAGS}"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
+# A program is compiled once, whichever test, process or later run asks for it again.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"segnet_jax_tests_{os.getuid()}")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 # A shell that starts this in the background has it ignore Ctrl-C, and so would every process that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -27,6 +32,11 @@ from segnet_jax.training.step import TrainState  # noqa: E402
 from tests.helpers.tiny_config import make_tiny_config  # noqa: E402
 
 _DATA = Path(os.environ.get("SEGNET_JAX_DATA", Path(__file__).parents[2] / "shared"))
+
+
+def pytest_collection_finish() -> None:
+    """Spares the collector of garbage all that the imported modules hold, which no test lets go."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,15 +53,6 @@ def _signals() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Makes tests that run the same program compile it once, in whichever of pytest-xdist's workers."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    jax.config.update("jax_compilation_cache_dir", str(shared / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture(scope="module", autouse=True)

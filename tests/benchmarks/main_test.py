@@ -89,6 +89,7 @@ def costs(name, setting):
 _KEYS = ["segnet/fast", *(f"segnet_basic/{setting}" for setting in SETTINGS)]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("key", [pytest.param(_KEYS[0], marks=pytest.mark.slow), *_KEYS[1:]])
 def test_workload_costs_are_those_of_the_baseline(key):
     """After a change that is meant to alter them, write the new ones with `python -m tests.benchmarks.main_test`."""
@@ -99,12 +100,14 @@ def test_workload_costs_are_those_of_the_baseline(key):
         assert value == pytest.approx(known["costs"][key][what], rel=tolerance), what
 
 
+@pytest.mark.ci
 def test_model_flops_are_those_of_the_network_that_computes_nothing_twice():
     known = json.loads(_BASELINE.read_text())["costs"]["segnet_basic/fast"]
     found = model_flops("segnet_basic", (90, 120))
     assert found == pytest.approx({what: known[f"{what}_flops"] for what in ("forward", "gradient")}, rel=1e-3)
 
 
+@pytest.mark.ci
 def test_workload_of_a_leaner_setting_needs_less_memory_and_more_operations():
     fast, lean, leanest = (costs("segnet_basic", setting) for setting in SETTINGS)
     key = "training_temporary_bytes"

@@ -290,6 +290,7 @@ def test_train_batches_of_a_mixture_are_a_function_of_the_seed_and_the_step():
         assert_same(whole[first_step:], draw(9 - first_step, mixture(), seed=3, first_step=first_step))
 
 
+@pytest.mark.ci
 def test_train_batches_of_a_mixture_do_not_depend_on_worker_processes(worker_processes):
     assert_same(draw(5, mixture()), draw(5, mixture(), num_workers=2))
 

@@ -60,6 +60,7 @@ def test_evaluate_checkpoint_replaces_no_report_of_training_or_of_another_kind(t
     }
 
 
+@pytest.mark.ci
 def test_evaluate_checkpoint_names_its_report_as_the_training_run_does(tmp_path, caplog):
     config = make_tiny_config()
     config.model.dropout_rate, config.eval.samples, config.crf.enabled = 0.5, 2, True

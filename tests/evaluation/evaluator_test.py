@@ -18,7 +18,7 @@ from segnet_jax.inference.crf import DenseCRF
 from segnet_jax.models import create_model
 from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.runtime.sharding import to_devices
-from tests.helpers.networks import random_variables
+from tests.helpers.networks import logits_of, random_variables
 from tests.helpers.numpy_layers import NumpyLayers, pool
 from tests.helpers.split import TABLE, GroupedImages, Images, evaluate
 
@@ -30,7 +30,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def variables(model):
-    return jax.device_get(model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))))
+    return jax.device_get(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3))))
 
 
 @functools.cache
@@ -47,7 +47,7 @@ def test_evaluator_counts_every_labelled_pixel_once_as_one_image_at_a_time(model
     data = Images(sizes=((12, 14),))
     confusion = np.zeros((3, 3), int)
     for example in data.examples:
-        logits = model.apply(variables, preprocessing.imagenet(example["image"][None]), train=False)
+        logits = logits_of(model, variables, preprocessing.imagenet(example["image"][None]))
         predictions = np.asarray(logits[0]).argmax(-1)
         for label, prediction in zip(example["label"].ravel(), predictions.ravel(), strict=True):
             if label != VOID:
@@ -61,7 +61,7 @@ def test_evaluator_counts_every_labelled_pixel_once_as_one_image_at_a_time(model
     assert [entry["iou"] for entry in report["classes"]] == pytest.approx(np.diag(confusion) / union)
 
 
-@pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 7), (3, 3), (2, 10**6)])
+@pytest.mark.parametrize(("num_devices", "batch_size"), [pytest.param(1, 7, marks=pytest.mark.ci), (3, 3), (2, 10**6)])
 def test_evaluator_does_not_depend_on_batch_size_or_devices(model, variables, num_devices, batch_size):
     data = Images()
     expected = evaluation_of(model, variables, data, boundary_f1=True)
@@ -234,7 +234,7 @@ def test_evaluator_draws_stochastic_passes_by_seed_and_image_alone(model, variab
     assert evaluation.draw(TABLE).width > evaluation_of(model, variables, data, num_pictures=5).draw(TABLE).width
 
 
-@pytest.mark.parametrize(("num_devices", "batch_size"), [(1, 5), (2, 2)])
+@pytest.mark.parametrize(("num_devices", "batch_size"), [pytest.param(1, 5, marks=pytest.mark.ci), (2, 2)])
 def test_evaluator_refines_each_image_by_a_crf(model, variables, num_devices, batch_size):
     data = Images(count=3)
     crf = DenseCRF(iterations=3, bilateral_color_std=80.0, bilateral_position_std=4.0)
@@ -243,7 +243,7 @@ def test_evaluator_refines_each_image_by_a_crf(model, variables, num_devices, ba
     plain = evaluation_of(model, variables, data, boundary_f1=True, num_pictures=3)
     confusion, scores = np.zeros((3, 3), int), []
     for example, picture in zip(data.examples, evaluation.pictures, strict=True):
-        logits = model.apply(variables, preprocessing.imagenet(example["image"][None]), train=False)
+        logits = logits_of(model, variables, preprocessing.imagenet(example["image"][None]))
         refined = crf(example["image"], jax.nn.softmax(logits[0]))
         expected = np.asarray(refined).argmax(-1)
         np.testing.assert_array_equal(picture.prediction, expected)

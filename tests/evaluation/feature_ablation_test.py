@@ -20,7 +20,7 @@ from segnet_jax.evaluation.feature_ablation import (
 )
 from segnet_jax.models.segnet_flat import SegNetFlat
 from segnet_jax.training.loop import train_and_evaluate
-from tests.helpers.networks import random_variables
+from tests.helpers.networks import logits_of, random_variables
 from tests.helpers.numpy_layers import convolve, pool
 from tests.helpers.split import Images
 from tests.helpers.tiny_config import make_tiny_config
@@ -80,7 +80,7 @@ def test_top_histogram_by_hand():
 
 def test_predict_active_with_all_features_is_the_plain_network_and_with_none_gives_class_0(variables):
     images = np.random.default_rng(1).normal(size=(2, 12, 10, 3)).astype(np.float32)
-    plain = np.asarray(MODEL.apply(variables, images)).argmax(-1)
+    plain = np.asarray(logits_of(MODEL, variables, images)).argmax(-1)
     assert len(np.unique(plain)) > 1
     np.testing.assert_array_equal(predict_active(MODEL, variables, images, jnp.ones(4, bool)), plain)
     assert not np.any(predict_active(MODEL, variables, images, jnp.zeros(4, bool)))

@@ -17,7 +17,7 @@ VARIANTS = [
     *(pytest.param(name, {}, marks=pytest.mark.ci) for name in MODELS if name not in ("segnet", "segnet_basic")),
     # Biases instead of BatchNorm, and padding and upsampling of FCN's own code.
     ("fcn8s", {"batch_norm": False, "reference_padding": True}),
-    ("fcn16s", {"upsampling": "fixed"}),
+    pytest.param("fcn16s", {"upsampling": "fixed"}, marks=pytest.mark.ci),
     ("segnet", {"dropout_rate": 0.5, "remat": "stages"}),
     ("segnet_flat", {"pairs": 2, "hidden_features": 5}),
 ]
@@ -50,7 +50,7 @@ def test_to_onnx_gives_the_logits_of_every_network_at_three_sizes_from_one_file(
     assert not {"BatchNormalization", "MaxUnpool", "GatherND", "ScatterND", "Loop", "If"} & operators(model).keys()
 
 
-@pytest.mark.parametrize("name", ["segnet_flat", "segnet_basic_encoder_addition"])
+@pytest.mark.parametrize("name", ["segnet_flat", pytest.param("segnet_basic_encoder_addition", marks=pytest.mark.ci)])
 def test_to_onnx_native_gives_the_same_with_operators_of_onnx(name):
     program = make_program(name)
     model = to_onnx(program, native=True)
@@ -135,7 +135,7 @@ def test_to_onnx_deconvnet_says_the_size_that_it_needs():
 
 
 @pytest.mark.filterwarnings("ignore:.*os.fork:RuntimeWarning")
-@pytest.mark.parametrize("name", ["segnet_basic", "fcn8s"])
+@pytest.mark.parametrize("name", ["segnet_basic", pytest.param("fcn8s", marks=pytest.mark.ci)])
 def test_to_onnx_runs_in_openvino(name, tmp_path):
     openvino = pytest.importorskip("openvino")
     program = make_program(name, preprocessing="lcn")

@@ -24,6 +24,7 @@ def test_train_resumes_the_checkpoint_before_a_damaged_one_to_a_bit_identical_en
     assert differences(workdir, undisturbed) == []
 
 
+@pytest.mark.ci
 def test_train_removes_nothing_where_every_checkpoint_is_damaged(environment, undisturbed, tmp_path):
     workdir = shutil.copytree(undisturbed, tmp_path / "run")
     steps = steps_in(workdir)

@@ -9,6 +9,7 @@ import pytest
 
 from segnet_jax.inference.bayesian import sample_posterior
 from segnet_jax.models import create_model
+from tests.helpers.networks import logits_of
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def variables(model):
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 32, 48, 3)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 48, 3)))
     # Averages that are not those of any batch show whether BatchNorm takes them.
     rng = np.random.default_rng(0)
     draw = functools.partial(jax.tree.map, lambda x: jnp.asarray(rng.uniform(0.5, 1.5, x.shape), jnp.float32))
@@ -68,13 +69,13 @@ def test_sample_posterior_of_one_pass_has_no_variance(model, variables, images):
 
 
 def test_sample_posterior_without_dropout_is_the_plain_prediction(model, variables, images):
-    plain = softmax(model.apply(variables, images, train=False))
+    plain = softmax(logits_of(model, variables, images))
     deterministic = model.clone(dropout_rate=0.0)
     posterior = sample(deterministic, variables, images, KEYS, 6)
     np.testing.assert_allclose(posterior.probabilities, plain, atol=1e-6)
     assert np.all(posterior.uncertainty == 0)
     # The network that is not told to be stochastic leaves dropout out of an evaluation.
-    np.testing.assert_array_equal(plain, softmax(deterministic.apply(variables, images, train=False)))
+    np.testing.assert_array_equal(plain, softmax(logits_of(deterministic, variables, images)))
 
 
 def test_sample_posterior_depends_on_the_key_of_an_image_and_not_on_its_batch(model, variables, images):

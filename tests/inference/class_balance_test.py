@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 
@@ -13,7 +12,7 @@ from segnet_jax.inference.class_balance import undo_class_weights
 from segnet_jax.inference.segmenter import Segmenter
 from segnet_jax.inference.trained_model import load_trained
 from segnet_jax.models import MODELS, create_model
-from tests.helpers.networks import images, small_model
+from tests.helpers.networks import images, logits_of, small_model
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def weights_by_hand(data):
 def test_undo_class_weights_takes_their_logarithms_off_the_logits(weighted):
     undone = undo_class_weights(weighted)
     x = images(1, 16, 24, 3)
-    before, after = (t.model.apply(t.variables, x) for t in (weighted, undone))
+    before, after = (logits_of(t.model, t.variables, x) for t in (weighted, undone))
     data = build_dataset(weighted.config, "train")
     # Two classes share the middle of ten; which one is the median shifts all logits alike.
     wanted, found = np.log(weights_by_hand(data)), (before - after)[0, 0, 0]
@@ -71,9 +70,8 @@ def test_bias_of_the_last_layer_adds_to_the_logits_as_it_is(name):
     shift = np.array([0.5, -1.0, 2.0], np.float32)
     layer = variables["params"][model.last_layer]
     moved = {**variables["params"], model.last_layer: {**layer, "bias": layer["bias"] + shift}}
-    apply = jax.jit(model.apply)
     x = images(1, 33, 48, 3)
-    before, after = apply(variables, x), apply({**variables, "params": moved}, x)
+    before, after = (logits_of(model, {**variables, "params": params}, x) for params in (variables["params"], moved))
     np.testing.assert_allclose(after - before, np.broadcast_to(shift, after.shape), atol=1e-4 * np.abs(before).max())
 
 

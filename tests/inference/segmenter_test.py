@@ -13,7 +13,7 @@ from segnet_jax.data.preprocessing import imagenet
 from segnet_jax.errors import InputError
 from segnet_jax.inference.segmenter import Segmenter
 from segnet_jax.inference.trained_model import load_trained
-from tests.helpers.networks import random_variables
+from tests.helpers import networks
 from tests.helpers.tiff import save_bands
 
 
@@ -25,7 +25,7 @@ def random_image(*size, seed=0):
 def trained(trained_run):
     """Returns a narrow SegNet-Basic whose random weights give every class a share of any image."""
     found = load_trained(trained_run)
-    return dataclasses.replace(found, variables=jax.device_get(random_variables(found.model)))
+    return dataclasses.replace(found, variables=jax.device_get(networks.random_variables(found.model)))
 
 
 def with_values(trained, **values):
@@ -36,7 +36,7 @@ def with_values(trained, **values):
 
 
 def logits_of(trained, image):
-    return np.asarray(trained.model.apply(trained.variables, imagenet(image[None]), train=False)[0])
+    return np.asarray(networks.logits_of(trained.model, trained.variables, imagenet(image[None]))[0])
 
 
 def softmax(x):

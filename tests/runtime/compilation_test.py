@@ -66,6 +66,7 @@ def test_enable_compilation_cache_keeps_a_directory_that_jax_was_given(monkeypat
     assert found == (chosen or str(tmp_path / "segnet_jax" / "compiled"))
 
 
+@pytest.mark.ci
 def test_jit_once_gives_the_random_weights_of_a_run_that_is_compiled_well():
     init = create_model("segnet_flat", 5, width_multiplier=1 / 8, pairs=1).init
     arguments = jax.random.key(3), jnp.zeros((1, 32, 32, 3))

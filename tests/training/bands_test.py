@@ -97,6 +97,7 @@ def test_a_run_on_bands_resumes_bit_by_bit_with_the_numbers_that_it_began_with(r
     assert_same_parameters(train_and_evaluate(config_of(root), tmp_path), run[1])
 
 
+@pytest.mark.ci
 def test_a_run_on_bands_is_the_same_from_records(root, run, tmp_path):
     config = config_of(root)
     datasets = [build_dataset(config, split) for split in ("train", "val")]

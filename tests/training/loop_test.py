@@ -113,7 +113,7 @@ def noisy_run(tmp_path_factory):
     [
         (5, send(signal.SIGTERM), SystemExit(128 + signal.SIGTERM), 5),
         pytest.param(5, send(signal.SIGINT), SystemExit(128 + signal.SIGINT), 5, marks=pytest.mark.ci),
-        (6, crash, ZeroDivisionError(), 4),
+        pytest.param(6, crash, ZeroDivisionError(), 4, marks=pytest.mark.ci),
     ],
     ids=["SIGTERM", "SIGINT", "crash"],
 )
@@ -153,6 +153,7 @@ def test_train_and_evaluate_evaluates_and_leaves_the_averages_of_a_run_that_keep
     assert again.report["confusion"] == report["confusion"]
 
 
+@pytest.mark.ci
 def test_train_and_evaluate_resumes_a_mixture_to_identical_parameters(tiny_config, tmp_path, monkeypatch):
     tiny_config.data.name = "mixture"
     tiny_config.data.mixture = (

@@ -15,6 +15,7 @@ from segnet_jax.runtime.sharding import replicate, to_devices
 from segnet_jax.training import optimizers
 from segnet_jax.training.objective import Objective
 from segnet_jax.training.step import create_train_state, create_train_step, with_averages
+from tests.helpers.networks import logits_of
 
 K = 4
 WEIGHTS = np.asarray([0.5, 1.0, 2.0, 3.0], np.float32)
@@ -90,7 +91,7 @@ def test_train_step_has_the_loss_of_its_formula(normalization):
     model = model_of("segnet_flat", pairs=2)
     _, (metrics,) = run(2, 1, model=model, objective=(("normalization", normalization),))
     batch = next(batches(1))
-    logits = model.apply({"params": initial_state(model).params}, preprocessing.imagenet(batch["image"]))
+    logits = logits_of(model, {"params": initial_state(model).params}, preprocessing.imagenet(batch["image"]))
     logits, labels = np.asarray(logits, np.float64).reshape(-1, K), batch["label"].ravel()
     logits, labels = logits[labels < K], labels[labels < K]
     nll = np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(labels)), labels]

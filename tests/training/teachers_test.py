@@ -17,6 +17,7 @@ from segnet_jax.training import from_config
 from segnet_jax.training.from_config import build_teachers
 from segnet_jax.training.loop import train_and_evaluate
 from segnet_jax.training.teachers import Teacher, create_taught_step
+from tests.helpers.networks import logits_of
 from tests.helpers.tiny_config import config_with, make_tiny_config
 
 
@@ -55,9 +56,9 @@ def test_create_taught_step_gives_each_device_the_mean_of_the_teachers_probabili
     teachers, expected = [], 0
     for seed, normalize in enumerate((preprocessing.imagenet, preprocessing.create_normalization("none"))):
         model = segnet_jax.create_model("segnet_flat", 3, width_multiplier=1 / 16, pairs=1)
-        variables = jax.device_get(model.init(jax.random.key(seed), normalize(image)))
+        variables = jax.device_get(jax.jit(model.init)(jax.random.key(seed), normalize(image)))
         teachers.append(Teacher(model, variables, normalize))
-        expected = expected + softmax(model.apply(variables, normalize(image))) / 2
+        expected = expected + softmax(logits_of(model, variables, normalize(image))) / 2
     step = create_taught_step(lambda state, batch: (state, batch), teachers, devices)
     state, batch = step("state", next(to_devices(iter([{"image": image}]), devices)))
     assert state == "state"
@@ -65,10 +66,9 @@ def test_create_taught_step_gives_each_device_the_mean_of_the_teachers_probabili
     np.testing.assert_allclose(np.reshape(batch["probabilities"], expected.shape), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("accumulation_steps", [1, 2])
-def test_train_and_evaluate_has_nothing_to_learn_from_a_teacher_that_it_equals(run, tmp_path, accumulation_steps):
+def test_train_and_evaluate_has_nothing_to_learn_from_a_teacher_that_it_equals(run, tmp_path):
     config = flat_config()
-    config.train.batch_size, config.train.accumulation_steps = 16, accumulation_steps
+    config.train.batch_size, config.train.accumulation_steps = 16, 2
     config.loss.name = "distillation"
     config.loss.teachers = (str(run),)
     config.optimizer.weight_decay = 0.0
@@ -77,9 +77,6 @@ def test_train_and_evaluate_has_nothing_to_learn_from_a_teacher_that_it_equals(r
     assert abs(first_loss(tmp_path / "same")) < 1e-7
     expected = load_trained(run).variables["params"]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.params, expected)
-    config.transfer.source = ""
-    train_and_evaluate(config, tmp_path / "other")
-    assert first_loss(tmp_path / "other") > 1e-4
 
 
 def test_train_and_evaluate_learns_from_a_saved_network_of_another_kind(run, tmp_path):

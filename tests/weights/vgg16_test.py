@@ -192,8 +192,8 @@ def test_match_batch_norm_makes_training_compute_what_vgg16_does(full_layers):
     tensors, path = full_layers
     model, variables = segnet_variables(remat="stages")
     absorbed = initialize_encoder(variables, load_vgg16(path))
-    x = jnp.asarray(np.random.default_rng(1).normal(size=(4, 32, 32, 3)), jnp.float32)
-    variables = match_batch_norm(model, absorbed, [x[:1], x[1:2], x[2:3], x[3:]])
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(3, 32, 32, 3)), jnp.float32)
+    variables = match_batch_norm(model, absorbed, [x[:1], x[1:2], x[2:]])
     expected = vgg16_pools(x, tensors)
     for train in (False, True):
         for actual, pool in zip(segnet_pools(model, variables, x, train), expected, strict=True):
@@ -237,8 +237,9 @@ def test_initialize_encoder_changes_nothing_but_the_encoder(full_layers):
     assert changed == {(name, "kernel") for name in names} | {(f"{name}_bn", "mean") for name in names}
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-@pytest.mark.parametrize("name", ["fcn32s", "deeplab_largefov", "deconvnet"])
+@pytest.mark.parametrize(
+    ("name", "batch_norm"), [("fcn32s", True), ("fcn32s", False), ("deeplab_largefov", False), ("deconvnet", True)]
+)
 def test_initialize_encoder_takes_the_competitors_too(full_layers, name, batch_norm):
     _, path = full_layers
     layers = load_vgg16(path)

@@ -318,6 +318,7 @@ def test_folder_images_may_be_of_any_modalities(tmp_path):
         open_all(tmp_path, modalities=("rgb", "thermal"))
 
 
+@pytest.mark.ci
 def test_folder_run_learns_from_depth(tmp_path):
     """Depth alone tells the classes: the images are noise everywhere, and one class has a rough surface."""
     rng = np.random.default_rng(0)

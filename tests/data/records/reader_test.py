@@ -111,6 +111,7 @@ def test_records_give_the_batches_of_the_files(folder, prepared):
                 np.testing.assert_array_equal(array, other[key])
 
 
+@pytest.mark.ci
 def test_records_train_like_the_files(folder, prepared, tmp_path):
     states = []
     for name, root in (("folder", folder), ("records", prepared)):
