@@ -6,9 +6,7 @@ import pytest
 
 from segnet_jax.errors import InputError
 from segnet_jax.report.runs import read_runs
-from segnet_jax.training.loop import train_and_evaluate
 from tests.helpers.evaluated_runs import write_run
-from tests.helpers.tiny_config import make_tiny_config
 
 
 def read_run(path, split=""):
@@ -21,12 +19,11 @@ def split_and_step(run):
     return run.conditions["split"], run.conditions["iterations"]
 
 
-def test_read_runs_reads_a_finished_run(tmp_path):
-    train_and_evaluate(make_tiny_config(), tmp_path / "run")
-    run = read_run(tmp_path / "run")
+def test_read_runs_reads_a_finished_run(trained_run):
+    run = read_run(trained_run)
     expected = {"split": "val", "test_images": 9, "training_images": 16, "image_size": [16 * 24], "iterations": 6}
     assert expected.items() <= run.conditions.items()
-    assert (run.path, run.kind, run.report["step"]) == (tmp_path / "run", (), 6)
+    assert (run.path, run.kind, run.report["step"]) == (trained_run, (), 6)
 
 
 def test_read_runs_prefers_test_to_validation_and_later_steps_to_earlier_ones(tmp_path):
