@@ -12,7 +12,7 @@ long as the run is not finished: give the same command again. Once it is, OUT ho
                      network/
   curves and sheets  of `python -m segnet_jax.visualize`, in run/
   network/           the network as segnet_jax.from_pretrained reads it, with 8 bits a weight; its class weights,
-                     if it has any that can be, are undone
+                     if it has any that can be, are undone by half
 
   CAMVID    the folder with train.txt and val.txt
   VGG16     the .safetensors file of VGG16's ImageNet weights
@@ -68,7 +68,7 @@ fi
 from segnet_jax.errors import InputError
 segnet = segnet_jax.from_pretrained(sys.argv[1])
 try:
-    segnet = segnet.undo_class_weights()
+    segnet = segnet.undo_class_weights(0.5)
 except InputError as error:
     print(f"{error} The network is saved as it was trained.", file=sys.stderr)
 segnet.save_pretrained(sys.argv[2], eight_bits=True)' "$out/run" "$out/network"

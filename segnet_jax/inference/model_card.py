@@ -33,7 +33,8 @@ def write_card(trained: TrainedModel, *, size: int, eight_bits: bool) -> str:
         f"| score on {dataset}, {split} | |\n|---|---|\n{scores}\n" if scores else "It was not evaluated in training.\n"
     )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(trained.variables["params"]))
-    undone = "The class weights of its loss are undone in the classifier's bias.\n" * bool(trained.metadata.get(UNDONE))
+    share = trained.metadata.get(UNDONE)
+    undone = f"The class weights of its loss are undone by {share:g} in the classifier's bias.\n" if share else ""
     kernels = "kernels in 8 bits per output channel" if eight_bits else "weights as trained"
     return f"""---
 library_name: segnet_jax

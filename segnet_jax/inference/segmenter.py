@@ -175,9 +175,9 @@ class Segmenter:
         """Returns the (height, width) at which the network sees an image of this size, if not told otherwise."""
         return self._preparation.network_size(height, width)
 
-    def undo_class_weights(self) -> Segmenter:
+    def undo_class_weights(self, share: float = 1.0) -> Segmenter:
         """Returns the same network without the class weights of its loss, see `class_balance.undo_class_weights`."""
-        return Segmenter(undo_class_weights(self.trained))
+        return Segmenter(undo_class_weights(self.trained, share))
 
     def save_pretrained(self, folder: str | Path, *, eight_bits: bool = False) -> None:
         """Writes the network into a folder that `from_pretrained` reads, see `pretrained.save_network`."""

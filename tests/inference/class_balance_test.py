@@ -34,27 +34,31 @@ def weights_by_hand(data):
     return np.where(np.isnan(frequencies), 1, np.sqrt(np.nanmedian(frequencies) / frequencies))
 
 
-def test_undo_class_weights_takes_their_logarithms_off_the_logits(weighted):
-    undone = undo_class_weights(weighted)
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_undo_class_weights_takes_a_share_of_their_logarithms_off_the_logits(weighted, share):
+    undone = undo_class_weights(weighted, share)
     x = images(1, 16, 24, 3)
     before, after = (logits_of(t.model, t.variables, x) for t in (weighted, undone))
     data = build_dataset(weighted.config, "train")
     # Two classes share the middle of ten; which one is the median shifts all logits alike.
-    wanted, found = np.log(weights_by_hand(data)), (before - after)[0, 0, 0]
+    wanted, found = share * np.log(weights_by_hand(data)), (before - after)[0, 0, 0]
     np.testing.assert_allclose(found - found.mean(), wanted - wanted.mean(), atol=1e-5)
     np.testing.assert_allclose(before - after, np.broadcast_to((before - after)[0, 0, 0], after.shape), atol=1e-5)
     assert weighted.scores and not undone.scores
 
 
 def test_undo_class_weights_is_kept_by_a_saved_network_and_done_once(weighted, tmp_path):
-    undone = Segmenter(weighted).undo_class_weights()
+    undone = Segmenter(weighted).undo_class_weights(0.5)
     undone.save_pretrained(tmp_path / "network")
-    assert "The class weights of its loss are undone" in (tmp_path / "network" / "README.md").read_text()
+    assert "The class weights of its loss are undone by 0.5 in" in (tmp_path / "network" / "README.md").read_text()
     again = segnet_jax.from_pretrained(tmp_path / "network")
     bias = again.trained.variables["params"]["conv_classifier"]["bias"]
     np.testing.assert_array_equal(bias, undone.trained.variables["params"]["conv_classifier"]["bias"])
     with pytest.raises(InputError, match="are undone already"):
         again.undo_class_weights()
+    for share in (0.0, 1.5):
+        with pytest.raises(InputError, match=f"share={share} must be above 0 and at most 1"):
+            undone.undo_class_weights(share)
 
 
 @pytest.mark.parametrize("changed", [{"class_weights": "none"}, {"name": "dice + 0.5 lovasz"}])
