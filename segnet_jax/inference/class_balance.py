@@ -29,8 +29,8 @@ def undo_class_weights(trained: TrainedModel, share: float = 1.0) -> TrainedMode
         shows otherwise, is found more often with less.
 
     Raises:
-      InputError: the share is none, the network has no class weights, they are undone already, it has no classifier
-        whose bias adds to the logits, or the training split cannot be read.
+      InputError: the share is out of its range, the network has no class weights, they are undone already, it has no
+        classifier whose bias adds to the logits, or the training split cannot be read.
     """
     layer, params = trained.model.last_layer, trained.variables["params"]
     if not 0 < share <= 1:
