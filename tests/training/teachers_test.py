@@ -66,9 +66,10 @@ def test_create_taught_step_gives_each_device_the_mean_of_the_teachers_probabili
     np.testing.assert_allclose(np.reshape(batch["probabilities"], expected.shape), expected, rtol=1e-5)
 
 
-def test_train_and_evaluate_has_nothing_to_learn_from_a_teacher_that_it_equals(run, tmp_path):
+@pytest.mark.parametrize("accumulation_steps", [pytest.param(1, marks=pytest.mark.ci), 2])
+def test_train_and_evaluate_has_nothing_to_learn_from_a_teacher_that_it_equals(run, tmp_path, accumulation_steps):
     config = flat_config()
-    config.train.batch_size, config.train.accumulation_steps = 16, 2
+    config.train.batch_size, config.train.accumulation_steps = 16, accumulation_steps
     config.loss.name = "distillation"
     config.loss.teachers = (str(run),)
     config.optimizer.weight_decay = 0.0
@@ -77,6 +78,9 @@ def test_train_and_evaluate_has_nothing_to_learn_from_a_teacher_that_it_equals(r
     assert abs(first_loss(tmp_path / "same")) < 1e-7
     expected = load_trained(run).variables["params"]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.params, expected)
+    config.transfer.source = ""
+    train_and_evaluate(config, tmp_path / "other")
+    assert first_loss(tmp_path / "other") > 1e-4
 
 
 def test_train_and_evaluate_learns_from_a_saved_network_of_another_kind(run, tmp_path):
