@@ -29,7 +29,7 @@ import jax  # noqa: E402
 
 from segnet_jax.training.loop import train_and_evaluate  # noqa: E402
 from segnet_jax.training.step import TrainState  # noqa: E402
-from tests.helpers.tiny_config import make_tiny_config  # noqa: E402
+from tests.helpers.tiny_config import make_flat_config, make_tiny_config  # noqa: E402
 
 _DATA = Path(os.environ.get("SEGNET_JAX_DATA", Path(__file__).parents[2] / "shared"))
 
@@ -125,3 +125,11 @@ def trained_state(_trained: tuple[Path, TrainState]) -> TrainState:
 def trained_copy(trained_run: Path, tmp_path: Path) -> Path:
     """Returns a copy of `trained_run`, which the test may change."""
     return shutil.copytree(trained_run, tmp_path / "trained")
+
+
+@pytest.fixture(scope="session")
+def trained_flat_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the work directory of a finished run of `make_flat_config()`, to be read only."""
+    workdir = tmp_path_factory.mktemp("flat")
+    train_and_evaluate(make_flat_config(), workdir)
+    return workdir

@@ -1,6 +1,7 @@
 """Tests for segnet_jax/evaluation/feature_ablation.py."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +20,10 @@ from segnet_jax.evaluation.feature_ablation import (
     training_rms,
 )
 from segnet_jax.models.segnet_flat import SegNetFlat
-from segnet_jax.training.loop import train_and_evaluate
 from tests.helpers.networks import logits_of, random_variables
 from tests.helpers.numpy_layers import convolve, pool
 from tests.helpers.split import Images
-from tests.helpers.tiny_config import make_tiny_config
+from tests.helpers.tiny_config import make_flat_config
 
 MODEL = SegNetFlat(num_classes=3, width_multiplier=1 / 16, pairs=2)
 
@@ -86,34 +86,29 @@ def test_predict_active_with_all_features_is_the_plain_network_and_with_none_giv
     assert not np.any(predict_active(MODEL, variables, images, jnp.zeros(4, bool)))
 
 
-def test_study_features_writes_pictures_and_numbers(tmp_path):
-    config = make_tiny_config()
-    config.model.name = "segnet_flat"
-    config.model.pairs = 2
-    config.preprocessing = "lcn"
-    config.train.duration = "1 steps"
-    train_and_evaluate(config, tmp_path)
-    rows = study_features(tmp_path, {"eval.top_features": (0, 1, 2), "eval.pictures": 2, "eval.single_features": 1000})
+def test_study_features_writes_pictures_and_numbers(trained_flat_run, tmp_path):
+    workdir = shutil.copytree(trained_flat_run, tmp_path / "run")
+    rows = study_features(workdir, {"eval.top_features": (0, 1, 2), "eval.pictures": 2, "eval.single_features": 1000})
     assert [(row["depth"], row["top"]) for row in rows] == [(d, n) for d in (1, 2) for n in (0, 1, 2, None)]
     for row in rows:
         top = {None: 4}.get(row["top"], row["top"])
-        assert sum(row["histogram"]) == top * config.data.train_scenes
+        assert sum(row["histogram"]) == top * make_flat_config().data.train_scenes
         assert row["active"] == np.mean(np.asarray(row["histogram"]) > 0)
     assert [row["active"] for row in rows if row["top"] == 0] == [0, 0]
     assert [row["active"] for row in rows if row["top"] is None] == [1, 1]
-    assert json.loads((tmp_path / "ablation" / "val-1.json").read_text()) == rows
-    pictures = sorted(path.name for path in (tmp_path / "ablation").glob("*.png"))
-    assert pictures == ["val-1-0.png", "val-1-8.png"]
-    single = json.loads((tmp_path / "ablation" / "val-1-single.json").read_text())
+    assert json.loads((workdir / "ablation" / "val-2.json").read_text()) == rows
+    pictures = sorted(path.name for path in (workdir / "ablation").glob("*.png"))
+    assert pictures == ["val-2-0.png", "val-2-8.png"]
+    single = json.loads((workdir / "ablation" / "val-2-single.json").read_text())
     assert [len(row["features"]) for row in single] == [4, 4]
     # With all features the network of all pairs is the trained one, scored on the whole split.
-    scored = evaluate_checkpoint(tmp_path, {"eval.checkpoint": "1"})
+    scored = evaluate_checkpoint(workdir)
     for key in ("global_accuracy", "mean_iou"):
         assert single[-1]["all"][key] == pytest.approx(scored[key])
-    table = (tmp_path / "ablation" / "val-1-single.md").read_text()
+    table = (workdir / "ablation" / "val-2-single.md").read_text()
     assert {line.split(" | ")[0] for line in table.splitlines()[2:]} == {"| 1", "| 2"}
     # Two rows of six pictures and a legend; a scene is 16x24, and enlarged.
-    with Image.open(tmp_path / "ablation" / "val-1-0.png") as sheet:
+    with Image.open(workdir / "ablation" / "val-2-0.png") as sheet:
         assert sheet.width > 6 * 24
         assert sheet.height > 2 * 16
 

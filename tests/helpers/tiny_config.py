@@ -25,6 +25,19 @@ def make_tiny_config() -> ml_collections.ConfigDict:
     return config
 
 
+def make_flat_config() -> ml_collections.ConfigDict:
+    """Returns a run of two steps of the 2015 network, which computes the same in training and in evaluation."""
+    config = make_tiny_config()
+    config.preprocessing = "lcn"
+    config.model.name = "segnet_flat"
+    config.model.pairs = 2
+    config.train.duration = "2 steps"
+    config.train.log_every = "1 steps"
+    config.train.eval_every = "0 steps"
+    config.optimizer.learning_rate = 0.1
+    return config
+
+
 def config_with(**values):
     """Returns the defaults with some values changed, such as `train__batch_size=4`."""
     config = default_config()

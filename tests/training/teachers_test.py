@@ -18,26 +18,7 @@ from segnet_jax.training.from_config import build_teachers
 from segnet_jax.training.loop import train_and_evaluate
 from segnet_jax.training.teachers import Teacher, create_taught_step
 from tests.helpers.networks import logits_of
-from tests.helpers.tiny_config import config_with, make_tiny_config
-
-
-def flat_config():
-    """Returns a run of a network without BatchNorm, which computes the same in training and evaluation."""
-    config = make_tiny_config()
-    config.model.name = "segnet_flat"
-    config.model.pairs = 2
-    config.train.duration = "2 steps"
-    config.train.log_every = "1 steps"
-    config.train.eval_every = "0 steps"
-    return config
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Returns the work directory of a finished run, to be read only."""
-    workdir = tmp_path_factory.mktemp("teacher")
-    train_and_evaluate(flat_config(), workdir)
-    return workdir
+from tests.helpers.tiny_config import config_with, make_flat_config, make_tiny_config
 
 
 def first_loss(workdir):
@@ -67,29 +48,31 @@ def test_create_taught_step_gives_each_device_the_mean_of_the_teachers_probabili
 
 
 @pytest.mark.parametrize("accumulation_steps", [pytest.param(1, marks=pytest.mark.ci), 2])
-def test_train_and_evaluate_has_nothing_to_learn_from_a_teacher_that_it_equals(run, tmp_path, accumulation_steps):
-    config = flat_config()
+def test_train_and_evaluate_has_nothing_to_learn_from_a_teacher_that_it_equals(
+    trained_flat_run, tmp_path, accumulation_steps
+):
+    config = make_flat_config()
     config.train.batch_size, config.train.accumulation_steps = 16, accumulation_steps
     config.loss.name = "distillation"
-    config.loss.teachers = (str(run),)
+    config.loss.teachers = (str(trained_flat_run),)
     config.optimizer.weight_decay = 0.0
-    config.transfer.source = str(run)
+    config.transfer.source = str(trained_flat_run)
     state = train_and_evaluate(config, tmp_path / "same")
     assert abs(first_loss(tmp_path / "same")) < 1e-7
-    expected = load_trained(run).variables["params"]
+    expected = load_trained(trained_flat_run).variables["params"]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.params, expected)
     config.transfer.source = ""
     train_and_evaluate(config, tmp_path / "other")
     assert first_loss(tmp_path / "other") > 1e-4
 
 
-def test_train_and_evaluate_learns_from_a_saved_network_of_another_kind(run, tmp_path):
-    segnet_jax.from_pretrained(run).save_pretrained(tmp_path / "saved")
+def test_train_and_evaluate_learns_from_a_saved_network_of_another_kind(trained_flat_run, tmp_path):
+    segnet_jax.from_pretrained(trained_flat_run).save_pretrained(tmp_path / "saved")
     config = make_tiny_config()
     config.train.duration = "1 steps"
     train_and_evaluate(config, tmp_path / "alone")
     config.loss.name = "cross_entropy + 0.5 distillation"
-    config.loss.teachers = (str(run), str(tmp_path / "saved" / "model.safetensors"))
+    config.loss.teachers = (str(trained_flat_run), str(tmp_path / "saved" / "model.safetensors"))
     train_and_evaluate(config, tmp_path / "run")
     # The divergence of a random network from an almost random one of ten classes.
     assert 1e-3 < first_loss(tmp_path / "run") - first_loss(tmp_path / "alone") < 2
@@ -112,19 +95,19 @@ def test_train_and_evaluate_learns_from_a_saved_network_of_another_kind(run, tmp
         ),
     ],
 )
-def test_build_teachers_refuses_a_network_that_has_nothing_to_teach(run, monkeypatch, change, message):
-    trained = dataclasses.replace(load_trained(run), **change)
+def test_build_teachers_refuses_a_network_that_has_nothing_to_teach(trained_flat_run, monkeypatch, change, message):
+    trained = dataclasses.replace(load_trained(trained_flat_run), **change)
     monkeypatch.setattr(from_config, "load_network", lambda where: trained)
     scenes = build_dataset(config_with(data__train_scenes=1, data__scene_size=(16, 16)), "train")
     with pytest.raises(InputError, match=message):
         build_teachers(config_with(loss__teachers=("a",)), scenes)
 
 
-def test_build_teachers_refuses_other_classes_and_images(run):
+def test_build_teachers_refuses_other_classes_and_images(trained_flat_run):
     config = config_with(loss__teachers=("segnet_camvid_small",))
     scenes = build_dataset(config_with(data__train_scenes=1, data__scene_size=(16, 16)), "train")
     with pytest.raises(InputError, match="^The classes of the teacher segnet_camvid_small .* not those of synthetic"):
         build_teachers(config, scenes)
     deep = build_dataset(config_with(data__scene_size=(16, 16), data__modalities=("rgb", "depth")), "train")
-    with pytest.raises(InputError, match=f"^The teacher {run} takes images of other channels"):
-        build_teachers(config_with(loss__teachers=(str(run),)), deep)
+    with pytest.raises(InputError, match=f"^The teacher {trained_flat_run} takes images of other channels"):
+        build_teachers(config_with(loss__teachers=(str(trained_flat_run),)), deep)

@@ -12,7 +12,7 @@ from segnet_jax.models import create_model
 from segnet_jax.training import optimizers
 from segnet_jax.training.loop import train_and_evaluate
 from segnet_jax.weights import transfer
-from tests.helpers.tiny_config import make_tiny_config
+from tests.helpers.tiny_config import make_flat_config
 
 PARAMS = {
     "conv1": {"kernel": np.full((2, 2), 1.0, np.float32)},
@@ -170,25 +170,6 @@ def test_require_finite_names_the_variable_and_its_run():
     transfer.require_finite(layers, "step 6 of runs/a")
 
 
-def flat_config():
-    config = make_tiny_config()
-    config.preprocessing = "lcn"
-    config.model.name = "segnet_flat"
-    config.model.pairs = 2
-    config.train.duration = "2 steps"
-    config.train.eval_every = "0 steps"
-    config.optimizer.learning_rate = 0.1
-    return config
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """Returns the work directory and the network of a finished run, to be read only."""
-    workdir = tmp_path_factory.mktemp("source")
-    train_and_evaluate(flat_config(), workdir)
-    return workdir, load_trained(workdir)
-
-
 # Table 3 of the 2015 paper; its network has four pairs, this one two.
 @pytest.mark.parametrize(
     ("hidden", "fresh", "trained", "changed"),
@@ -198,14 +179,16 @@ def source(tmp_path_factory):
     ],
     ids=["SM", "L4"],
 )
-def test_train_and_evaluate_trains_what_a_row_of_table_3_says(source, tmp_path, hidden, fresh, trained, changed):
-    config = flat_config()
+def test_train_and_evaluate_trains_what_a_row_of_table_3_says(
+    trained_flat_run, tmp_path, hidden, fresh, trained, changed
+):
+    config = make_flat_config()
     config.model.hidden_features = hidden
-    config.transfer.source = str(source[0])
+    config.transfer.source = str(trained_flat_run)
     config.transfer.fresh = fresh
     config.transfer.trained = trained
     state = train_and_evaluate(config, tmp_path)
-    params = source[1].variables["params"]
+    params = load_trained(trained_flat_run).variables["params"]
     assert state.params.keys() == params.keys() | changed
     for name, layer in params.items():
         before, after = layer["kernel"], state.params[name]["kernel"]
@@ -220,20 +203,21 @@ def test_train_and_evaluate_trains_what_a_row_of_table_3_says(source, tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["", "model.safetensors"])
-def test_train_and_evaluate_starts_from_a_saved_network(source, tmp_path, name):
-    save_network(source[1], tmp_path / "saved")
-    config = flat_config()
+def test_train_and_evaluate_starts_from_a_saved_network(trained_flat_run, tmp_path, name):
+    source = load_trained(trained_flat_run)
+    save_network(source, tmp_path / "saved")
+    config = make_flat_config()
     config.transfer.source = str(tmp_path / "saved" / name)
     config.transfer.trained = "conv_classifier.*"
     state = train_and_evaluate(config, tmp_path / "run")
     for layer in ("conv1", "conv2", "conv_decode1", "conv_decode2"):
-        kernel = source[1].variables["params"][layer]["kernel"]
+        kernel = source.variables["params"][layer]["kernel"]
         assert state.params[layer]["kernel"].tobytes() == kernel.tobytes(), layer
 
 
-def test_train_and_evaluate_refuses_the_checkpoint_of_another_network(source, tmp_path):
-    config = flat_config()
-    config.transfer.source = str(source[0])
+def test_train_and_evaluate_refuses_the_checkpoint_of_another_network(trained_flat_run, tmp_path):
+    config = make_flat_config()
+    config.transfer.source = str(trained_flat_run)
     config.model.pairs = 3
     with pytest.raises(InputError, match=r"in 2 of its arrays \(conv3/kernel: expected \[7, 7, 4, 4\], found none"):
         train_and_evaluate(config, tmp_path / "a")

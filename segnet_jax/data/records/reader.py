@@ -37,8 +37,6 @@ class Records:
     def __init__(self, root: str, split: str, class_table: ClassTable | None = None) -> None:
         """Reads the index and checks that the shards have their full size; their contents are checked when read.
 
-        The greatest images are read at once.
-
         Args:
           root: the folder.
           split: one of those that were prepared.
@@ -66,7 +64,6 @@ class Records:
         self.name, self.split = index.name, split
         self.class_table = index.class_table
         self.modalities, self.modality_names = index.modalities, index.modality_names
-        self._image_dtype = index.image_dtype
         self._digest = hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest()
         self._examples_per_shard = index.splits[split].examples_per_shard
         self._shapes = [
@@ -75,9 +72,6 @@ class Records:
         self._files = _local_files(folder, shards)
         parts = [_Part(file, 0, n.examples, n.examples) for file, n in zip(self._files, shards, strict=True)]
         self._source = grain.sources.ArrayRecordDataSource(parts)
-        # Evaluation takes memory for the greatest height and width, which therefore are read off the records too.
-        for axis in (0, 1):
-            self[max(range(len(self)), key=lambda index: self._shapes[index][axis])]
 
     def __len__(self) -> int:
         return len(self._shapes)
@@ -85,13 +79,7 @@ class Records:
     def __getitem__(self, index: int) -> Example:
         index = range(len(self))[index]
         try:
-            example = decode(self._source[index])
-            found, wanted = example["image"].shape, (*self._shapes[index], sum(self.modalities))
-            if found != wanted:
-                raise ValueError(f"its height, width and channels are {found} and not the {wanted} of the index")
-            if example["image"].dtype != self._image_dtype:
-                raise ValueError(f"its image is {example['image'].dtype}, and {self._image_dtype} by the index")
-            return example
+            return decode(self._source[index])
         except (RuntimeError, ValueError) as error:
             shard, record = divmod(index, self._examples_per_shard)
             raise InputError(

@@ -58,21 +58,6 @@ def test_split_plan():
         (INDEX.to_json().replace("class_table", "table"), "'class_table'"),
         (INDEX.to_json().replace("fingerprint", "digest"), "'digest'"),
         (INDEX.to_json().replace("Sky", "Road"), "to two classes"),
-        (INDEX.to_json().replace("[2, 4, 6]", "[2, 60000, 60000]"), "is 60000x60000, more than 178956970 pixels"),
-        (INDEX.to_json().replace("[2, 4, 6]", "[2, 4, -6]"), "train-00000-of-00002.array_record is not one of a shard"),
-        (INDEX.to_json().replace("[2, 4, 6]", "[2, 4, 6.5]"), "train-00000-of-00002.array_record is not one of a"),
-        (INDEX.to_json().replace("ab" * 32, "../" * 20), "train-00000-of-00002.array_record is not one of a shard"),
-        (INDEX.to_json().replace("[2, 4, 6]", "[3, 4, 6]"), "array_record has not the sizes of 3 images"),
-        (
-            INDEX.to_json()
-            .replace("[2, 4, 6]", f"[{10**12 - 1}, 4, 6]")
-            .replace('"examples": 3', f'"examples": {10**12}'),
-            f"array_record has not the sizes of {10**12} images",
-        ),
-        (INDEX.to_json().replace('"examples": 5', '"examples": 6'), "the shards of train do not hold its 6 examples"),
-        (INDEX.to_json().replace("train-00001-of", "../train-00001-of"), "the shards of train do not hold its 5"),
-        (INDEX.to_json().replace('"examples_per_shard": 2', '"examples_per_shard": 0'), "val has 4 examples, 0 a"),
-        (INDEX.to_json().replace("[3, 1]", '"31"'), "modalities are 31"),
     ],
 )
 def test_index_names_its_damage(tmp_path, text, reason):

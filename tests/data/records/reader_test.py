@@ -174,39 +174,6 @@ def test_records_name_a_damaged_shard(root):
     assert "\n" not in text
 
 
-def test_records_refuse_sizes_that_are_not_those_of_the_index(root):
-    index = (root / "index.json").read_text()
-    # At once, and not after evaluation has taken memory for them.
-    (root / "index.json").write_text(index.replace("[2, 16, 24]", "[1, 16, 24], [1, 12000, 24]"))
-    text = message(root, "val")
-    assert text.startswith(
-        f"{root / 'val-00001-of-00002.array_record'}: record 1 cannot be read (its height, width and "
-    )
-    assert "channels are (16, 24, 3) and not the (12000, 24, 3) of the index)" in text
-    (root / "index.json").write_text(index.replace("[2, 16, 24]", "[1, 16, 24], [1, 8, 48]"))
-    assert "(16, 24, 3) and not the (8, 48, 3) of the index" in message(root, "val")
-    # A smaller one when it is read.
-    (root / "index.json").write_text(index.replace("[2, 16, 24]", "[1, 16, 24], [1, 8, 24]"))
-    records = Records(str(root), "val")
-    assert records.shape(5) == (8, 24)
-    with pytest.raises(InputError, match=r"record 1 .*not the \(8, 24, 3\) of the index"):
-        records[5]
-
-
-def test_records_refuse_other_channels_than_the_index_has(tmp_path):
-    class Spectral(SyntheticScenes):
-        def __getitem__(self, index):
-            example = super().__getitem__(index)
-            return {**example, "image": np.dstack([example["image"], example["image"][..., :2]])}
-
-    prepare_records([Spectral("val", (9, 12), 2)], str(tmp_path))
-    assert "are (9, 12, 5) and not the (9, 12, 3) of the index" in message(tmp_path, "val")
-    (tmp_path / "index.json").write_text(
-        (tmp_path / "index.json").read_text().replace('"modalities": [3]', '"modalities": [3, 2]')
-    )
-    assert Records(str(tmp_path), "val")[1]["image"].shape == (9, 12, 5)
-
-
 def test_records_copy_a_bucket_once(prepared, folder, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO, logger="segnet_jax")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
