@@ -25,6 +25,7 @@ from segnet_jax.inference.pretrained import load_network, save_network
 from segnet_jax.inference.tiles import blend_tiles
 from segnet_jax.inference.trained_model import TrainedModel
 from segnet_jax.models.base import SegmentationModel
+from segnet_jax.runtime.compilation import Compiled
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
@@ -113,6 +114,7 @@ class Segmenter:
         )
         self._crf = build_crf(trained.config)
         self._variables = jax.device_put(trained.variables)
+        self._programs: dict[int, Compiled] = {}  # by the number of stochastic passes
 
     @overload
     def predict(self, images: ImageLike, **options: Any) -> Segmentation: ...
@@ -225,15 +227,12 @@ class Segmenter:
 
     def _scores(self, images: np.ndarray, samples: int) -> tuple[jax.Array, jax.Array | None]:
         """Returns logits, or mean probabilities of stochastic passes, and their uncertainty."""
-        preparation = self._preparation
-        return _score(
-            self._variables,
-            images,
-            model=self.trained.model,
-            normalize=preparation.normalize,
-            samples=samples,
-            seed=preparation.seed,
-        )
+        if samples not in self._programs:
+            model, normalize, seed = self.trained.model, self._preparation.normalize, self._preparation.seed
+            function = functools.partial(_score, model=model, normalize=normalize, samples=samples, seed=seed)
+            self._programs[samples] = Compiled(jax.jit(function), jax.default_backend())
+        scores: tuple[jax.Array, jax.Array | None] = self._programs[samples](self._variables, images)
+        return scores
 
     def _whole(self, images: Sequence[np.ndarray], options: Options) -> Iterator[Segmentation]:
         own = (images[0].shape[0], images[0].shape[1])
@@ -314,7 +313,6 @@ def from_pretrained(
     return Segmenter(load_network(where, dotted, revision, prototxt=prototxt, architecture=architecture))
 
 
-@functools.partial(jax.jit, static_argnames=("model", "normalize", "samples", "seed"))
 def _score(
     variables: Any, images: jax.Array, *, model: SegmentationModel, normalize: Normalize, samples: int, seed: int
 ) -> tuple[jax.Array, jax.Array | None]:

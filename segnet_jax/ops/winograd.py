@@ -9,6 +9,7 @@ about 1e-5 of its largest value for 3x3 and 5e-5 for 7x7.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,6 +27,8 @@ _OUT = 4  # pixels of a tile's output a side
 _PART_TILES = 200
 # The kernel is transformed once for all tiles; with fewer of them this costs more than it saves.
 _FEWEST_TILES = 150
+# With fewer channels the products are slower than the transforms gain.
+_FEWEST_CHANNELS = 64
 
 
 class _Scheme(NamedTuple):
@@ -37,8 +40,7 @@ class _Scheme(NamedTuple):
     kernel: np.ndarray  # float32 [points, size]
     tile: np.ndarray  # float32 [points, points]
     output: np.ndarray  # float32 [points, 4]
-    smallest_depth: int  # with fewer channels the products are slower than the transforms gain
-    smallest_depth_of_gradient: int  # the same for the gradient of the kernel
+    fewest_pairs: int  # of channels, with which the convolution, other than the gradient of its kernel, gains
 
     @property
     def points(self) -> int:
@@ -46,7 +48,7 @@ class _Scheme(NamedTuple):
         return len(self.tile)
 
 
-def _scheme(size: int, points: Sequence[float], *, depth: int, depth_of_gradient: int) -> _Scheme:
+def _scheme(size: int, points: Sequence[float], *, fewest_pairs: int) -> _Scheme:
     """Builds Toom and Cook's scheme: polynomials are multiplied by their values at some points and at infinity.
 
     Filtering is the transpose of the polynomial product that has the kernel's and the output's length.
@@ -62,13 +64,13 @@ def _scheme(size: int, points: Sequence[float], *, depth: int, depth_of_gradient
 
     tile = np.linalg.inv(values(length)).T * scale
     kernel, tile, output = (matrix.astype(np.float32) for matrix in (values(size) / scale, tile, values(_OUT)))
-    return _Scheme(kernel, tile, output, depth, depth_of_gradient)
+    return _Scheme(kernel, tile, output, fewest_pairs)
 
 
 # The points of 7x7 are those of small fractions that give the smallest errors.
 _SCHEMES = {
-    3: _scheme(3, (0, 1, -1, 2, -2), depth=128, depth_of_gradient=64),
-    7: _scheme(7, (0, 0.5, -0.5, 0.75, -0.75, 1.25, -1.25, 2.5, -2.5), depth=64, depth_of_gradient=64),
+    3: _scheme(3, (0, 1, -1, 2, -2), fewest_pairs=64 * 128),
+    7: _scheme(7, (0, 0.5, -0.5, 0.75, -0.75, 1.25, -1.25, 2.5, -2.5), fewest_pairs=64 * 64),
 }
 
 
@@ -77,19 +79,16 @@ def gains(x: Any, kernel: Any) -> bool:
 
     The transforms magnify rounding errors: in bfloat16 they would reach a tenth of the largest value.
     """
-    return _fits(x, kernel) and min(kernel.shape[2:]) >= _SCHEMES[kernel.shape[0]].smallest_depth
+    return gradient_gains(x, kernel) and math.prod(kernel.shape[2:]) >= _SCHEMES[kernel.shape[0]].fewest_pairs
 
 
 def gradient_gains(x: Any, kernel: Any) -> bool:
     """Returns the same for the gradient of the kernel."""
-    return _fits(x, kernel) and min(kernel.shape[2:]) >= _SCHEMES[kernel.shape[0]].smallest_depth_of_gradient
-
-
-def _fits(x: Any, kernel: Any) -> bool:
     return (
         x.dtype == kernel.dtype == jnp.float32
         and kernel.shape[0] == kernel.shape[1]
         and kernel.shape[0] in _SCHEMES
+        and min(kernel.shape[2:]) >= _FEWEST_CHANNELS
         and x.shape[0] * -(-x.shape[1] // _OUT) * -(-x.shape[2] // _OUT) >= _FEWEST_TILES
     )
 
@@ -99,10 +98,11 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolves with stride 1 at the same size: float [N, H, W, C] and [k, k, C, K] to [N, H, W, K], k 3 or 7."""
     scheme, plan = _SCHEMES[kernel.shape[0]], _plan(x.shape)
     height, width, features = *x.shape[1:3], kernel.shape[-1]
-    # Together, or XLA would transform the kernels of all layers at the start and hold them until they are needed.
-    padded, kernel = _barrier((plan.pad(x, border=kernel.shape[0] // 2), kernel))
-    transformed_kernel = _barrier(_transform(scheme.kernel, list(kernel), _columns(kernel.shape[0])))
-    transformed_kernel = transformed_kernel.reshape(-1, *kernel.shape[2:])
+    # Together, or XLA would transform the kernels of all layers at the start and hold them until they are needed. In
+    # one row, or it would read the flipped kernel of a gradient against its order in memory, time and again.
+    shape = kernel.shape
+    padded, kernel = _barrier((plan.pad(x, border=shape[0] // 2), kernel.reshape(*shape[:2], -1)))
+    transformed_kernel = _barrier(_transform(scheme.kernel, list(kernel), _columns(shape[0]))).reshape(-1, *shape[2:])
 
     def convolve_part(number: jax.Array | int) -> jax.Array:
         tiles = _transform_tiles(scheme, plan, plan.part(padded, number, scheme.points - _OUT))

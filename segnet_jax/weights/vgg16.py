@@ -17,6 +17,7 @@ from segnet_jax.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from segnet_jax.errors import InputError
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.models.modules import BatchNorm
+from segnet_jax.runtime.compilation import Compiled
 from segnet_jax.weights.caffemodel import read_caffemodel
 from segnet_jax.weights.hub import fetch
 
@@ -220,7 +221,6 @@ def match_batch_norm(
     # What is recorded must not lie inside a rematerialised stage.
     model = model.clone(remat="none")
 
-    @jax.jit
     def moments(variables: Any, images: jax.Array) -> dict[str, jax.Array]:
         found = {}
 
@@ -234,7 +234,8 @@ def match_batch_norm(
             model.apply(variables, images, train=False)
         return found
 
-    each = [jax.device_get(moments(variables, batch)) for batch in images]
+    compiled = Compiled(jax.jit(moments), jax.default_backend())
+    each = [jax.device_get(compiled(variables, batch)) for batch in images]
     for name in names:
         both = np.asarray([found[name] for found in each], np.float64)
         mean, mean_of_squares = both.mean(axis=0)
