@@ -31,13 +31,16 @@ from segnet_jax.runtime.compilation import Compiled
 LAYERS = "3x64/1,3x128/2,3x256/4,3x512/8,3x512/16,7x64/1,7x64/2,7x64/4,7x64/8"
 
 _IN_A_ROW = 3
-# Of XLA, per program: without it convolutions, but not matrix products, are computed by the library YNNPACK.
-_WITHOUT_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+# XLA's own default, for a program: the library YNNPACK computes convolutions and matrix products too.
+_YNNPACK = {
+    "xla_cpu_experimental_ynn_fusion_type": ",".join(
+        f"LIBRARY_FUSION_TYPE_{name}" for name in ("INDIVIDUAL_CONVOLUTION", "INDIVIDUAL_DOT", "REDUCE")
+    )
+}
 
 FORWARD, OF_INPUT, OF_KERNEL = "forward", "gradient of the input", "gradient of the kernel"
 
-_ALONE = "XLA without YNNPACK"
-FORMS = ("XLA", _ALONE, "forward, flipped", "strips", "strips, without YNNPACK", "Winograd")
+FORMS = ("XLA", "XLA, YNNPACK", "forward, flipped", "strips", "strips, YNNPACK", "Winograd", "Winograd, YNNPACK")
 """The columns of the table."""
 
 _Form = Callable[..., jax.Array]
@@ -126,21 +129,23 @@ def passes(layer: Layer) -> dict[str, dict[str, tuple[_Form, dict[str, Any]]]]:
 
     strips: _Form = functools.partial(weight_gradient_of_strips, size=size)
     tiles: _Form = functools.partial(winograd.weight_gradient, size=size)
-    return {
-        FORWARD: {"XLA": (_plain, {}), _ALONE: (_plain, _WITHOUT_YNNPACK), "Winograd": (winograd.convolve, {})},
+    forms: dict[str, dict[str, _Form]] = {
+        FORWARD: {"XLA": _plain, "Winograd": winograd.convolve},
         OF_INPUT: {
-            "XLA": (of_input, {}),
-            _ALONE: (of_input, _WITHOUT_YNNPACK),
-            "forward, flipped": (lambda gradient, kernel: _plain(gradient, _flipped(kernel)), {}),
-            "Winograd": (lambda gradient, kernel: winograd.convolve(gradient, _flipped(kernel)), {}),
+            "XLA": of_input,
+            "forward, flipped": lambda gradient, kernel: _plain(gradient, _flipped(kernel)),
+            "Winograd": lambda gradient, kernel: winograd.convolve(gradient, _flipped(kernel)),
         },
-        OF_KERNEL: {
-            "XLA": (of_kernel, {}),
-            _ALONE: (of_kernel, _WITHOUT_YNNPACK),
-            "strips": (strips, {}),
-            "strips, without YNNPACK": (strips, _WITHOUT_YNNPACK),
-            "Winograd": (tiles, {}),
-        },
+        OF_KERNEL: {"XLA": of_kernel, "strips": strips, "Winograd": tiles},
+    }
+    return {
+        what: {
+            name: (form, options)
+            for plain, form in found.items()
+            for name, options in ((plain, {}), (f"{plain}, YNNPACK", _YNNPACK))
+            if name in FORMS
+        }
+        for what, found in forms.items()
     }
 
 

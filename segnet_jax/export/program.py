@@ -15,6 +15,7 @@ from segnet_jax.errors import InputError
 from segnet_jax.inference.preparation import Preparation
 from segnet_jax.inference.trained_model import TrainedModel
 from segnet_jax.models.base import SegmentationModel
+from segnet_jax.runtime.compilation import Compiled
 
 OUTPUTS = ("labels", "probabilities", "logits")
 
@@ -82,12 +83,12 @@ class Program:
     def compiled(self) -> Callable[[np.ndarray], np.ndarray]:
         """Returns the same compiled for each size; the variables are no constants of it, with which XLA takes long."""
 
-        @jax.jit
         def run(variables: Any, images: jax.Array) -> jax.Array:
             logits = self.model.apply(variables, self.normalize(images), train=False)
             return self.finish(logits)  # type: ignore[arg-type]
 
-        return lambda images: np.asarray(run(self.variables, images))
+        compiled = Compiled(jax.jit(run), jax.default_backend())
+        return lambda images: np.asarray(compiled(self.variables, images))
 
 
 def symbolic(program: Program, do: Callable[[jax.ShapeDtypeStruct], Any]) -> tuple[Any, int]:

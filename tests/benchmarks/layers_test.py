@@ -91,9 +91,9 @@ def test_parse_names_what_it_cannot_read(given, message):
 
 
 def test_line_has_the_chosen_form_in_bold():
-    seconds = {"XLA": 0.1234, "XLA without YNNPACK": 0.2, "Winograd": 0.05}
+    seconds = {"XLA": 0.1234, "XLA, YNNPACK": 0.2, "Winograd": 0.05}
     found = line(Layer(3, 128, 1, 180, 240), FORWARD, seconds)
-    assert found == "| 3x3, 128, 180x240 | forward | 123 | 200 |  |  |  | **50** |"
+    assert found == "| 3x3, 128, 180x240 | forward | 123 | 200 |  |  |  | **50** |  |"
 
 
 def test_main_measures_a_row_for_each_pass(capsys):
