@@ -13,6 +13,7 @@ from segnet_jax.data.preprocessing import imagenet
 from segnet_jax.errors import InputError
 from segnet_jax.inference.segmenter import Segmenter
 from segnet_jax.inference.trained_model import load_trained
+from segnet_jax.runtime import compilation
 from tests.helpers import networks
 from tests.helpers.tiff import save_bands
 
@@ -54,6 +55,14 @@ def test_predict_is_what_the_network_says_at_the_images_own_size(trained):
     counts = {name: (found.labels == k).mean() for k, name in enumerate(trained.class_table.names)}
     assert found.shares() == pytest.approx(counts)
     assert sum(counts.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("samples", [0, 2])
+def test_predict_is_compiled_with_the_options_of_its_platform(trained, monkeypatch, samples):
+    trained = dataclasses.replace(trained, model=trained.model.clone(dropout_rate=0.5))
+    monkeypatch.setitem(compilation._OPTIONS, "cpu", {"no_such_option": True})
+    with pytest.raises(RuntimeError, match="no_such_option"):
+        Segmenter(trained).predict(random_image(21, 35), samples=samples)
 
 
 def test_predict_takes_paths_pictures_and_arrays_alone_and_in_lists(trained, tmp_path):
