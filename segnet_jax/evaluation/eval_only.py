@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from segnet_jax.checkpoint.manager import newest_metadata
+from segnet_jax.config import to_json
 from segnet_jax.evaluation.from_config import CheckpointEvaluation
+from segnet_jax.runtime.files import write_atomically
 from segnet_jax.runtime.processes import is_first
 
 _log = logging.getLogger("segnet_jax")
@@ -18,7 +21,8 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Evaluates a checkpoint on a split, prints the table, and writes its report and a sheet.
 
-    They lie in `eval/` of `workdir`, under names that tell this evaluation from others, see `result.report_path`.
+    They lie in `eval/` of `workdir`, under names that tell this evaluation from others, see `result.report_path`. A
+    directory without checkpoints also gets the `config.json` of the network.
 
     Args:
       workdir: of a training run.
@@ -44,5 +48,8 @@ def evaluate_checkpoint(
     _log.info("Step %d on %s (%s):", step, dataset.name, dataset.split)
     _log.info("%s", evaluation.table())
     path = evaluation.write(workdir, dataset.split, step, dataset.class_table, opened.settings)
+    if weights and newest_metadata(workdir / "checkpoints") is None:
+        # The report compares runs by their configuration, and this directory holds no run's.
+        write_atomically(workdir / "config.json", to_json(opened.trained.run_config) + "\n")
     _log.info("Written: %s and the sheet beside it.", path)
     return evaluation.report

@@ -104,6 +104,9 @@ def test_evaluate_checkpoint_takes_weights_from_elsewhere(trained_copy, tmp_path
         found = json.loads((workdir / "eval" / "val-6-weights.json").read_text())
         assert found == {**expected, "weights": str(saved)}
     assert {run.kind for run in read_runs(trained_copy, "val")} == {(), ("weights from elsewhere",)}
+    (alone,) = read_runs(tmp_path / "new", "val")
+    assert alone.kind == ("weights from elsewhere",)
+    assert alone.settings == read_runs(trained_copy, "val")[0].settings
 
 
 @pytest.mark.parametrize(
