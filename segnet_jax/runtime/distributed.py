@@ -67,6 +67,9 @@ def join(
     except InputError as error:
         # Without devices JAX does not even tell the number of this process.
         print(f"error: {error}", file=sys.stderr)
+        # Where all have none, they leave together: one that finds process 0 gone would print what that means to JAX.
+        if _all_arrive("segnet_jax_no_devices", _SAME_ERROR):
+            jax.distributed.shutdown()
         exit_at_once(1)
     status = None
     try:
