@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from segnet_jax.ops import shifted_matmul, winograd
+from segnet_jax.ops import large_kernel, shifted_matmul, winograd
 
 # XLA's CPU backend computes the weight gradient of a large image at a quarter of the speed of the forward pass: it
 # lays out the patches of the whole image before it multiplies. Strips whose patches fit the cache run 2 to 3 times as
@@ -38,8 +38,8 @@ def conv_general_dilated(
     """Convolves like `jax.lax.conv_general_dilated`, as the field of that name of `flax.linen.Conv`.
 
     On CPUs, same-size convolutions of stride 1 run by Winograd's algorithm or by `shifted_matmul` where these are
-    faster, and others on large images get a weight gradient that is added up strip by strip. Everything else, and every
-    other platform, is XLA's own.
+    faster, and others on large images get a weight gradient that is added up strip by strip; those whose kernel is much
+    larger than the image run by `large_kernel`. Everything else, and every other platform, is XLA's own.
     """
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -62,14 +62,23 @@ def conv_general_dilated(
         and feature_group_count == 1
         and all(value is None for value in options.values())
     )
-    dilations = set(rhs_dilation or (1,))
-    is_same = (
+    has_stride_1 = (
         is_plain
         # An exported program is traced with symbols for its sizes, which tell nothing of speed.
         and all(isinstance(length, int) for length in lhs.shape)
-        and padding == "SAME"
         and all(size == 1 for size in window_strides)
         and all(size == 1 for size in lhs_dilation or ())
+    )
+    dilations = set(rhs_dilation or (1,))
+    if has_stride_1 and dilations == {1} and large_kernel.gains(lhs, rhs):
+        borders = padding
+        if isinstance(padding, str):
+            borders = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], (1, 1), padding)
+        by_product = functools.partial(large_kernel.convolve, borders=borders)
+        return lax.platform_dependent(lhs, rhs, cpu=by_product, default=plain)
+    is_same = (
+        has_stride_1
+        and padding == "SAME"
         and len(dilations) == 1
         and rhs.shape[0] == rhs.shape[1]
         and rhs.shape[0] % 2 == 1
@@ -100,7 +109,7 @@ def _faster_form(x: jax.Array, kernel: jax.Array, dilation: int) -> Callable[[ja
         return _pointwise
     if dilation > 1 and winograd.gains(_phase_shape(x, dilation), kernel):
         return functools.partial(_dilated_conv, dilation=dilation)
-    if shifted_matmul.gains(x, kernel, dilation):
+    if dilation > 1:
         border = dilation * (kernel.shape[0] // 2)
         return functools.partial(shifted_matmul.convolve, borders=((border, border),) * 2, dilation=dilation)
     return _same_conv if strips_gain(x, kernel) or winograd.gradient_gains(x, kernel) else None

@@ -1,8 +1,7 @@
 """Convolves by matrix products, one for each position of the kernel, where XLA's CPU backend is slow.
 
 Of kernels with an even number of positions XLA computes the gradient at a fiftieth of the speed of the forward pass;
-dilated ones are slow throughout, and a kernel much larger than the image, such as fc6 of FCN, takes a hundred times as
-long as its matrix products.
+dilated ones are slow throughout.
 """
 
 from __future__ import annotations
@@ -18,21 +17,8 @@ Borders = tuple[tuple[int, int], tuple[int, int]]
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
-# A kernel of so many times the image's values counts as much larger. One of 3x3 gains little all the same.
-_LARGE = 30
-_SMALLEST_KERNEL = 4
-
 # Values of the patches of a strip in the gradient of a kernel: 2 MB.
 _STRIP_VALUES = 500_000
-
-
-def gains(x: jax.Array, kernel: jax.Array, dilation: int) -> bool:
-    """Returns whether the convolution of [N, H, W, C] with [k, k, C, F] is faster by products on a CPU.
-
-    An image whose size is a symbol, as when a program is exported, counts as large.
-    """
-    kernel_is_larger = isinstance(x.size, int) and kernel.size >= _LARGE * x.size
-    return dilation > 1 or (kernel.shape[0] >= _SMALLEST_KERNEL and kernel_is_larger)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -48,7 +34,7 @@ def convolve(x: jax.Array, kernel: jax.Array, borders: Borders, dilation: int = 
     Returns:
       The same type, [N, H', W', F], where H' = H + top + bottom - dilation * (k - 1).
     """
-    if not gains(x, kernel, dilation):
+    if dilation == 1:
         return plain(x, kernel, borders)
     size = kernel.shape[0]
     padded = _padded(x, borders)

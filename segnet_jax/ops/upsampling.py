@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from segnet_jax.ops import shifted_matmul
+from segnet_jax.ops import large_kernel, shifted_matmul
 
 
 def conv_transpose(
@@ -34,6 +34,15 @@ def conv_transpose(
     Returns:
       The type of `x`, [N, H', W', F].
     """
+    geometry = {"output_size": output_size, "padding": padding}
+    by_phases = functools.partial(_by_phases, stride=stride, **geometry)
+    if stride > 1 or not large_kernel.gains(x, kernel):
+        return by_phases(x, kernel)
+    by_product = functools.partial(large_kernel.convolve_transposed, **geometry)
+    return lax.platform_dependent(x, kernel, cpu=by_product, default=by_phases)
+
+
+def _by_phases(x: jax.Array, kernel: jax.Array, stride: int, output_size: tuple[int, int], padding: int) -> jax.Array:
     size, channels, features = kernel.shape[0], kernel.shape[2], kernel.shape[3]
     # Of output pixel `stride * j + r` before cropping, the kernel's taps r, r + stride, ... see the inputs j, j - 1...
     taps = -(-size // stride)

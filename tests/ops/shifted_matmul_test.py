@@ -13,8 +13,7 @@ from tests.helpers.convolutions import NHWC, XLA, assert_close, output_and_gradi
 
 
 def operands(size, dtype=jnp.float32):
-    features = 100 if size == 7 else 3  # enough to count as a large kernel
-    return random(2, 9, 8, 5, dtype=dtype), random(size, size, 5, features, seed=1, dtype=dtype)
+    return random(2, 9, 8, 5, dtype=dtype), random(size, size, 5, 3, seed=1, dtype=dtype)
 
 
 def both(x, kernel, borders, dilation):
@@ -36,7 +35,6 @@ def both(x, kernel, borders, dilation):
         (4, ((-1, 3), (2, -2)), 1),
         (2, ((-1, 0), (5, 1)), 3),
         (1, ((0, 0), (0, 0)), 1),
-        (7, ((3, 3), (3, 3)), 1),
     ],
 )
 def test_convolve_has_the_output_and_gradients_of_xlas_convolution(size, borders, dilation):
@@ -72,19 +70,11 @@ def test_convolve_sums_half_precision_in_single():
 
 
 @pytest.mark.parametrize(
-    ("image", "size", "dilation", "products"),
-    [
-        ((9, 8), 3, (2, 2), 9),
-        ((9, 8), 3, (1, 1), 0),
-        ((9, 8), 3, None, 0),
-        ((9, 8), 3, (1, 2), 0),
-        ((1, 1), 3, None, 0),
-        ((1, 1), 5, None, 25),
-        ((9, 8), 5, None, 0),
-    ],
+    ("dilation", "products"),
+    [((2, 2), 9), ((1, 1), 0), (None, 0), ((1, 2), 0)],
 )
-def test_conv_general_dilated_takes_products_for_dilated_and_large_kernels_on_cpus(image, size, dilation, products):
-    x, kernel = jnp.zeros((1, *image, 5)), jnp.zeros((size, size, 5, 64))
+def test_conv_general_dilated_takes_products_for_dilated_kernels_on_cpus(dilation, products):
+    x, kernel = jnp.zeros((1, 9, 8, 5)), jnp.zeros((3, 3, 5, 64))
     program = str(jax.make_jaxpr(same(conv_general_dilated, rhs_dilation=dilation))(x, kernel))
     assert program.count("dot_general[") == products
     assert program.count("conv_general_dilated[") == 1

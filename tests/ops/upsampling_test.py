@@ -14,7 +14,8 @@ from tests.helpers.convolutions import output_and_gradients, random
 from tests.helpers.numpy_layers import interpolate
 
 # Input (H, W), kernel, stride, padding, output (H', W'): FCN-Basic's doubling, its odd crop, FCN's strides and crops,
-# fc6-deconv, kernels that the stride does not divide or exceeds, crops of whole strides, and beyond what is reached.
+# fc6-deconv, kernels that the stride does not divide or exceeds, crops of whole strides, and beyond what is reached;
+# then kernels much larger than the image, cropped and reaching not as far as the output.
 _GEOMETRIES = [
     ((3, 4), 8, 2, 3, (6, 8)),
     ((3, 4), 8, 2, 3, (5, 7)),
@@ -28,6 +29,8 @@ _GEOMETRIES = [
     ((3, 4), 2, 3, 0, (8, 11)),
     ((2, 2), 3, 2, 1, (9, 12)),
     ((1, 1), 4, 2, 1, (1, 1)),
+    ((1, 1), 9, 1, 2, (6, 5)),
+    ((1, 2), 11, 1, 3, (9, 14)),
 ]
 
 
