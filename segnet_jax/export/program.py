@@ -15,7 +15,7 @@ from segnet_jax.errors import InputError
 from segnet_jax.inference.preparation import Preparation
 from segnet_jax.inference.trained_model import TrainedModel
 from segnet_jax.models.base import SegmentationModel
-from segnet_jax.runtime.compilation import Compiled
+from segnet_jax.runtime import compilation
 
 OUTPUTS = ("labels", "probabilities", "logits")
 
@@ -87,7 +87,7 @@ class Program:
             logits = self.model.apply(variables, self.normalize(images), train=False)
             return self.finish(logits)  # type: ignore[arg-type]
 
-        compiled = Compiled(jax.jit(run), jax.default_backend())
+        compiled = compilation.jit(run)
         return lambda images: np.asarray(compiled(self.variables, images))
 
 

@@ -25,7 +25,7 @@ from segnet_jax.inference.pretrained import load_network, save_network
 from segnet_jax.inference.tiles import blend_tiles
 from segnet_jax.inference.trained_model import TrainedModel
 from segnet_jax.models.base import SegmentationModel
-from segnet_jax.runtime.compilation import Compiled
+from segnet_jax.runtime import compilation
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
@@ -114,7 +114,7 @@ class Segmenter:
         )
         self._crf = build_crf(trained.config)
         self._variables = jax.device_put(trained.variables)
-        self._programs: dict[int, Compiled] = {}  # by the number of stochastic passes
+        self._programs: dict[int, compilation.Compiled] = {}  # by the number of stochastic passes
 
     @overload
     def predict(self, images: ImageLike, **options: Any) -> Segmentation: ...
@@ -230,7 +230,7 @@ class Segmenter:
         if samples not in self._programs:
             model, normalize, seed = self.trained.model, self._preparation.normalize, self._preparation.seed
             function = functools.partial(_score, model=model, normalize=normalize, samples=samples, seed=seed)
-            self._programs[samples] = Compiled(jax.jit(function), jax.default_backend())
+            self._programs[samples] = compilation.jit(function)
         scores: tuple[jax.Array, jax.Array | None] = self._programs[samples](self._variables, images)
         return scores
 

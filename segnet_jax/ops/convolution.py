@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from segnet_jax.ops import large_kernel, shifted_matmul, winograd
+from segnet_jax.ops import patch_matmul, winograd
 
 # XLA's CPU backend computes the weight gradient of a large image at a quarter of the speed of the forward pass: it
 # lays out the patches of the whole image before it multiplies. Strips whose patches fit the cache run 2 to 3 times as
@@ -37,9 +37,9 @@ def conv_general_dilated(
 ) -> jax.Array:
     """Convolves like `jax.lax.conv_general_dilated`, as the field of that name of `flax.linen.Conv`.
 
-    On CPUs, same-size convolutions of stride 1 run by Winograd's algorithm or by `shifted_matmul` where these are
-    faster, and others on large images get a weight gradient that is added up strip by strip; those whose kernel is much
-    larger than the image run by `large_kernel`. Everything else, and every other platform, is XLA's own.
+    On CPUs, same-size convolutions of stride 1 run by Winograd's algorithm or by `patch_matmul` where these are faster,
+    and others on large images get a weight gradient that is added up strip by strip. Those of any border whose kernel
+    is much larger than the image run by `patch_matmul` too. Everything else, and every other platform, is XLA's own.
     """
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -70,11 +70,11 @@ def conv_general_dilated(
         and all(size == 1 for size in lhs_dilation or ())
     )
     dilations = set(rhs_dilation or (1,))
-    if has_stride_1 and dilations == {1} and large_kernel.gains(lhs, rhs):
+    if has_stride_1 and dilations == {1} and patch_matmul.is_large(rhs, lhs):
         borders = padding
         if isinstance(padding, str):
             borders = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], (1, 1), padding)
-        by_product = functools.partial(large_kernel.convolve, borders=borders)
+        by_product = functools.partial(patch_matmul.convolve, borders=tuple(map(tuple, borders)))
         return lax.platform_dependent(lhs, rhs, cpu=by_product, default=plain)
     is_same = (
         has_stride_1
@@ -111,7 +111,7 @@ def _faster_form(x: jax.Array, kernel: jax.Array, dilation: int) -> Callable[[ja
         return functools.partial(_dilated_conv, dilation=dilation)
     if dilation > 1:
         border = dilation * (kernel.shape[0] // 2)
-        return functools.partial(shifted_matmul.convolve, borders=((border, border),) * 2, dilation=dilation)
+        return functools.partial(patch_matmul.convolve, borders=((border, border),) * 2, dilation=dilation)
     return _same_conv if strips_gain(x, kernel) or winograd.gradient_gains(x, kernel) else None
 
 
@@ -171,7 +171,7 @@ _same_conv.defvjp(_forward, _backward)
 def weight_gradient_of_strips(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
     """Adds up the weight gradients of strips of the images: [size, size, C, K].
 
-    `shifted_matmul._weight_gradient` multiplies patches instead, which dilation allows and XLA's convolutions outrun.
+    `patch_matmul.weight_gradient` multiplies patches instead, which dilation allows and XLA's convolutions outrun.
     """
     images, height, width, depth = x.shape
     features = gradient.shape[-1]

@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
-from segnet_jax.ops.shifted_matmul import Borders
+from segnet_jax.ops.patch_matmul import Borders
 
 # Side of the windows.
 _WINDOW = 3

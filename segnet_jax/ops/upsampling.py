@@ -9,7 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from segnet_jax.ops import large_kernel, shifted_matmul
+from segnet_jax.ops import patch_matmul
+from segnet_jax.ops.patch_matmul import Borders
+
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 def conv_transpose(
@@ -34,11 +37,10 @@ def conv_transpose(
     Returns:
       The type of `x`, [N, H', W', F].
     """
-    geometry = {"output_size": output_size, "padding": padding}
-    by_phases = functools.partial(_by_phases, stride=stride, **geometry)
-    if stride > 1 or not large_kernel.gains(x, kernel):
+    by_phases = functools.partial(_by_phases, stride=stride, output_size=output_size, padding=padding)
+    if stride > 1 or not patch_matmul.is_large(kernel, x):
         return by_phases(x, kernel)
-    by_product = functools.partial(large_kernel.convolve_transposed, **geometry)
+    by_product = functools.partial(patch_matmul.convolve_transposed, output_size=output_size, padding=padding)
     return lax.platform_dependent(x, kernel, cpu=by_product, default=by_phases)
 
 
@@ -58,14 +60,48 @@ def _by_phases(x: jax.Array, kernel: jax.Array, stride: int, output_size: tuple[
     y = lax.platform_dependent(
         x,
         phases,
-        cpu=functools.partial(shifted_matmul.convolve, borders=(vertical, horizontal)),
-        default=functools.partial(shifted_matmul.plain, borders=(vertical, horizontal)),
+        cpu=functools.partial(_conv_on_cpu, borders=(vertical, horizontal)),
+        default=functools.partial(_conv, borders=(vertical, horizontal)),
     )
     images, rows, columns, _ = y.shape
     y = y.reshape(images, rows, columns, stride, stride, features).transpose(0, 1, 3, 2, 4, 5)
     y = y.reshape(images, rows * stride, columns * stride, features)
     start = padding - first * stride
     return y[:, start : start + output_size[0], start : start + output_size[1]]
+
+
+def _conv(x: jax.Array, kernel: jax.Array, borders: Borders) -> jax.Array:
+    """Convolves with stride 1: [N, H, W, C] and [k, k, C, F] to [N, H', W', F]; negative borders crop."""
+    if not all(isinstance(border, int) for border in (*borders[0], *borders[1])):
+        # Of an exported program; XLA takes borders whose size is a symbol in a padding alone.
+        x, borders = patch_matmul.padded(x, borders), ((0, 0), (0, 0))
+    return lax.conv_general_dilated(x, kernel, (1, 1), borders, dimension_numbers=_DIMENSIONS)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv_on_cpu(x: jax.Array, kernel: jax.Array, borders: Borders) -> jax.Array:
+    """Convolves as `_conv` does, with a gradient of the kernel that is faster on CPUs."""
+    return _conv(x, kernel, borders)
+
+
+def _forward(x: jax.Array, kernel: jax.Array, borders: Borders) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _conv(x, kernel, borders), (x, kernel)
+
+
+def _backward(
+    borders: Borders, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    gradient = lax.optimization_barrier(gradient)
+    reach = kernel.shape[0] - 1
+    (top, bottom), (left, right) = borders
+    opposite = ((reach - top, reach - bottom), (reach - left, reach - right))
+    by_image = _conv(gradient, kernel[::-1, ::-1].swapaxes(2, 3), opposite)
+    by_kernel = patch_matmul.weight_gradient(patch_matmul.padded(x, borders), gradient, kernel.shape[:2], dilation=1)
+    return by_image, by_kernel.astype(kernel.dtype)
+
+
+_conv_on_cpu.defvjp(_forward, _backward)
 
 
 def bilinear_kernel(size: int, stride: int) -> np.ndarray:

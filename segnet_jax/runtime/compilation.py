@@ -58,6 +58,11 @@ class Compiled:
         return self.executable(*args)(*args)
 
 
+def jit(function: Callable[..., Any]) -> Compiled:
+    """Jits a function for the default platform, with its options."""
+    return Compiled(jax.jit(function), jax.default_backend())
+
+
 def jit_once(function: Callable[..., Any]) -> Any:
     """Jits a function that is called once: on CPUs it is compiled quickly, not well.
 

@@ -17,7 +17,7 @@ from segnet_jax.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from segnet_jax.errors import InputError
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.models.modules import BatchNorm
-from segnet_jax.runtime.compilation import Compiled
+from segnet_jax.runtime import compilation
 from segnet_jax.weights.caffemodel import read_caffemodel
 from segnet_jax.weights.hub import fetch
 
@@ -234,7 +234,7 @@ def match_batch_norm(
             model.apply(variables, images, train=False)
         return found
 
-    compiled = Compiled(jax.jit(moments), jax.default_backend())
+    compiled = compilation.jit(moments)
     each = [jax.device_get(compiled(variables, batch)) for batch in images]
     for name in names:
         both = np.asarray([found[name] for found in each], np.float64)
