@@ -22,8 +22,8 @@ Borders = tuple[tuple[int, int], tuple[int, int]]
 _LARGE = 30
 _SMALLEST_KERNEL = 4
 
-# Values of the patches of a strip in the gradient of a kernel: 2 MB. Those of a larger kernel are as many as its own,
-# for it is read and written for each strip.
+# Values of the patches of a strip in the gradient of a kernel: 2 MB. For a larger kernel they are as many as its own,
+# because its gradient is read and written once a strip.
 _STRIP_VALUES = 500_000
 
 
