@@ -62,7 +62,7 @@ def _backward(
     borders: Borders, dilation: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
-    # One buffer for all products, as in `_padded`.
+    # One buffer for both gradients, as in `padded`.
     gradient = lax.optimization_barrier(gradient)
     size = kernel.shape[:2]
     products = _product(gradient, kernel.reshape(-1, kernel.shape[-1]).T)

@@ -12,8 +12,6 @@ from jax import lax
 from segnet_jax.ops import patch_matmul
 from segnet_jax.ops.patch_matmul import Borders
 
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-
 
 def conv_transpose(
     x: jax.Array, kernel: jax.Array, stride: int, output_size: tuple[int, int], padding: int = 0
@@ -75,7 +73,7 @@ def _conv(x: jax.Array, kernel: jax.Array, borders: Borders) -> jax.Array:
     if not all(isinstance(border, int) for border in (*borders[0], *borders[1])):
         # Of an exported program; XLA takes borders whose size is a symbol in a padding alone.
         x, borders = patch_matmul.padded(x, borders), ((0, 0), (0, 0))
-    return lax.conv_general_dilated(x, kernel, (1, 1), borders, dimension_numbers=_DIMENSIONS)
+    return lax.conv_general_dilated(x, kernel, (1, 1), borders, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -92,6 +90,7 @@ def _backward(
     borders: Borders, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
+    # One buffer for both gradients, as in `patch_matmul.padded`.
     gradient = lax.optimization_barrier(gradient)
     reach = kernel.shape[0] - 1
     (top, bottom), (left, right) = borders
