@@ -9,15 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet_jax.errors import InputError
-from segnet_jax.export.program import Program
-from segnet_jax.export.web import page_files, web_model
-from segnet_jax.export.web_runtime import read_runtime
-from segnet_jax.inference.from_config import build_preparation
 from segnet_jax.inference.preparation import resize_image
 from segnet_jax.inference.segmenter import from_pretrained
-from tests.helpers.chromium import expect, launch, sync_api
-from tests.helpers.demo_networks import encoded, make_segmenter, random_image
+from tests.helpers.chromium import expect, launch
+from tests.helpers.demo_networks import encoded, random_image
+from tests.helpers.exported_page import give, open_page, write_page
 from tests.helpers.paths import ROOT
 from tests.helpers.static_site import ISOLATION, serve
 
@@ -25,77 +21,6 @@ pytestmark = pytest.mark.ci
 
 EXAMPLES = sorted((ROOT / "segnet_jax" / "demo" / "page" / "examples").glob("*.jpg"))
 IMAGE = random_image(16, 24, seed=5)
-
-
-@pytest.fixture(scope="module")
-def runtime():
-    try:
-        return read_runtime(None)
-    except InputError as error:
-        pytest.skip(str(error))
-
-
-def write_page(segmenter, runtime, folder):
-    """Writes the page of a segmenter's network into a folder, which is made."""
-    trained = segmenter.trained
-    program = Program(
-        trained,
-        build_preparation(trained.config, trained.modalities, trained.modality_names, trained.channel_statistics),
-        "logits",
-    )
-    model, smallest = web_model(program)
-    for name, content in page_files(program, model.SerializeToString(), smallest, runtime).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-
-
-@pytest.fixture(scope="module")
-def segmenter():
-    return make_segmenter()
-
-
-@pytest.fixture(scope="module")
-def folder(segmenter, runtime, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("page")
-    write_page(segmenter, runtime, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def playwright():
-    with sync_api.sync_playwright() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser(playwright):
-    opened = launch(playwright)
-    yield opened
-    opened.close()
-
-
-def open_page(browser, address, faults=None, requests=None):
-    """Opens a page in a browser that has not seen it, and waits until it is ready; notes errors and addresses."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    page = context.new_page()
-    if faults is not None:
-        page.on("pageerror", lambda error: faults.append(str(error)))
-    if requests is not None:
-        context.on("request", lambda request: requests.append(request.url))
-    page.goto(address)
-    expect(page.locator("#status")).to_have_text("Ready.")
-    return page
-
-
-@pytest.fixture(scope="module")
-def page(browser, folder):
-    """The page of a small network, of which no script may have failed in the end."""
-    faults = []
-    with serve(folder) as (address, _):
-        page = open_page(browser, address, faults)
-        yield page
-        page.context.close()
-    assert not faults
 
 
 def assert_runs(page, threads):
@@ -108,10 +33,6 @@ def assert_runs(page, threads):
 
 def most_threads(page):
     return min(4, page.evaluate("navigator.hardwareConcurrency"))
-
-
-def give(page, name, content, kind="image/png"):
-    page.set_input_files("#file", [{"name": name, "mimeType": kind, "buffer": content}])
 
 
 def mask_of(page, name):
@@ -287,33 +208,6 @@ def test_page_says_in_a_sentence_what_is_wrong(page):
     give(page, "street.png", encoded(IMAGE))
     expect(page.locator("#error")).to_be_hidden()
     expect(page.locator("#result")).to_be_visible()
-
-
-def test_page_segments_the_camera_until_it_is_stopped(page):
-    page.get_by_role("button", name="Use the camera").click()
-    expect(page.locator("#name")).to_have_text("camera")
-    expect(page.locator("#facts")).to_contain_text(" frames a second")
-    page.keyboard.press("p")
-    expect(page.locator("#pause")).to_have_text("Continue")
-    page.keyboard.press("Escape")
-    expect(page.locator("#live")).to_be_hidden()
-    expect(page.locator("#status")).to_have_text("Stopped.")
-    assert page.evaluate("document.getElementById('video').srcObject") is None
-
-
-def test_page_segments_a_video(page, tmp_path):
-    av = pytest.importorskip("av", reason="PyAV comes with requirements-video.txt")
-    with av.open(str(tmp_path / "street.webm"), "w") as container:
-        stream = container.add_stream("libvpx", rate=5, options={"cpu-used": "8"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for level in range(0, 200, 40):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))))
-        container.mux(stream.encode())
-    give(page, "street.webm", (tmp_path / "street.webm").read_bytes(), "video/webm")
-    expect(page.locator("#name")).to_have_text("street.webm")
-    expect(page.locator("#facts")).to_contain_text("64 × 48 pixels")
-    expect(page.locator("#pause")).to_have_text("Continue")  # it has ended
-    page.locator("#stop").click()
 
 
 def test_page_takes_what_is_dropped_and_pasted_and_an_example(page):

@@ -58,6 +58,8 @@ export function setUpLive({ segment, show, say, fail }) {
 
   async function follow(name) {
     const mine = run;
+    // It may play before it has a picture that can be taken.
+    const shown = new Promise((resolve) => video.requestVideoFrameCallback(resolve));
     try {
       await video.play();
     } catch (error) {
@@ -81,6 +83,7 @@ export function setUpLive({ segment, show, say, fail }) {
     byId("pause").focus();
     refresh();
     say(`Segmenting ${name}.`);
+    await shown;
     for (let count = 0; mine === run; ) {
       // The browser gives none while the page is not to be seen, which then costs nothing.
       await new Promise(requestAnimationFrame);
