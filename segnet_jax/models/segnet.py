@@ -9,6 +9,7 @@ import jax
 from flax import linen as nn
 
 from segnet_jax.errors import InputError
+from segnet_jax.models.bands import stage_in_bands
 from segnet_jax.models.base import SegmentationModel, Stage, pool_with_indices
 from segnet_jax.ops.pooling import max_unpool
 
@@ -54,31 +55,41 @@ class SegNet(SegmentationModel):
         """The classifier, as in `SegmentationModel`."""
         return "conv_classifier" if self.separate_classifier else self.classifier_layer[0]
 
+    @property
+    def classifier_reach(self) -> int:
+        """How many rows above and below its own a pixel's score depends on, of the last decoder's maps."""
+        return self.classifier_layer[1] // 2 + self.separate_classifier * (self.kernel_size // 2)
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
         x = self.checked(x)
         pooled_from, maps = [], []
         for number, layers in enumerate(self.encoder, start=1):
-            height, width = x.shape[1:3]
-            x, indices = self.stage(number, functools.partial(_encode, layers=layers, train=train), x)
-            pooled_from.append((indices, (height, width)))
+            size = x.shape[1], x.shape[2]
+            encode = functools.partial(_encode, layers=layers, train=train)
+            reach = len(layers) * (self.kernel_size // 2)
+            x, indices = stage_in_bands(
+                self, number, encode, x, size=size, features=self.scaled(layers[-1][1]), reach=reach, train=train
+            )
+            pooled_from.append((indices, size))
             self.sow("intermediates", f"pool{number}", x)
             x = self.deep_dropout(number, x, train)
             maps.append(x)
 
         for number in range(len(self.decoder), 0, -1):
             indices, size = pooled_from.pop()
-            layers = self.decoder[number - 1]
-            x = self.stage(number, functools.partial(_decode, layers=layers, size=size, train=train), x, indices)
+            decode = functools.partial(_decode, number=number, width=size[1], train=train)
+            reach = len(self.decoder[number - 1]) * (self.kernel_size // 2)
+            if number == 1:
+                reach += self.classifier_reach
+            x = stage_in_bands(
+                self, number, decode, x, indices, size=size, features=x.shape[-1], reach=reach, train=train
+            )
             if self.adds_encoder and number > 1:
                 x = x + maps[number - 2]
             x = self.deep_dropout(number, x, train)
-        name, kernel_size = self.classifier_layer
-        if self.separate_classifier:
-            x = self.decoder_unit(x, self.encoder[0][0][1], name, train)
-            name = "conv_classifier"
-        return self.classifier(x, name, kernel_size=kernel_size)
+        return self.classify(x, train) if train else x
 
     @nn.nowrap
     def check_fields(self) -> None:
@@ -95,20 +106,29 @@ class SegNet(SegmentationModel):
         """Applies a decoder's convolution `name` with its BatchNorm, and ReLU if the network has it there."""
         return self.conv_bn(x, features, name, train, kernel_size=self.kernel_size, relu=self.decoder_relu)
 
+    def classify(self, x: jax.Array, train: bool) -> jax.Array:
+        """Returns logits [N, H, W, num_classes] of the last decoder's maps, [N, H, W, C]."""
+        name, kernel_size = self.classifier_layer
+        if self.separate_classifier:
+            x = self.decoder_unit(x, self.encoder[0][0][1], name, train)
+        return self.classifier(x, self.last_layer, kernel_size=kernel_size)
 
-def _encode(model: SegNet, x: jax.Array, *, layers: Stage, train: bool) -> tuple[jax.Array, jax.Array]:
+
+def _encode(model: SegNet, x: jax.Array, *, layers: Stage, train: bool, rows: int) -> tuple[jax.Array, jax.Array]:
+    del rows
     for name, features in layers:
         x = model.conv_bn(x, features, name, train, kernel_size=model.kernel_size)
     return pool_with_indices(x)
 
 
 def _decode(
-    model: SegNet, x: jax.Array, indices: jax.Array, *, layers: Stage, size: tuple[int, int], train: bool
+    model: SegNet, x: jax.Array, indices: jax.Array, *, number: int, width: int, train: bool, rows: int
 ) -> jax.Array:
-    x = max_unpool(x, indices, size)
-    for name, features in layers:
+    """Unpools to a height of `rows` and convolves; the last stage also classifies outside of training, band by band."""
+    x = max_unpool(x, indices, (rows, width))
+    for name, features in model.decoder[number - 1]:
         x = model.decoder_unit(x, features, name, train)
-    return x
+    return model.classify(x, train) if number == 1 and not train else x
 
 
 class SegNetBasic(SegNet):
