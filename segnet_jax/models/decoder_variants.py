@@ -9,13 +9,11 @@ after the decoders 4 and 3 where these have filters.
 
 from __future__ import annotations
 
-import functools
 from typing import ClassVar
 
 import jax
 from flax import linen as nn
 
-from segnet_jax.models.bands import stage_in_bands
 from segnet_jax.models.modules import ConvTranspose, DepthwiseConv
 from segnet_jax.models.segnet import SegNetBasic
 from segnet_jax.ops.pooling import max_pool_argmax
@@ -55,12 +53,7 @@ class EncoderOnly(SegNetBasic):
         stored, sizes = [], []
         for number in range(1, len(self.encoder) + 1):
             sizes.append((x.shape[1], x.shape[2]))
-            body = functools.partial(_encode, number=number, train=train)
-            layers = self.encoder[number - 1]
-            reach = len(layers) * (self.kernel_size // 2)
-            x = stage_in_bands(
-                self, number, body, x, size=sizes[-1], features=self.scaled(layers[-1][1]), reach=reach, train=train
-            )
+            x = self.encode_stage(number, x, train, lambda x: max_pool_argmax(x)[0])
             self.sow("intermediates", f"pool{number}", x)
             x = self.deep_dropout(number, x, train)
             stored.append(self.stored(x, number))
@@ -70,13 +63,6 @@ class EncoderOnly(SegNetBasic):
         """Returns what the decoder gets of encoder `number`, whose pooled map is `x`: the map itself."""
         del number
         return x
-
-
-def _encode(model: EncoderOnly, x: jax.Array, *, number: int, train: bool, rows: int) -> jax.Array:
-    del rows
-    for name, features in model.encoder[number - 1]:
-        x = model.conv_bn(x, features, name, train, kernel_size=model.kernel_size)
-    return max_pool_argmax(x)[0]
 
 
 class FCNBasic(EncoderOnly):

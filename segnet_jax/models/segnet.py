@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, TypeVar
 
 import jax
 from flax import linen as nn
@@ -12,6 +13,8 @@ from segnet_jax.errors import InputError
 from segnet_jax.models.bands import stage_in_bands
 from segnet_jax.models.base import SegmentationModel, Stage, pool_with_indices
 from segnet_jax.ops.pooling import max_unpool
+
+_Pooled = TypeVar("_Pooled")
 
 
 class SegNet(SegmentationModel):
@@ -57,7 +60,7 @@ class SegNet(SegmentationModel):
 
     @property
     def classifier_reach(self) -> int:
-        """How many rows above and below its own a pixel's score depends on, of the last decoder's maps."""
+        """Returns how many rows of the last decoder's maps a score depends on, above and below its own."""
         return self.classifier_layer[1] // 2 + self.separate_classifier * (self.kernel_size // 2)
 
     @nn.compact
@@ -65,13 +68,9 @@ class SegNet(SegmentationModel):
         """Returns logits [N, H, W, num_classes] of normalised images, float [N, H, W, channels]."""
         x = self.checked(x)
         pooled_from, maps = [], []
-        for number, layers in enumerate(self.encoder, start=1):
+        for number in range(1, len(self.encoder) + 1):
             size = x.shape[1], x.shape[2]
-            encode = functools.partial(_encode, layers=layers, train=train)
-            reach = len(layers) * (self.kernel_size // 2)
-            x, indices = stage_in_bands(
-                self, number, encode, x, size=size, features=self.scaled(layers[-1][1]), reach=reach, train=train
-            )
+            x, indices = self.encode_stage(number, x, train, pool_with_indices)
             pooled_from.append((indices, size))
             self.sow("intermediates", f"pool{number}", x)
             x = self.deep_dropout(number, x, train)
@@ -98,6 +97,20 @@ class SegNet(SegmentationModel):
             raise InputError("separate_classifier is for the network segnet alone; leave it out.")
         super().check_fields()
 
+    def encode_stage(self, number: int, x: jax.Array, train: bool, pool: Callable[[jax.Array], _Pooled]) -> _Pooled:
+        """Applies the convolutions of encoder stage `number` to [N, H, W, C], then `pool`."""
+        layers = self.encoder[number - 1]
+
+        def body(model: SegNet, x: jax.Array, rows: int) -> _Pooled:
+            del rows
+            for name, features in layers:
+                x = model.conv_bn(x, features, name, train, kernel_size=model.kernel_size)
+            return pool(x)
+
+        size, features = (x.shape[1], x.shape[2]), self.scaled(layers[-1][1])
+        reach = len(layers) * (self.kernel_size // 2)
+        return stage_in_bands(self, number, body, x, size=size, features=features, reach=reach, train=train)
+
     def deep_dropout(self, number: int, x: jax.Array, train: bool) -> jax.Array:
         """Applies dropout after encoder or decoder `number`, if it is one of the deeper ones."""
         return self.dropout(x, train) if number >= self.first_dropout_stage else x
@@ -112,13 +125,6 @@ class SegNet(SegmentationModel):
         if self.separate_classifier:
             x = self.decoder_unit(x, self.encoder[0][0][1], name, train)
         return self.classifier(x, self.last_layer, kernel_size=kernel_size)
-
-
-def _encode(model: SegNet, x: jax.Array, *, layers: Stage, train: bool, rows: int) -> tuple[jax.Array, jax.Array]:
-    del rows
-    for name, features in layers:
-        x = model.conv_bn(x, features, name, train, kernel_size=model.kernel_size)
-    return pool_with_indices(x)
 
 
 def _decode(

@@ -1,7 +1,5 @@
 """Tests for segnet_jax/models/bands.py."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
@@ -22,7 +20,7 @@ def made(monkeypatch):
 def program(monkeypatch, model, values):
     """Returns a function that computes logits in bands of so many values at most."""
     monkeypatch.setattr(bands, "_VALUES", values)
-    return compilation.jit(functools.partial(model.apply))
+    return compilation.jit(model.apply)
 
 
 @pytest.mark.parametrize(
