@@ -19,16 +19,23 @@ import numpy as np
 from jax import lax
 
 _Arrays = TypeVar("_Arrays")
+_Start = tuple[jax.Array | int, ...]
 
 _OUT = 4  # pixels of a tile's output a side
 
 # A part of the image that is transformed and multiplied at once has about so many tiles: few enough for a CPU's cache,
 # and enough to make up for reading the transformed kernel.
 _PART_TILES = 200
+# With few channels more, so that a product has so many multiplications: to start it on all cores takes some 20 us.
+_PART_MULTIPLICATIONS = 1_600_000
 # The kernel is transformed once for all tiles; with fewer of them this costs more than it saves.
 _FEWEST_TILES = 150
 # With fewer channels the products are slower than the transforms gain.
 _FEWEST_CHANNELS = 64
+# Of images that are one part, a transformed kernel of more values is computed and multiplied a group of features at a
+# time: it is larger than the tiles and, whole, than a CPU's cache.
+_LARGE_KERNEL = 4_000_000
+_GROUP_FEATURES = 128
 
 
 class _Scheme(NamedTuple):
@@ -96,31 +103,61 @@ def gradient_gains(x: Any, kernel: Any) -> bool:
 @functools.partial(jax.jit, inline=True)
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolves with stride 1 at the same size: float [N, H, W, C] and [k, k, C, K] to [N, H, W, K], k 3 or 7."""
-    scheme, plan = _SCHEMES[kernel.shape[0]], _plan(x.shape)
-    height, width, features = *x.shape[1:3], kernel.shape[-1]
+    scheme, plan = _SCHEMES[kernel.shape[0]], _plan(x.shape, _part_tiles(*kernel.shape[2:]))
+    (images, height, width, depth), (size, _, _, features) = x.shape, kernel.shape
     # Together, or XLA would transform the kernels of all layers at the start and hold them until they are needed. In
     # one row, or it would read the flipped kernel of a gradient against its order in memory, time and again.
-    shape = kernel.shape
-    padded, kernel = _barrier((plan.pad(x, border=shape[0] // 2), kernel.reshape(*shape[:2], -1)))
-    transformed_kernel = _barrier(_transform(scheme.kernel, list(kernel), _columns(shape[0]))).reshape(-1, *shape[2:])
+    padded, kernel = _barrier((plan.pad(x, border=size // 2), kernel.reshape(size, size, -1)))
 
-    def convolve_part(number: jax.Array | int) -> jax.Array:
-        tiles = _transform_tiles(scheme, plan, plan.part(padded, number, scheme.points - _OUT))
-        products = lax.dot_general(tiles, transformed_kernel, (((2,), (1,)), ((0,), (0,))))
-        products = products.reshape(scheme.points, scheme.points, plan.images, plan.rows, plan.columns, features)
+    def transform_kernel(kernel: jax.Array) -> jax.Array:
+        return _barrier(_transform(scheme.kernel, list(kernel), _columns(size))).reshape(scheme.points**2, depth, -1)
+
+    def transform_part(number: jax.Array | int) -> jax.Array:
+        return _transform_tiles(scheme, plan, plan.part(padded, number, scheme.points - _OUT))
+
+    def multiply(tiles: jax.Array, kernel: jax.Array) -> jax.Array:
+        products = lax.dot_general(tiles, kernel, (((2,), (1,)), ((0,), (0,))))
+        products = products.reshape(scheme.points, scheme.points, plan.images, plan.rows, plan.columns, -1)
         along_rows = _barrier(_combine(scheme.output.T, list(products), axis=3))
         part = _barrier(_combine(scheme.output.T, list(along_rows), axis=4))
-        return part.reshape(plan.images, plan.rows * _OUT, plan.columns * _OUT, features)
+        return part.reshape(plan.images, plan.rows * _OUT, plan.columns * _OUT, -1)
 
-    if plan.parts == 1:
-        return convolve_part(0)[:, :height, :width]
+    groups = _feature_groups(plan, scheme.points**2 * depth, features)
+    if groups > 1:
+        tiles, each = transform_part(0), features // groups
+        kernel = kernel.reshape(size, size, depth, features)
+
+        def part(number: jax.Array | int) -> tuple[jax.Array, _Start]:
+            own = lax.dynamic_slice_in_dim(kernel, number * each, each, axis=3)
+            return multiply(tiles, transform_kernel(own.reshape(size, size, -1))), (0, 0, 0, number * each)
+
+    else:
+        transformed = transform_kernel(kernel)
+
+        def part(number: jax.Array | int) -> tuple[jax.Array, _Start]:
+            return multiply(transform_part(number), transformed), plan.start(number)
+
+    count = max(groups, plan.parts)
+    if count == 1:
+        return part(0)[0][:, :height, :width]
     outputs = lax.fori_loop(
         0,
-        plan.parts,
-        lambda number, outputs: lax.dynamic_update_slice(outputs, convolve_part(number), plan.start(number)),
-        _zeros(padded, (x.shape[0], *plan.covered, features)),
+        count,
+        lambda number, outputs: lax.dynamic_update_slice(outputs, *part(number)),
+        _zeros(padded, (images, *plan.covered, features)),
     )
     return outputs[:, :height, :width]
+
+
+def _part_tiles(depth: int, features: int) -> int:
+    """Returns about how many tiles a part has."""
+    return max(_PART_TILES, _PART_MULTIPLICATIONS // (depth * features))
+
+
+def _feature_groups(plan: _Plan, values: int, features: int) -> int:
+    """Returns how many groups of features are computed one by one, if each feature has `values` of the kernel."""
+    gain = plan.parts == 1 and values * features > _LARGE_KERNEL and features % _GROUP_FEATURES == 0
+    return features // _GROUP_FEATURES if gain else 1
 
 
 @functools.partial(jax.jit, static_argnames="size", inline=True)
@@ -129,8 +166,8 @@ def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
 
     The images are [N, H, W, C], and `gradient`, that of the output, [N, H, W, K].
     """
-    scheme, plan = _SCHEMES[size], _plan(x.shape)
     depth, features = x.shape[-1], gradient.shape[-1]
+    scheme, plan = _SCHEMES[size], _plan(x.shape, _part_tiles(depth, features))
     # The border of the gradient is left out again. With it, XLA sees that it is what `convolve` makes of it for the
     # gradient of x, and keeps one of them.
     padded, gradient = _barrier((plan.pad(x, border=size // 2), plan.pad(gradient, border=size // 2)))
@@ -171,7 +208,7 @@ class _Plan(NamedTuple):
         below, right = (covered - size + border for covered, size in zip(self.covered, x.shape[1:3], strict=True))
         return jnp.pad(x, ((0, 0), (border, below), (border, right), (0, 0)))
 
-    def start(self, number: jax.Array | int) -> tuple[jax.Array | int, ...]:
+    def start(self, number: jax.Array | int) -> _Start:
         """Returns the first image, row, column and channel of a part's output."""
         return number // self.strips * self.images, number % self.strips * self.rows * _OUT, 0, 0
 
@@ -186,12 +223,13 @@ class _Plan(NamedTuple):
         return _barrier(lax.dynamic_slice(padded, (image, row + inset, inset, 0), size))
 
 
-def _plan(shape: Sequence[int]) -> _Plan:
+def _plan(shape: Sequence[int], part_tiles: int) -> _Plan:
+    """Divides images [N, H, W, C] into parts of about so many tiles."""
     images, rows, columns = shape[0], -(-shape[1] // _OUT), -(-shape[2] // _OUT)
-    together = max(1, min(images, _PART_TILES // (rows * columns)))
+    together = max(1, min(images, part_tiles // (rows * columns)))
     while images % together:
         together -= 1
-    strips = -(-rows // max(1, round(_PART_TILES / columns))) if together == 1 else 1
+    strips = -(-rows // max(1, round(part_tiles / columns))) if together == 1 else 1
     return _Plan(together, -(-rows // strips), columns, strips, images // together * strips)
 
 

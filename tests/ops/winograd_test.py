@@ -14,21 +14,70 @@ from tests.helpers.convolutions import XLA, assert_close, output_and_gradients, 
 _TOLERANCE = {3: 3e-5, 7: 2e-4}
 
 
+@pytest.fixture
+def limits(monkeypatch):
+    """Sets limits of parts, and has the functions traced anew, as they are read then."""
+
+    def forget():
+        winograd.convolve.clear_cache()
+        winograd.weight_gradient.clear_cache()
+
+    def change(**values):
+        forget()
+        for name, value in {"_PART_MULTIPLICATIONS": 0, **values}.items():
+            monkeypatch.setattr(winograd, name, value)
+
+    yield change
+    forget()
+
+
 # Whole tiles, and heights and widths that leave 1, 2 and 3 pixels over; images in one part, in several, and in strips,
 # of which the last is shorter.
 @pytest.mark.parametrize("shape", [(1, 4, 8, 5), (3, 9, 14, 5), (4, 11, 4, 7), (2, 1, 3, 2), (2, 21, 8, 3)])
 @pytest.mark.parametrize("tiles", [1, 8, 10**6])
 @pytest.mark.parametrize("size", [3, 7])
-def test_convolve_and_weight_gradient_equal_xlas(monkeypatch, shape, tiles, size):
-    monkeypatch.setattr(winograd, "_PART_TILES", tiles)
+def test_convolve_and_weight_gradient_equal_xlas(limits, shape, tiles, size):
+    limits(_PART_TILES=tiles)
     x, kernel = random(*shape, seed=0), random(size, size, shape[3], 6, seed=1)
     gradient = random(*shape[:3], 6, seed=2)
-    # Compiled anew for each case: the limit is read when the function is traced.
     results = jax.jit(
         lambda x, kernel, gradient: (winograd.convolve(x, kernel), winograd.weight_gradient(x, gradient, size))
     )(x, kernel, gradient)
     output, _, weights = output_and_gradients(same(XLA), x, kernel, gradient)
     assert_close(results, (output, weights), _TOLERANCE[size])
+
+
+# The last images are two parts, of which each has all features at once.
+@pytest.mark.parametrize(("shape", "groups"), [((1, 9, 14, 5), 3), ((3, 9, 14, 5), 3), ((2, 80, 120, 5), 1)])
+@pytest.mark.parametrize("size", [3, 7])
+def test_a_large_kernel_is_computed_by_groups_of_features(limits, shape, groups, size):
+    limits(_LARGE_KERNEL=5 * 6 * 36 - 1, _GROUP_FEATURES=2)
+    x, kernel = random(*shape, seed=0), random(size, size, 5, 6, seed=1)
+    convolve = jax.jit(lambda x, kernel: winograd.convolve(x, kernel))
+    products = [line for line in convolve.lower(x, kernel).as_text().splitlines() if "dot_general" in line]
+    assert len(products) == 1
+    assert f"x5x{6 // groups}xf32>" in products[0]
+    assert_close([convolve(x, kernel)], [same(XLA)(x, kernel)], _TOLERANCE[size])
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "parts", "groups"),
+    [
+        ((1, 45, 60, 512), (3, 3, 512, 512), 1, 4),
+        ((1, 45, 60, 512), (3, 3, 512, 256), 1, 2),
+        ((1, 45, 60, 256), (3, 3, 256, 256), 1, 1),
+        # 600 values for each of 7x7's 100 points are no multiple of 128.
+        ((1, 45, 60, 600), (7, 7, 600, 600), 1, 1),
+        ((4, 45, 60, 512), (3, 3, 512, 512), 4, 1),
+        # 30 tiles a row: strips of 7 rows of them. With 64 channels twice as many.
+        ((1, 90, 120, 128), (3, 3, 128, 128), 4, 1),
+        ((1, 90, 120, 64), (3, 3, 64, 64), 2, 1),
+    ],
+)
+def test_parts_are_strips_images_or_groups_of_features(shape, kernel, parts, groups):
+    plan = winograd._plan(shape, winograd._part_tiles(*kernel[2:]))
+    assert plan.parts == parts
+    assert winograd._feature_groups(plan, (kernel[0] + 3) ** 2 * kernel[2], kernel[3]) == groups
 
 
 @pytest.mark.parametrize(("size", "tolerance"), [(3, 1.5e-5), (7, 8e-5)])
@@ -37,11 +86,9 @@ def test_convolve_has_errors_as_small_as_the_documentation_says(size, tolerance)
     assert_close([jax.jit(winograd.convolve)(x, kernel)], [same(XLA)(x, kernel)], tolerance)
 
 
-def test_plan_has_parts_of_whole_images_or_strips_of_one(monkeypatch):
-    monkeypatch.setattr(winograd, "_PART_TILES", 24)
-
+def test_plan_has_parts_of_whole_images_or_strips_of_one():
     def plan(*shape):
-        found = winograd._plan(shape)
+        found = winograd._plan(shape, 24)
         return found.images, found.rows, found.columns, found.strips, found.parts
 
     # Images of 2 rows and 3 columns of tiles: room for 4 in a part, of which 3 divide 6 and 1 divides 7.
