@@ -1,4 +1,4 @@
-"""Gives every test eight CPU devices and caches of its own, and to those that ask real data and a finished run."""
+"""Gives every test eight CPU devices and its own caches, and some of them real data, a finished run or a browser."""
 
 import gc
 import os
@@ -7,6 +7,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 import pytest
@@ -133,3 +134,22 @@ def trained_flat_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("flat")
     train_and_evaluate(make_flat_config(), workdir)
     return workdir
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Any]:
+    """Starts Playwright; skips where there is none, or no Chromium."""
+    from tests.helpers.chromium import sync_api
+
+    with sync_api.sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Any) -> Iterator[Any]:
+    """Opens a browser."""
+    from tests.helpers.chromium import launch
+
+    opened = launch(playwright)
+    yield opened
+    opened.close()

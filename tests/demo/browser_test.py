@@ -16,7 +16,7 @@ import uvicorn  # noqa: E402
 from segnet_jax.demo import network  # noqa: E402
 from segnet_jax.demo.network import DemoNetwork  # noqa: E402
 from segnet_jax.demo.server import Limits, make_app  # noqa: E402
-from tests.helpers.chromium import expect, launch, sync_api  # noqa: E402
+from tests.helpers.chromium import expect  # noqa: E402
 from tests.helpers.demo_networks import encoded, make_segmenter, random_image  # noqa: E402
 
 pytestmark = pytest.mark.ci
@@ -42,14 +42,6 @@ def address(segmenter, small_example):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
         server.should_exit = True
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        opened = launch(playwright)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Gives the tests of an exported page a small network's page, a browser and the page open in it."""
+"""Gives the tests of an exported page a small network's page, and that page open in a browser."""
 
 import pytest
 
@@ -28,23 +28,6 @@ def folder(segmenter, runtime, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     write_page(segmenter, runtime, folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def playwright():
-    from tests.helpers.chromium import sync_api  # skips where there is no browser
-
-    with sync_api.sync_playwright() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser(playwright):
-    from tests.helpers.chromium import launch
-
-    opened = launch(playwright)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")
