@@ -118,8 +118,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks",
         description=(__doc__ or "").splitlines()[0],
         epilog="python -m benchmarks.deployment goes with docs/deployment.md, benchmarks.scaling and "
-        "benchmarks.collectives with docs/scaling.md, benchmarks.startup and benchmarks.storage with "
-        "docs/performance.md.",
+        "benchmarks.collectives with docs/scaling.md, benchmarks.layers, benchmarks.startup and "
+        "benchmarks.storage with docs/performance.md.",
     )
     add = parser.add_argument
     quick = ", ".join(f"--{name}={value}" for name, value in _QUICK.items())

@@ -7,7 +7,7 @@ usage() {
 usage: launch/camvid_full.sh [--seconds=S] [--config=FILE] CAMVID VGG16 OUT [OPTION...]
 
 Trains by configs/camvid_segnet_strong.py for at most S seconds (default 540), saves, and leaves with the status 75 as
-long as the run is not finished: give the same command again. Once it is, OUT holds
+long as the run is not finished: give the same command again. Once it is, evaluations come on top, and OUT holds
   run/               the work directory, with its evaluations of val, plain and over mirrored and scaled copies, and of
                      network/
   curves and sheets  of `python -m segnet_jax.visualize`, in run/

@@ -115,13 +115,14 @@ class TorchWorkload:
     def peak_memory_bytes(self, what: str) -> int:
         """Returns the most memory that PyTorch's allocator holds for this network during `run(what)`.
 
-        Parameters, the optimizer's state and inputs are counted; other networks of the process are not. It has to have
-        run before, so that all of that is there.
+        Parameters, statistics and what `run(what)` takes besides are counted, as `Workload.memory_bytes` does: images,
+        labels, in a step the optimizer's state; other networks of the process are not. It has to have run before, so
+        that all of that is there.
         """
         # Gradients of the step before are freed during the run: the profiler does not see it, and so they are not there
         # when what is held is counted.
         self._optimizer.zero_grad(set_to_none=True)
-        held = self._held_bytes()
+        held = self._held_bytes(what)
         if self.device.type == "cuda":
             torch.cuda.synchronize()
             before = torch.cuda.memory_allocated()
@@ -138,10 +139,13 @@ class TorchWorkload:
                 peak = max(peak, balance)
         return held + peak
 
-    def _held_bytes(self) -> int:
-        """Returns the memory of parameters, statistics, the optimizer's state and the inputs."""
+    def _held_bytes(self, what: str) -> int:
+        """Returns the memory of parameters, statistics and what `run(what)` takes besides."""
         tensors = [*self.module.parameters(), *self.module.buffers()]
-        for state in self._optimizer.state.values():
-            tensors += [value for value in state.values() if torch.is_tensor(value)]
-        tensors += [self._image, self._label, self._images, self._labels]
+        if what in STEPS:
+            for state in self._optimizer.state.values():
+                tensors += [value for value in state.values() if torch.is_tensor(value)]
+            tensors += [self._images, self._labels]
+        else:
+            tensors += [self._image] if what == "forward" else [self._image, self._label]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -16,7 +16,7 @@ from jax import lax
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.ops.pooling import pooled_size
 
-# The map of an image's band has at most so many values, by measurement: docs/performance.md.
+# About the most values of the map of an image's band, by measurement (docs/performance.md), unless that takes too many.
 _VALUES = 6_000_000
 # Each band is compiled by itself.
 _MOST_BANDS = 8

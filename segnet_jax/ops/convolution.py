@@ -13,8 +13,8 @@ from jax import lax
 from segnet_jax.ops import patch_matmul, winograd
 
 # XLA's CPU backend computes the weight gradient of a large image at a quarter of the speed of the forward pass: it
-# lays out the patches of the whole image before it multiplies. Strips whose patches fit the cache run 2 to 3 times as
-# fast. Small images gain nothing.
+# lays out the patches of the whole image before it multiplies. Strips whose patches fit the cache are up to 3 times as
+# fast. Small images gain only one at a time, not in batches (docs/performance.md).
 _PATCH_VALUES = 2_000_000
 _SMALLEST_IMAGE = 8_000
 _SMALLEST_DEPTH = 16
@@ -37,9 +37,10 @@ def conv_general_dilated(
 ) -> jax.Array:
     """Convolves like `jax.lax.conv_general_dilated`, as the field of that name of `flax.linen.Conv`.
 
-    On CPUs, same-size convolutions of stride 1 run by Winograd's algorithm or by `patch_matmul` where these are faster,
-    and others on large images get a weight gradient that is added up strip by strip. Those of any border whose kernel
-    is much larger than the image run by `patch_matmul` too. Everything else, and every other platform, is XLA's own.
+    On CPUs, same-size convolutions of stride 1 run by Winograd's algorithm, as one matrix product or by `patch_matmul`
+    where these are faster, and others on large images get a weight gradient that is added up strip by strip. Those of
+    any border whose kernel is much larger than the image run by `patch_matmul` too. Everything else, and every other
+    platform, is XLA's own.
     """
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -23,11 +23,25 @@ def test_deterministic_step_runs_and_names_what_has_no_deterministic_form(worklo
     assert any(not torch.equal(before[name], workload.module.state_dict()[name]) for name in weights)
 
 
+def test_only_what_a_measure_takes_counts_as_held(workload):
+    workload.run("train_step")
+    parameters = sum(parameter.numel() for parameter in workload.module.parameters())
+    # PyTorch counts the batches that each BatchNorm has seen, in 8 bytes.
+    statistics = sum(buffer.numel() * buffer.element_size() for buffer in workload.module.buffers())
+    image, label = 3 * 8 * 8 * 4, 8 * 8 * 8
+    held = {what: workload._held_bytes(what) - statistics for what in ("forward", "gradient", "train_step")}
+    assert held == {
+        "forward": 4 * parameters + image,
+        "gradient": 4 * parameters + image + label,
+        "train_step": 2 * 4 * parameters + 2 * (image + label),
+    }
+
+
 def test_peak_memory_on_a_gpu_leaves_out_what_other_networks_hold(workload, monkeypatch):
     workload.run("train_step")
     device = workload.device
     calls = []
-    held = workload._held_bytes()
+    held = workload._held_bytes("train_step")
     others = 5_000_000
     monkeypatch.setattr(workload, "device", types.SimpleNamespace(type="cuda"))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("synchronize"))
