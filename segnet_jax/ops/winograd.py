@@ -27,7 +27,9 @@ _OUT = 4  # pixels of a tile's output a side
 # and enough to make up for reading the transformed kernel.
 _PART_TILES = 200
 # With few channels more, so that a product has so many multiplications: to start it on all cores takes some 20 us.
+# Images of fewer tiles gain nothing by that, and their parts are much of the memory that they need.
 _PART_MULTIPLICATIONS = 1_600_000
+_LARGE_IMAGE_TILES = 5_000
 # The kernel is transformed once for all tiles; with fewer of them this costs more than it saves.
 _FEWEST_TILES = 150
 # With fewer channels the products are slower than the transforms gain.
@@ -103,7 +105,7 @@ def gradient_gains(x: Any, kernel: Any) -> bool:
 @functools.partial(jax.jit, inline=True)
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolves with stride 1 at the same size: float [N, H, W, C] and [k, k, C, K] to [N, H, W, K], k 3 or 7."""
-    scheme, plan = _SCHEMES[kernel.shape[0]], _plan(x.shape, _part_tiles(*kernel.shape[2:]))
+    scheme, plan = _SCHEMES[kernel.shape[0]], _plan(x.shape, kernel.shape[-1])
     (images, height, width, depth), (size, _, _, features) = x.shape, kernel.shape
     # Together, or XLA would transform the kernels of all layers at the start and hold them until they are needed. In
     # one row, or it would read the flipped kernel of a gradient against its order in memory, time and again.
@@ -149,11 +151,6 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return outputs[:, :height, :width]
 
 
-def _part_tiles(depth: int, features: int) -> int:
-    """Returns about how many tiles a part has."""
-    return max(_PART_TILES, _PART_MULTIPLICATIONS // (depth * features))
-
-
 def _feature_groups(plan: _Plan, values: int, features: int) -> int:
     """Returns how many groups of features are computed one by one, if each feature has `values` of the kernel."""
     gain = plan.parts == 1 and values * features > _LARGE_KERNEL and features % _GROUP_FEATURES == 0
@@ -167,7 +164,7 @@ def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
     The images are [N, H, W, C], and `gradient`, that of the output, [N, H, W, K].
     """
     depth, features = x.shape[-1], gradient.shape[-1]
-    scheme, plan = _SCHEMES[size], _plan(x.shape, _part_tiles(depth, features))
+    scheme, plan = _SCHEMES[size], _plan(x.shape, features)
     # The border of the gradient is left out again. With it, XLA sees that it is what `convolve` makes of it for the
     # gradient of x, and keeps one of them.
     padded, gradient = _barrier((plan.pad(x, border=size // 2), plan.pad(gradient, border=size // 2)))
@@ -223,9 +220,12 @@ class _Plan(NamedTuple):
         return _barrier(lax.dynamic_slice(padded, (image, row + inset, inset, 0), size))
 
 
-def _plan(shape: Sequence[int], part_tiles: int) -> _Plan:
-    """Divides images [N, H, W, C] into parts of about so many tiles."""
+def _plan(shape: Sequence[int], features: int) -> _Plan:
+    """Divides images [N, H, W, C], which are convolved to so many features, into parts."""
     images, rows, columns = shape[0], -(-shape[1] // _OUT), -(-shape[2] // _OUT)
+    part_tiles = _PART_TILES
+    if rows * columns >= _LARGE_IMAGE_TILES:
+        part_tiles = max(part_tiles, _PART_MULTIPLICATIONS // (shape[3] * features))
     together = max(1, min(images, part_tiles // (rows * columns)))
     while images % together:
         together -= 1

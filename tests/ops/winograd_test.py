@@ -24,7 +24,7 @@ def limits(monkeypatch):
 
     def change(**values):
         forget()
-        for name, value in {"_PART_MULTIPLICATIONS": 0, **values}.items():
+        for name, value in values.items():
             monkeypatch.setattr(winograd, name, value)
 
     yield change
@@ -69,13 +69,14 @@ def test_a_large_kernel_is_computed_by_groups_of_features(limits, shape, groups,
         # 600 values for each of 7x7's 100 points are no multiple of 128.
         ((1, 45, 60, 600), (7, 7, 600, 600), 1, 1),
         ((4, 45, 60, 512), (3, 3, 512, 512), 4, 1),
-        # 30 tiles a row: strips of 7 rows of them. With 64 channels twice as many.
-        ((1, 90, 120, 128), (3, 3, 128, 128), 4, 1),
-        ((1, 90, 120, 64), (3, 3, 64, 64), 2, 1),
+        # 120 tiles a row: strips of 2 rows of them, with 64 channels of 3; not in small images, of 60 tiles a row.
+        ((1, 360, 480, 128), (3, 3, 128, 128), 45, 1),
+        ((1, 360, 480, 64), (3, 3, 64, 64), 30, 1),
+        ((1, 180, 240, 64), (7, 7, 64, 64), 15, 1),
     ],
 )
 def test_parts_are_strips_images_or_groups_of_features(shape, kernel, parts, groups):
-    plan = winograd._plan(shape, winograd._part_tiles(*kernel[2:]))
+    plan = winograd._plan(shape, kernel[3])
     assert plan.parts == parts
     assert winograd._feature_groups(plan, (kernel[0] + 3) ** 2 * kernel[2], kernel[3]) == groups
 
@@ -86,9 +87,11 @@ def test_convolve_has_errors_as_small_as_the_documentation_says(size, tolerance)
     assert_close([jax.jit(winograd.convolve)(x, kernel)], [same(XLA)(x, kernel)], tolerance)
 
 
-def test_plan_has_parts_of_whole_images_or_strips_of_one():
+def test_plan_has_parts_of_whole_images_or_strips_of_one(limits):
+    limits(_PART_TILES=24)
+
     def plan(*shape):
-        found = winograd._plan(shape, 24)
+        found = winograd._plan(shape, 10)
         return found.images, found.rows, found.columns, found.strips, found.parts
 
     # Images of 2 rows and 3 columns of tiles: room for 4 in a part, of which 3 divide 6 and 1 divides 7.
