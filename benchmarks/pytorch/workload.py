@@ -84,11 +84,11 @@ class TorchWorkload:
 
     def _start(self, what: str) -> None:
         self.module.train(what != "forward")
+        images, labels = self._inputs(what)
         if what == "forward":
             with torch.inference_mode(), self._mixed:
-                self._call(self._image)
+                self._call(images)
         else:
-            images, labels = (self._images, self._labels) if what in STEPS else (self._image, self._label)
             if what != "train_forward":
                 self._optimizer.zero_grad(set_to_none=True)
             with self._mixed:
@@ -141,11 +141,15 @@ class TorchWorkload:
 
     def _held_bytes(self, what: str) -> int:
         """Returns the memory of parameters, statistics and what `run(what)` takes besides."""
-        tensors = [*self.module.parameters(), *self.module.buffers()]
+        images, labels = self._inputs(what)
+        tensors = [*self.module.parameters(), *self.module.buffers(), images]
+        if what != "forward":
+            tensors.append(labels)
         if what in STEPS:
             for state in self._optimizer.state.values():
                 tensors += [value for value in state.values() if torch.is_tensor(value)]
-            tensors += [self._images, self._labels]
-        else:
-            tensors += [self._image] if what == "forward" else [self._image, self._label]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    def _inputs(self, what: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the images and labels of `run(what)`; the forward pass has no use for labels."""
+        return (self._images, self._labels) if what in STEPS else (self._image, self._label)

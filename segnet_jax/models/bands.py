@@ -16,7 +16,8 @@ from jax import lax
 from segnet_jax.models.base import SegmentationModel
 from segnet_jax.ops.pooling import pooled_size
 
-# About the most values of the map of an image's band, by measurement (docs/performance.md), unless that takes too many.
+# The map of an image's band has about so many values at most, by measurement (docs/performance.md), and more where that
+# would take more than _MOST_BANDS.
 _VALUES = 6_000_000
 # Each band is compiled by itself.
 _MOST_BANDS = 8

@@ -66,7 +66,7 @@ def test_a_large_kernel_is_computed_by_groups_of_features(limits, shape, groups,
         ((1, 45, 60, 512), (3, 3, 512, 512), 1, 4),
         ((1, 45, 60, 512), (3, 3, 512, 256), 1, 2),
         ((1, 45, 60, 256), (3, 3, 256, 256), 1, 1),
-        # 600 values for each of 7x7's 100 points are no multiple of 128.
+        # A large kernel, but 600 features are no multiple of 128.
         ((1, 45, 60, 600), (7, 7, 600, 600), 1, 1),
         ((4, 45, 60, 512), (3, 3, 512, 512), 4, 1),
         # 120 tiles a row: strips of 2 rows of them, with 64 channels of 3; not in small images, of 60 tiles a row.
