@@ -9,6 +9,7 @@ about 1e-5 of its largest value for 3x3 and 5e-5 for 7x7.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -20,16 +21,18 @@ from jax import lax
 
 _Arrays = TypeVar("_Arrays")
 _Start = tuple[jax.Array | int, ...]
+_Blocks = list[list[jax.Array]]
 
 _OUT = 4  # pixels of a tile's output a side
 
 # A part of the image that is transformed and multiplied at once has about so many tiles: few enough for a CPU's cache,
 # and enough to make up for reading the transformed kernel.
 _PART_TILES = 200
-# With few channels more, so that a product has so many multiplications: to start it on all cores takes some 20 us.
-# Images of fewer tiles gain nothing by that, and their parts are much of the memory that they need.
-_PART_MULTIPLICATIONS = 1_600_000
-_LARGE_IMAGE_TILES = 5_000
+# XLA computes a product on one core if a part's tiles have at most so many pairs of channels, and the products of one
+# `dot_general` one after the other. It runs operations side by side if more than eight are ready when it takes up
+# another, so there the points are divided among ten or more `dot_general`s.
+_ONE_CORE_PAIRS = 64 * 128
+_FEWEST_BLOCKS = 10
 # The kernel is transformed once for all tiles; with fewer of them this costs more than it saves.
 _FEWEST_TILES = 150
 # With fewer channels the products are slower than the transforms gain.
@@ -105,23 +108,26 @@ def gradient_gains(x: Any, kernel: Any) -> bool:
 @functools.partial(jax.jit, inline=True)
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolves with stride 1 at the same size: float [N, H, W, C] and [k, k, C, K] to [N, H, W, K], k 3 or 7."""
-    scheme, plan = _SCHEMES[kernel.shape[0]], _plan(x.shape, kernel.shape[-1])
+    scheme, plan = _SCHEMES[kernel.shape[0]], _plan(x.shape)
     (images, height, width, depth), (size, _, _, features) = x.shape, kernel.shape
     # Together, or XLA would transform the kernels of all layers at the start and hold them until they are needed. In
     # one row, or it would read the flipped kernel of a gradient against its order in memory, time and again.
     padded, kernel = _barrier((plan.pad(x, border=size // 2), kernel.reshape(size, size, -1)))
+    division = _division(scheme, depth * features)
 
-    def transform_kernel(kernel: jax.Array) -> jax.Array:
-        return _barrier(_transform(scheme.kernel, list(kernel), _columns(size))).reshape(scheme.points**2, depth, -1)
+    def transform_kernel(kernel: jax.Array) -> _Blocks:
+        blocks = _transform(scheme.kernel, list(kernel), lambda x: [x[:, j] for j in range(size)], division)
+        return _of_blocks(lambda block: _flat(block, (depth, -1)), blocks)
 
-    def transform_part(number: jax.Array | int) -> jax.Array:
-        return _transform_tiles(scheme, plan, plan.part(padded, number, scheme.points - _OUT))
+    def transform_part(number: jax.Array | int) -> _Blocks:
+        return _transform_tiles(scheme, plan, division, plan.part(padded, number, scheme.points - _OUT))
 
-    def multiply(tiles: jax.Array, kernel: jax.Array) -> jax.Array:
-        products = lax.dot_general(tiles, kernel, (((2,), (1,)), ((0,), (0,))))
-        products = products.reshape(scheme.points, scheme.points, plan.images, plan.rows, plan.columns, -1)
-        along_rows = _barrier(_combine(scheme.output.T, list(products), axis=3))
-        part = _barrier(_combine(scheme.output.T, list(along_rows), axis=4))
+    def multiply(tiles: _Blocks, kernel: _Blocks) -> jax.Array:
+        products = _multiply(tiles, kernel, (((2,), (1,)), ((0,), (0,))), division)
+        products = _of_blocks(
+            lambda block: block.reshape(*block.shape[:2], plan.images, plan.rows, plan.columns, -1), products
+        )
+        part = _barrier(_transform_back(scheme.output.T, products, axes=(3, 4)))
         return part.reshape(plan.images, plan.rows * _OUT, plan.columns * _OUT, -1)
 
     groups = _feature_groups(plan, scheme.points**2 * depth, features)
@@ -164,26 +170,31 @@ def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
     The images are [N, H, W, C], and `gradient`, that of the output, [N, H, W, K].
     """
     depth, features = x.shape[-1], gradient.shape[-1]
-    scheme, plan = _SCHEMES[size], _plan(x.shape, features)
+    scheme, plan = _SCHEMES[size], _plan(x.shape)
+    division = _division(scheme, depth * features)
     # The border of the gradient is left out again. With it, XLA sees that it is what `convolve` makes of it for the
     # gradient of x, and keeps one of them.
     padded, gradient = _barrier((plan.pad(x, border=size // 2), plan.pad(gradient, border=size // 2)))
 
-    def gradient_of_part(number: jax.Array | int) -> jax.Array:
-        tiles = _transform_tiles(scheme, plan, plan.part(padded, number, scheme.points - _OUT))
+    def gradient_of_part(number: jax.Array | int) -> _Blocks:
+        tiles = _transform_tiles(scheme, plan, division, plan.part(padded, number, scheme.points - _OUT))
         part = plan.part(gradient, number, 0, inset=size // 2)
         rows = [part[:, i::_OUT] for i in range(_OUT)]
-        both = _transform(scheme.output, rows, lambda x: [x[:, :, :, j::_OUT] for j in range(_OUT)])
-        both = _barrier(both.reshape(scheme.points**2, -1, features))
-        return lax.dot_general(tiles, both, (((1,), (1,)), ((0,), (0,))))
+        both = _transform(scheme.output, rows, lambda x: [x[:, :, :, j::_OUT] for j in range(_OUT)], division)
+        both = _of_blocks(lambda block: _flat(block, (-1, features)), both)
+        return _multiply(tiles, both, (((1,), (1,)), ((0,), (0,))), division)
 
     if plan.parts == 1:
         total = gradient_of_part(0)
     else:
-        zeros = _zeros(padded, (scheme.points**2, depth, features))
-        total = lax.fori_loop(0, plan.parts, lambda number, total: total + gradient_of_part(number), zeros)
-    total = total.reshape(scheme.points, scheme.points, depth, features)
-    return _transform(scheme.kernel.T, list(total), _columns(scheme.points))
+        zeros = [
+            [_zeros(padded, (r.stop - r.start, c.stop - c.start, depth, features)) for c in division.columns]
+            for r in division.rows
+        ]
+        total = lax.fori_loop(
+            0, plan.parts, lambda number, total: jax.tree.map(lax.add, total, gradient_of_part(number)), zeros
+        )
+    return _transform_back(scheme.kernel.T, total, axes=(1, 1))
 
 
 class _Plan(NamedTuple):
@@ -220,41 +231,91 @@ class _Plan(NamedTuple):
         return _barrier(lax.dynamic_slice(padded, (image, row + inset, inset, 0), size))
 
 
-def _plan(shape: Sequence[int], features: int) -> _Plan:
-    """Divides images [N, H, W, C], which are convolved to so many features, into parts."""
+def _plan(shape: Sequence[int]) -> _Plan:
+    """Divides images [N, H, W, C] into parts."""
     images, rows, columns = shape[0], -(-shape[1] // _OUT), -(-shape[2] // _OUT)
-    part_tiles = _PART_TILES
-    if rows * columns >= _LARGE_IMAGE_TILES:
-        part_tiles = max(part_tiles, _PART_MULTIPLICATIONS // (shape[3] * features))
-    together = max(1, min(images, part_tiles // (rows * columns)))
+    together = max(1, min(images, _PART_TILES // (rows * columns)))
     while images % together:
         together -= 1
-    strips = -(-rows // max(1, round(part_tiles / columns))) if together == 1 else 1
+    strips = -(-rows // max(1, round(_PART_TILES / columns))) if together == 1 else 1
     return _Plan(together, -(-rows // strips), columns, strips, images // together * strips)
 
 
-def _transform_tiles(scheme: _Scheme, plan: _Plan, x: jax.Array) -> jax.Array:
-    """Transforms the tiles of [n, 4 rows + points - 4, 4 columns + points - 4, C] to [points ** 2, n * tiles, C]."""
+class _Division(NamedTuple):
+    """The rows and the columns of points, in blocks: `_Blocks` has an array for each of them, points in front."""
+
+    rows: list[slice]
+    columns: list[slice]
+
+
+def _division(scheme: _Scheme, pairs: int) -> _Division:
+    """Divides the points among as many products as XLA has to be given for so many pairs of channels."""
+    points = scheme.points
+    if pairs > _ONE_CORE_PAIRS:
+        return _Division([slice(0, points)], [slice(0, points)])
+    count = -(-_FEWEST_BLOCKS // points)
+    cuts = [points * i // count for i in range(count + 1)]
+    return _Division([slice(i, i + 1) for i in range(points)], [slice(*cut) for cut in itertools.pairwise(cuts)])
+
+
+def _of_blocks(function: Callable[[jax.Array], jax.Array], blocks: _Blocks) -> _Blocks:
+    return [[function(block) for block in row] for row in blocks]
+
+
+def _flat(block: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """Returns [points, ...] of [rows of points, columns of points, ...], computed before it is used."""
+    return _barrier(block.reshape(block.shape[0] * block.shape[1], *shape))
+
+
+def _transform_tiles(scheme: _Scheme, plan: _Plan, division: _Division, x: jax.Array) -> _Blocks:
+    """Transforms the tiles of [n, 4 rows + points - 4, 4 columns + points - 4, C] to blocks [points, n * tiles, C]."""
 
     def every_fourth(x: jax.Array, first: int, count: int, axis: int) -> jax.Array:
         return lax.slice_in_dim(x, first, first + _OUT * (count - 1) + 1, _OUT, axis=axis)
 
-    tile_rows = [every_fourth(x, i, plan.rows, 1) for i in range(scheme.points)]
-    tiles = _transform(
-        scheme.tile, tile_rows, lambda x: [every_fourth(x, j, plan.columns, 3) for j in range(scheme.points)]
+    rows = [every_fourth(x, i, plan.rows, 1) for i in range(scheme.points)]
+    blocks = _transform(
+        scheme.tile, rows, lambda x: [every_fourth(x, j, plan.columns, 3) for j in range(scheme.points)], division
     )
-    return _barrier(tiles.reshape(scheme.points**2, -1, x.shape[-1]))
-
-
-def _columns(count: int) -> Callable[[jax.Array], list[jax.Array]]:
-    return lambda x: [x[:, j] for j in range(count)]
+    return _of_blocks(lambda block: _flat(block, (-1, x.shape[-1])), blocks)
 
 
 def _transform(
-    matrix: np.ndarray, rows: Sequence[jax.Array], columns: Callable[[jax.Array], list[jax.Array]]
-) -> jax.Array:
-    """Applies `matrix` along both axes: to `rows`, then to the `columns` of the result. The new axes come first."""
-    return _combine(matrix, columns(_barrier(_combine(matrix, rows, axis=0))), axis=1)
+    matrix: np.ndarray,
+    rows: Sequence[jax.Array],
+    columns: Callable[[jax.Array], list[jax.Array]],
+    division: _Division,
+) -> _Blocks:
+    """Applies `matrix` along both axes: to `rows`, then to the `columns` of the result. The points come first."""
+    along_rows = _barrier(_combine(matrix, rows, axis=0))
+    return [
+        [_combine(matrix[of_columns], columns(along_rows[of_rows]), axis=1) for of_columns in division.columns]
+        for of_rows in division.rows
+    ]
+
+
+def _multiply(left: _Blocks, right: _Blocks, dimensions: lax.DotDimensionNumbers, division: _Division) -> _Blocks:
+    """Multiplies as `lax.dot_general` does, point by point, to blocks [rows of points, columns of points, ...]."""
+    products = jax.tree.map(functools.partial(lax.dot_general, dimension_numbers=dimensions), left, right)
+    if len(jax.tree.leaves(left)) > 1:
+        # The factors are kept until all products are there: XLA would write a product to the memory of a factor of
+        # another, which then had to wait for that.
+        products, _ = _barrier((products, (left, right)))
+    return [
+        [
+            block.reshape(of_rows.stop - of_rows.start, of_columns.stop - of_columns.start, *block.shape[1:])
+            for of_columns, block in zip(division.columns, row, strict=True)
+        ]
+        for of_rows, row in zip(division.rows, products, strict=True)
+    ]
+
+
+def _transform_back(matrix: np.ndarray, products: _Blocks, axes: tuple[int, int]) -> jax.Array:
+    """Applies `matrix` along the rows and along the columns of points, to results along `axes` of what is left."""
+    columns: list[jax.Array] = []
+    for blocks in zip(*products, strict=True):
+        columns.extend(_barrier(_combine(matrix, [row for block in blocks for row in block], axis=axes[0])))
+    return _combine(matrix, columns, axis=axes[1])
 
 
 def _combine(matrix: np.ndarray, parts: Sequence[jax.Array], axis: int) -> jax.Array:
