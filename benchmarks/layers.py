@@ -152,14 +152,11 @@ def passes(layer: Layer) -> dict[str, dict[str, tuple[_Form, dict[str, Any]]]]:
 def chosen(layer: Layer, what: str) -> str:
     """Returns the name of the form that networks use for a pass of a layer on CPUs."""
     x, kernel = layer.shapes
-    if what == OF_KERNEL:
-        if winograd.gradient_gains(x, kernel):
-            return "Winograd"
-        return "strips" if strips_gain(x, kernel) else "XLA"
     if winograd.gains(x, kernel):
         return "Winograd"
-    is_ours = strips_gain(x, kernel) or winograd.gradient_gains(x, kernel)
-    return "forward, flipped" if what == OF_INPUT and is_ours else "XLA"
+    if not strips_gain(x, kernel):
+        return "XLA"
+    return {FORWARD: "XLA", OF_INPUT: "forward, flipped", OF_KERNEL: "strips"}[what]
 
 
 def program(what: str, form: _Form, options: dict[str, Any]) -> Compiled:

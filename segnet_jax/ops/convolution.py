@@ -113,7 +113,7 @@ def _faster_form(x: jax.Array, kernel: jax.Array, dilation: int) -> Callable[[ja
     if dilation > 1:
         border = dilation * (kernel.shape[0] // 2)
         return functools.partial(patch_matmul.convolve, borders=((border, border),) * 2, dilation=dilation)
-    return _same_conv if strips_gain(x, kernel) or winograd.gradient_gains(x, kernel) else None
+    return _same_conv if strips_gain(x, kernel) or winograd.gains(x, kernel) else None
 
 
 def strips_gain(x: Any, kernel: Any) -> bool:
@@ -159,7 +159,7 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Arra
 def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
     flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    if winograd.gradient_gains(x, kernel):
+    if winograd.gains(x, kernel):
         kernel_gradient = winograd.weight_gradient(x, gradient, kernel.shape[0])
     else:
         kernel_gradient = weight_gradient_of_strips(x, gradient, kernel.shape[0])

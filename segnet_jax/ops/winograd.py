@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -52,7 +51,6 @@ class _Scheme(NamedTuple):
     kernel: np.ndarray  # float32 [points, size]
     tile: np.ndarray  # float32 [points, points]
     output: np.ndarray  # float32 [points, 4]
-    fewest_pairs: int  # of channels, with which the convolution, other than the gradient of its kernel, gains
 
     @property
     def points(self) -> int:
@@ -60,7 +58,7 @@ class _Scheme(NamedTuple):
         return len(self.tile)
 
 
-def _scheme(size: int, points: Sequence[float], *, fewest_pairs: int) -> _Scheme:
+def _scheme(size: int, points: Sequence[float]) -> _Scheme:
     """Builds Toom and Cook's scheme: polynomials are multiplied by their values at some points and at infinity.
 
     Filtering is the transpose of the polynomial product that has the kernel's and the output's length.
@@ -76,26 +74,21 @@ def _scheme(size: int, points: Sequence[float], *, fewest_pairs: int) -> _Scheme
 
     tile = np.linalg.inv(values(length)).T * scale
     kernel, tile, output = (matrix.astype(np.float32) for matrix in (values(size) / scale, tile, values(_OUT)))
-    return _Scheme(kernel, tile, output, fewest_pairs)
+    return _Scheme(kernel, tile, output)
 
 
 # The points of 7x7 are those of small fractions that give the smallest errors.
 _SCHEMES = {
-    3: _scheme(3, (0, 1, -1, 2, -2), fewest_pairs=64 * 128),
-    7: _scheme(7, (0, 0.5, -0.5, 0.75, -0.75, 1.25, -1.25, 2.5, -2.5), fewest_pairs=64 * 64),
+    3: _scheme(3, (0, 1, -1, 2, -2)),
+    7: _scheme(7, (0, 0.5, -0.5, 0.75, -0.75, 1.25, -1.25, 2.5, -2.5)),
 }
 
 
 def gains(x: Any, kernel: Any) -> bool:
-    """Returns whether the convolution of [N, H, W, C] with [k, k, C, K] is faster this way on a CPU, and exact enough.
+    """Returns whether [N, H, W, C] with [k, k, C, K] is faster this way on a CPU, gradients too, and exact enough.
 
     The transforms magnify rounding errors: in bfloat16 they would reach a tenth of the largest value.
     """
-    return gradient_gains(x, kernel) and math.prod(kernel.shape[2:]) >= _SCHEMES[kernel.shape[0]].fewest_pairs
-
-
-def gradient_gains(x: Any, kernel: Any) -> bool:
-    """Returns the same for the gradient of the kernel."""
     return (
         x.dtype == kernel.dtype == jnp.float32
         and kernel.shape[0] == kernel.shape[1]
@@ -116,8 +109,14 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     division = _division(scheme, depth * features)
 
     def transform_kernel(kernel: jax.Array) -> _Blocks:
-        blocks = _transform(scheme.kernel, list(kernel), lambda x: [x[:, j] for j in range(size)], division)
-        return _of_blocks(lambda block: _flat(block, (depth, -1)), blocks)
+        [[whole]] = _of_blocks(
+            _barrier,
+            _transform(scheme.kernel, list(kernel), lambda x: [x[:, j] for j in range(size)], _undivided(scheme)),
+        )
+        return [
+            [_flat(whole[of_rows, of_columns], (depth, -1)) for of_columns in division.columns]
+            for of_rows in division.rows
+        ]
 
     def transform_part(number: jax.Array | int) -> _Blocks:
         return _transform_tiles(scheme, plan, division, plan.part(padded, number, scheme.points - _OUT))
@@ -248,11 +247,15 @@ class _Division(NamedTuple):
     columns: list[slice]
 
 
+def _undivided(scheme: _Scheme) -> _Division:
+    return _Division([slice(0, scheme.points)], [slice(0, scheme.points)])
+
+
 def _division(scheme: _Scheme, pairs: int) -> _Division:
     """Divides the points among as many products as XLA has to be given for so many pairs of channels."""
-    points = scheme.points
     if pairs > _ONE_CORE_PAIRS:
-        return _Division([slice(0, points)], [slice(0, points)])
+        return _undivided(scheme)
+    points = scheme.points
     count = -(-_FEWEST_BLOCKS // points)
     cuts = [points * i // count for i in range(count + 1)]
     return _Division([slice(i, i + 1) for i in range(points)], [slice(*cut) for cut in itertools.pairwise(cuts)])

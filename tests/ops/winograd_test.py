@@ -36,8 +36,9 @@ def limits(monkeypatch):
 @pytest.mark.parametrize("shape", [(1, 4, 8, 5), (3, 9, 14, 5), (4, 11, 4, 7), (2, 1, 3, 2), (2, 21, 8, 3)])
 @pytest.mark.parametrize("tiles", [1, 8, 10**6])
 @pytest.mark.parametrize("size", [3, 7])
-def test_convolve_and_weight_gradient_equal_xlas(limits, shape, tiles, size):
-    limits(_PART_TILES=tiles)
+@pytest.mark.parametrize("pairs", [0, 5 * 6], ids=["one product", "blocks"])
+def test_convolve_and_weight_gradient_equal_xlas(limits, shape, tiles, size, pairs):
+    limits(_PART_TILES=tiles, _ONE_CORE_PAIRS=pairs)
     x, kernel = random(*shape, seed=0), random(size, size, shape[3], 6, seed=1)
     gradient = random(*shape[:3], 6, seed=2)
     results = jax.jit(
@@ -51,7 +52,7 @@ def test_convolve_and_weight_gradient_equal_xlas(limits, shape, tiles, size):
 @pytest.mark.parametrize(("shape", "groups"), [((1, 9, 14, 5), 3), ((3, 9, 14, 5), 3), ((2, 80, 120, 5), 1)])
 @pytest.mark.parametrize("size", [3, 7])
 def test_a_large_kernel_is_computed_by_groups_of_features(limits, shape, groups, size):
-    limits(_LARGE_KERNEL=5 * 6 * 36 - 1, _GROUP_FEATURES=2)
+    limits(_LARGE_KERNEL=5 * 6 * 36 - 1, _GROUP_FEATURES=2, _ONE_CORE_PAIRS=0)
     x, kernel = random(*shape, seed=0), random(size, size, 5, 6, seed=1)
     convolve = jax.jit(lambda x, kernel: winograd.convolve(x, kernel))
     products = [line for line in convolve.lower(x, kernel).as_text().splitlines() if "dot_general" in line]
@@ -78,6 +79,20 @@ def test_parts_are_strips_images_or_groups_of_features(shape, kernel, parts, gro
     plan = winograd._plan(shape)
     assert plan.parts == parts
     assert winograd._feature_groups(plan, (kernel[0] + 3) ** 2 * kernel[2], kernel[3]) == groups
+
+
+# XLA's executor gives operations to another core when more than eight are left that are ready.
+@pytest.mark.parametrize(("size", "points"), [(3, (12, 3)), (7, (10, 10))])
+def test_small_products_are_ten_or_more(size, points):
+    x, kernel, gradient = jnp.zeros((1, 16, 16, 64)), jnp.zeros((size, size, 64, 128)), jnp.zeros((1, 16, 16, 128))
+    for function, left in (
+        (lambda: winograd.convolve(x, kernel), f"{points[1]}x16x64"),
+        (lambda: winograd.weight_gradient(x, gradient, size), f"{points[1]}x16x64"),
+    ):
+        lines = jax.jit(function).lower().as_text().splitlines()
+        products = [line for line in lines if "dot_general" in line]
+        assert len(products) == points[0]
+        assert all(f": (tensor<{left}xf32>" in line for line in products)
 
 
 @pytest.mark.parametrize(("size", "tolerance"), [(3, 1.5e-5), (7, 8e-5)])
@@ -113,7 +128,7 @@ def test_plan_has_parts_of_whole_images_or_strips_of_one(limits):
         ((1, 45, 60, 512), (3, 3, 512, 512), True),
         ((1, 90, 120, 128), (3, 3, 128, 256), True),
         ((1, 90, 120, 64), (3, 3, 64, 128), True),
-        ((1, 90, 120, 64), (3, 3, 64, 64), "gradient"),
+        ((1, 90, 120, 64), (3, 3, 64, 64), True),
         ((1, 90, 120, 63), (3, 3, 63, 128), False),
         ((1, 45, 60, 64), (7, 7, 64, 64), True),
         ((1, 45, 60, 64), (7, 7, 64, 11), False),
@@ -124,12 +139,10 @@ def test_plan_has_parts_of_whole_images_or_strips_of_one(limits):
 )
 def test_gains_where_it_is_faster(x, kernel, expected):
     x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x, kernel))
-    assert winograd.gains(x, kernel) == (expected is True)
-    assert winograd.gradient_gains(x, kernel) == bool(expected)
+    assert winograd.gains(x, kernel) == expected
     # Rounding errors of bfloat16 would be magnified to a tenth of the largest value.
     x, kernel = (jax.ShapeDtypeStruct(array.shape, jnp.bfloat16) for array in (x, kernel))
     assert not winograd.gains(x, kernel)
-    assert not winograd.gradient_gains(x, kernel)
 
 
 def test_conv_general_dilated_takes_winograd_on_cpus_only():
