@@ -27,10 +27,10 @@ _OUT = 4  # pixels of a tile's output a side
 # A part of the image that is transformed and multiplied at once has about so many tiles: few enough for a CPU's cache,
 # and enough to make up for reading the transformed kernel.
 _PART_TILES = 200
-# XLA computes a product on one core if a part's tiles have at most so many pairs of channels, and the products of one
-# `dot_general` one after the other. It runs operations side by side if more than eight are ready when it takes up
-# another, so there the points are divided among ten or more `dot_general`s.
-_ONE_CORE_PAIRS = 64 * 128
+# XLA computes a product of up to some 1.3 million multiplications on one core, gains little by two for a few more, and
+# computes the products of one `dot_general` one after the other. It runs operations side by side if more than eight
+# are left that are ready. So with so few pairs of channels the points are divided among ten `dot_general`s or more.
+_FEW_PAIRS = 64 * 128
 _FEWEST_BLOCKS = 10
 # The kernel is transformed once for all tiles; with fewer of them this costs more than it saves.
 _FEWEST_TILES = 150
@@ -109,22 +109,18 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     division = _division(scheme, depth * features)
 
     def transform_kernel(kernel: jax.Array) -> _Blocks:
-        [[whole]] = _of_blocks(
-            _barrier,
-            _transform(scheme.kernel, list(kernel), lambda x: [x[:, j] for j in range(size)], _undivided(scheme)),
-        )
-        return [
-            [_flat(whole[of_rows, of_columns], (depth, -1)) for of_columns in division.columns]
-            for of_rows in division.rows
-        ]
+        columns = functools.partial(jnp.unstack, axis=1)
+        [[whole]] = _transform(scheme.kernel, list(kernel), columns, _undivided(scheme))
+        whole = _barrier(whole).reshape(scheme.points, scheme.points, depth, -1)
+        return division.blocks(lambda of_rows, of_columns: _barrier(whole[of_rows, of_columns]))
 
     def transform_part(number: jax.Array | int) -> _Blocks:
         return _transform_tiles(scheme, plan, division, plan.part(padded, number, scheme.points - _OUT))
 
     def multiply(tiles: _Blocks, kernel: _Blocks) -> jax.Array:
-        products = _multiply(tiles, kernel, (((2,), (1,)), ((0,), (0,))), division)
-        products = _of_blocks(
-            lambda block: block.reshape(*block.shape[:2], plan.images, plan.rows, plan.columns, -1), products
+        products = jax.tree.map(
+            lambda block: block.reshape(*block.shape[:2], plan.images, plan.rows, plan.columns, -1),
+            _multiply(tiles, kernel, contracted=(3, 2)),
         )
         part = _barrier(_transform_back(scheme.output.T, products, axes=(3, 4)))
         return part.reshape(plan.images, plan.rows * _OUT, plan.columns * _OUT, -1)
@@ -180,16 +176,16 @@ def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
         part = plan.part(gradient, number, 0, inset=size // 2)
         rows = [part[:, i::_OUT] for i in range(_OUT)]
         both = _transform(scheme.output, rows, lambda x: [x[:, :, :, j::_OUT] for j in range(_OUT)], division)
-        both = _of_blocks(lambda block: _flat(block, (-1, features)), both)
-        return _multiply(tiles, both, (((1,), (1,)), ((0,), (0,))), division)
+        return _multiply(tiles, _by_channel(both), contracted=(2, 2))
 
     if plan.parts == 1:
         total = gradient_of_part(0)
     else:
-        zeros = [
-            [_zeros(padded, (r.stop - r.start, c.stop - c.start, depth, features)) for c in division.columns]
-            for r in division.rows
-        ]
+        zeros = division.blocks(
+            lambda of_rows, of_columns: _zeros(
+                padded, (of_rows.stop - of_rows.start, of_columns.stop - of_columns.start, depth, features)
+            )
+        )
         total = lax.fori_loop(
             0, plan.parts, lambda number, total: jax.tree.map(lax.add, total, gradient_of_part(number)), zeros
         )
@@ -241,10 +237,14 @@ def _plan(shape: Sequence[int]) -> _Plan:
 
 
 class _Division(NamedTuple):
-    """The rows and the columns of points, in blocks: `_Blocks` has an array for each of them, points in front."""
+    """A division of the points into blocks of rows and columns."""
 
     rows: list[slice]
     columns: list[slice]
+
+    def blocks(self, function: Callable[[slice, slice], jax.Array]) -> _Blocks:
+        """Returns what `function` makes of each block's rows and columns: [rows, columns, ...]."""
+        return [[function(of_rows, of_columns) for of_columns in self.columns] for of_rows in self.rows]
 
 
 def _undivided(scheme: _Scheme) -> _Division:
@@ -252,8 +252,8 @@ def _undivided(scheme: _Scheme) -> _Division:
 
 
 def _division(scheme: _Scheme, pairs: int) -> _Division:
-    """Divides the points among as many products as XLA has to be given for so many pairs of channels."""
-    if pairs > _ONE_CORE_PAIRS:
+    """Divides the points into as many blocks as XLA has to be given products for so many pairs of channels."""
+    if pairs > _FEW_PAIRS:
         return _undivided(scheme)
     points = scheme.points
     count = -(-_FEWEST_BLOCKS // points)
@@ -261,56 +261,47 @@ def _division(scheme: _Scheme, pairs: int) -> _Division:
     return _Division([slice(i, i + 1) for i in range(points)], [slice(*cut) for cut in itertools.pairwise(cuts)])
 
 
-def _of_blocks(function: Callable[[jax.Array], jax.Array], blocks: _Blocks) -> _Blocks:
-    return [[function(block) for block in row] for row in blocks]
-
-
-def _flat(block: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """Returns [points, ...] of [rows of points, columns of points, ...], computed before it is used."""
-    return _barrier(block.reshape(block.shape[0] * block.shape[1], *shape))
-
-
 def _transform_tiles(scheme: _Scheme, plan: _Plan, division: _Division, x: jax.Array) -> _Blocks:
-    """Transforms the tiles of [n, 4 rows + points - 4, 4 columns + points - 4, C] to blocks [points, n * tiles, C]."""
+    """Transforms the tiles of [n, 4 rows + points - 4, 4 columns + points - 4, C] to blocks [.., .., n * tiles, C]."""
 
     def every_fourth(x: jax.Array, first: int, count: int, axis: int) -> jax.Array:
         return lax.slice_in_dim(x, first, first + _OUT * (count - 1) + 1, _OUT, axis=axis)
 
     rows = [every_fourth(x, i, plan.rows, 1) for i in range(scheme.points)]
-    blocks = _transform(
-        scheme.tile, rows, lambda x: [every_fourth(x, j, plan.columns, 3) for j in range(scheme.points)], division
+    return _by_channel(
+        _transform(
+            scheme.tile, rows, lambda x: [every_fourth(x, j, plan.columns, 3) for j in range(scheme.points)], division
+        )
     )
-    return _of_blocks(lambda block: _flat(block, (-1, x.shape[-1])), blocks)
 
 
 def _transform(
     matrix: np.ndarray,
     rows: Sequence[jax.Array],
-    columns: Callable[[jax.Array], list[jax.Array]],
+    columns: Callable[[jax.Array], Sequence[jax.Array]],
     division: _Division,
 ) -> _Blocks:
-    """Applies `matrix` along both axes: to `rows`, then to the `columns` of the result. The points come first."""
+    """Applies `matrix` along both axes: to `rows`, then to the `columns` of the result."""
     along_rows = _barrier(_combine(matrix, rows, axis=0))
-    return [
-        [_combine(matrix[of_columns], columns(along_rows[of_rows]), axis=1) for of_columns in division.columns]
-        for of_rows in division.rows
-    ]
+    return division.blocks(
+        lambda of_rows, of_columns: _combine(matrix[of_columns], columns(along_rows[of_rows]), axis=1)
+    )
 
 
-def _multiply(left: _Blocks, right: _Blocks, dimensions: lax.DotDimensionNumbers, division: _Division) -> _Blocks:
-    """Multiplies as `lax.dot_general` does, point by point, to blocks [rows of points, columns of points, ...]."""
+def _by_channel(blocks: _Blocks) -> _Blocks:
+    """Returns blocks [.., .., tiles, C] of [.., .., n, rows, columns, C], computed before they are used."""
+    return jax.tree.map(lambda block: _barrier(block.reshape(*block.shape[:2], -1, block.shape[-1])), blocks)
+
+
+def _multiply(left: _Blocks, right: _Blocks, contracted: tuple[int, int]) -> _Blocks:
+    """Multiplies as matrices, at each point, with sums over an axis of the left and of the right blocks."""
+    dimensions = ((contracted[:1], contracted[1:]), ((0, 1), (0, 1)))
     products = jax.tree.map(functools.partial(lax.dot_general, dimension_numbers=dimensions), left, right)
     if len(jax.tree.leaves(left)) > 1:
         # The factors are kept until all products are there: XLA would write a product to the memory of a factor of
         # another, which then had to wait for that.
         products, _ = _barrier((products, (left, right)))
-    return [
-        [
-            block.reshape(of_rows.stop - of_rows.start, of_columns.stop - of_columns.start, *block.shape[1:])
-            for of_columns, block in zip(division.columns, row, strict=True)
-        ]
-        for of_rows, row in zip(division.rows, products, strict=True)
-    ]
+    return products
 
 
 def _transform_back(matrix: np.ndarray, products: _Blocks, axes: tuple[int, int]) -> jax.Array:

@@ -38,7 +38,7 @@ def limits(monkeypatch):
 @pytest.mark.parametrize("size", [3, 7])
 @pytest.mark.parametrize("pairs", [0, 5 * 6], ids=["one product", "blocks"])
 def test_convolve_and_weight_gradient_equal_xlas(limits, shape, tiles, size, pairs):
-    limits(_PART_TILES=tiles, _ONE_CORE_PAIRS=pairs)
+    limits(_PART_TILES=tiles, _FEW_PAIRS=pairs)
     x, kernel = random(*shape, seed=0), random(size, size, shape[3], 6, seed=1)
     gradient = random(*shape[:3], 6, seed=2)
     results = jax.jit(
@@ -52,7 +52,7 @@ def test_convolve_and_weight_gradient_equal_xlas(limits, shape, tiles, size, pai
 @pytest.mark.parametrize(("shape", "groups"), [((1, 9, 14, 5), 3), ((3, 9, 14, 5), 3), ((2, 80, 120, 5), 1)])
 @pytest.mark.parametrize("size", [3, 7])
 def test_a_large_kernel_is_computed_by_groups_of_features(limits, shape, groups, size):
-    limits(_LARGE_KERNEL=5 * 6 * 36 - 1, _GROUP_FEATURES=2, _ONE_CORE_PAIRS=0)
+    limits(_LARGE_KERNEL=5 * 6 * 36 - 1, _GROUP_FEATURES=2, _FEW_PAIRS=0)
     x, kernel = random(*shape, seed=0), random(size, size, 5, 6, seed=1)
     convolve = jax.jit(lambda x, kernel: winograd.convolve(x, kernel))
     products = [line for line in convolve.lower(x, kernel).as_text().splitlines() if "dot_general" in line]
@@ -82,17 +82,14 @@ def test_parts_are_strips_images_or_groups_of_features(shape, kernel, parts, gro
 
 
 # XLA's executor gives operations to another core when more than eight are left that are ready.
-@pytest.mark.parametrize(("size", "points"), [(3, (12, 3)), (7, (10, 10))])
-def test_small_products_are_ten_or_more(size, points):
+@pytest.mark.parametrize(("size", "count", "points"), [(3, 12, "1x3"), (7, 10, "1x10")])
+def test_small_products_are_ten_or_more(size, count, points):
     x, kernel, gradient = jnp.zeros((1, 16, 16, 64)), jnp.zeros((size, size, 64, 128)), jnp.zeros((1, 16, 16, 128))
-    for function, left in (
-        (lambda: winograd.convolve(x, kernel), f"{points[1]}x16x64"),
-        (lambda: winograd.weight_gradient(x, gradient, size), f"{points[1]}x16x64"),
-    ):
+    for function in (lambda: winograd.convolve(x, kernel), lambda: winograd.weight_gradient(x, gradient, size)):
         lines = jax.jit(function).lower().as_text().splitlines()
         products = [line for line in lines if "dot_general" in line]
-        assert len(products) == points[0]
-        assert all(f": (tensor<{left}xf32>" in line for line in products)
+        assert len(products) == count
+        assert all(f" : (tensor<{points}x16x64xf32>" in line for line in products)
 
 
 @pytest.mark.parametrize(("size", "tolerance"), [(3, 1.5e-5), (7, 8e-5)])
