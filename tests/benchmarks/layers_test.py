@@ -56,7 +56,7 @@ def test_every_form_of_a_pass_computes_it(size):
 @pytest.mark.parametrize(
     ("layer", "forms"),
     [
-        (Layer(3, 64, 1, 360, 480), ["XLA", "forward, flipped", "Winograd"]),
+        (Layer(3, 64, 1, 360, 480), ["Winograd", "Winograd", "Winograd"]),
         (Layer(3, 512, 1, 45, 60), ["Winograd", "Winograd", "Winograd"]),
         (Layer(7, 32, 1, 90, 120), ["XLA", "forward, flipped", "strips"]),
         (Layer(3, 512, 1, 11, 15), ["XLA", "XLA", "XLA"]),
