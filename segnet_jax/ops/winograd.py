@@ -9,7 +9,6 @@ about 1e-5 of its largest value for 3x3 and 5e-5 for 7x7.
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +19,7 @@ from jax import lax
 
 _Arrays = TypeVar("_Arrays")
 _Start = tuple[jax.Array | int, ...]
+# What belongs to the points, in blocks: those of rows 2 and 3 and columns 4 to 6 are a block [2, 3, ...].
 _Blocks = list[list[jax.Array]]
 
 _OUT = 4  # pixels of a tile's output a side
@@ -29,8 +29,9 @@ _OUT = 4  # pixels of a tile's output a side
 _PART_TILES = 200
 # XLA computes a product of up to some 1.3 million multiplications on one core, gains little by two for a few more, and
 # computes the products of one `dot_general` one after the other. It runs operations side by side if more than eight
-# are left that are ready. So with so few pairs of channels the points are divided among ten `dot_general`s or more.
-_FEW_PAIRS = 64 * 128
+# are left that are ready. So where products are as small as this, the points are divided among ten `dot_general`s or
+# more.
+_SMALL_PRODUCT = 1_700_000
 _FEWEST_BLOCKS = 10
 # The kernel is transformed once for all tiles; with fewer of them this costs more than it saves.
 _FEWEST_TILES = 150
@@ -106,13 +107,15 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     # Together, or XLA would transform the kernels of all layers at the start and hold them until they are needed. In
     # one row, or it would read the flipped kernel of a gradient against its order in memory, time and again.
     padded, kernel = _barrier((plan.pad(x, border=size // 2), kernel.reshape(size, size, -1)))
-    division = _division(scheme, depth * features)
+    groups = _feature_groups(plan, scheme.points**2 * depth, features)
+    division = _division(scheme, plan, depth * features // groups)
 
     def transform_kernel(kernel: jax.Array) -> _Blocks:
         columns = functools.partial(jnp.unstack, axis=1)
+        # Not block by block, which takes longer to compile.
         [[whole]] = _transform(scheme.kernel, list(kernel), columns, _undivided(scheme))
         whole = _barrier(whole).reshape(scheme.points, scheme.points, depth, -1)
-        return division.blocks(lambda of_rows, of_columns: _barrier(whole[of_rows, of_columns]))
+        return division.blocks(lambda *block: _barrier(whole[block]))
 
     def transform_part(number: jax.Array | int) -> _Blocks:
         return _transform_tiles(scheme, plan, division, plan.part(padded, number, scheme.points - _OUT))
@@ -125,7 +128,6 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
         part = _barrier(_transform_back(scheme.output.T, products, axes=(3, 4)))
         return part.reshape(plan.images, plan.rows * _OUT, plan.columns * _OUT, -1)
 
-    groups = _feature_groups(plan, scheme.points**2 * depth, features)
     if groups > 1:
         tiles, each = transform_part(0), features // groups
         kernel = kernel.reshape(size, size, depth, features)
@@ -166,7 +168,7 @@ def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
     """
     depth, features = x.shape[-1], gradient.shape[-1]
     scheme, plan = _SCHEMES[size], _plan(x.shape)
-    division = _division(scheme, depth * features)
+    division = _division(scheme, plan, depth * features)
     # The border of the gradient is left out again. With it, XLA sees that it is what `convolve` makes of it for the
     # gradient of x, and keeps one of them.
     padded, gradient = _barrier((plan.pad(x, border=size // 2), plan.pad(gradient, border=size // 2)))
@@ -176,18 +178,17 @@ def weight_gradient(x: jax.Array, gradient: jax.Array, size: int) -> jax.Array:
         part = plan.part(gradient, number, 0, inset=size // 2)
         rows = [part[:, i::_OUT] for i in range(_OUT)]
         both = _transform(scheme.output, rows, lambda x: [x[:, :, :, j::_OUT] for j in range(_OUT)], division)
-        return _multiply(tiles, _by_channel(both), contracted=(2, 2))
+        return _multiply(tiles, _tiles_in_a_row(both), contracted=(2, 2))
 
     if plan.parts == 1:
         total = gradient_of_part(0)
     else:
-        zeros = division.blocks(
-            lambda of_rows, of_columns: _zeros(
-                padded, (of_rows.stop - of_rows.start, of_columns.stop - of_columns.start, depth, features)
-            )
-        )
+        zeros = _zeros(padded, (scheme.points, scheme.points, depth, features))
         total = lax.fori_loop(
-            0, plan.parts, lambda number, total: jax.tree.map(lax.add, total, gradient_of_part(number)), zeros
+            0,
+            plan.parts,
+            lambda number, total: jax.tree.map(lax.add, total, gradient_of_part(number)),
+            division.blocks(lambda *block: zeros[block]),
         )
     return _transform_back(scheme.kernel.T, total, axes=(1, 1))
 
@@ -243,7 +244,7 @@ class _Division(NamedTuple):
     columns: list[slice]
 
     def blocks(self, function: Callable[[slice, slice], jax.Array]) -> _Blocks:
-        """Returns what `function` makes of each block's rows and columns: [rows, columns, ...]."""
+        """Returns what `function` makes of each block's rows and columns."""
         return [[function(of_rows, of_columns) for of_columns in self.columns] for of_rows in self.rows]
 
 
@@ -251,14 +252,13 @@ def _undivided(scheme: _Scheme) -> _Division:
     return _Division([slice(0, scheme.points)], [slice(0, scheme.points)])
 
 
-def _division(scheme: _Scheme, pairs: int) -> _Division:
-    """Divides the points into as many blocks as XLA has to be given products for so many pairs of channels."""
-    if pairs > _FEW_PAIRS:
-        return _undivided(scheme)
+def _division(scheme: _Scheme, plan: _Plan, pairs: int) -> _Division:
+    """Divides the points into ten blocks or more if products of so many pairs of channels are small, else into one."""
     points = scheme.points
-    count = -(-_FEWEST_BLOCKS // points)
-    cuts = [points * i // count for i in range(count + 1)]
-    return _Division([slice(i, i + 1) for i in range(points)], [slice(*cut) for cut in itertools.pairwise(cuts)])
+    if plan.images * plan.rows * plan.columns * pairs > _SMALL_PRODUCT:
+        return _undivided(scheme)
+    width = min(points, points**2 // _FEWEST_BLOCKS)
+    return _Division([slice(i, i + 1) for i in range(points)], [slice(j, j + width) for j in range(0, points, width)])
 
 
 def _transform_tiles(scheme: _Scheme, plan: _Plan, division: _Division, x: jax.Array) -> _Blocks:
@@ -268,7 +268,7 @@ def _transform_tiles(scheme: _Scheme, plan: _Plan, division: _Division, x: jax.A
         return lax.slice_in_dim(x, first, first + _OUT * (count - 1) + 1, _OUT, axis=axis)
 
     rows = [every_fourth(x, i, plan.rows, 1) for i in range(scheme.points)]
-    return _by_channel(
+    return _tiles_in_a_row(
         _transform(
             scheme.tile, rows, lambda x: [every_fourth(x, j, plan.columns, 3) for j in range(scheme.points)], division
         )
@@ -288,7 +288,7 @@ def _transform(
     )
 
 
-def _by_channel(blocks: _Blocks) -> _Blocks:
+def _tiles_in_a_row(blocks: _Blocks) -> _Blocks:
     """Returns blocks [.., .., tiles, C] of [.., .., n, rows, columns, C], computed before they are used."""
     return jax.tree.map(lambda block: _barrier(block.reshape(*block.shape[:2], -1, block.shape[-1])), blocks)
 
@@ -305,7 +305,13 @@ def _multiply(left: _Blocks, right: _Blocks, contracted: tuple[int, int]) -> _Bl
 
 
 def _transform_back(matrix: np.ndarray, products: _Blocks, axes: tuple[int, int]) -> jax.Array:
-    """Applies `matrix` along the rows and along the columns of points, to results along `axes` of what is left."""
+    """Applies `matrix` along the rows of points, then along their columns.
+
+    Args:
+      matrix: a row for each result.
+      products: the blocks.
+      axes: of the results along the rows; of those along the columns, in what is left.
+    """
     columns: list[jax.Array] = []
     for blocks in zip(*products, strict=True):
         columns.extend(_barrier(_combine(matrix, [row for block in blocks for row in block], axis=axes[0])))

@@ -8,6 +8,7 @@ import pytest
 
 from segnet_jax.ops import winograd
 from segnet_jax.ops.convolution import conv_general_dilated
+from segnet_jax.runtime.compilation import Compiled
 from tests.helpers.convolutions import XLA, assert_close, output_and_gradients, random, same
 
 # Of the largest value, by the size of the kernel.
@@ -36,9 +37,9 @@ def limits(monkeypatch):
 @pytest.mark.parametrize("shape", [(1, 4, 8, 5), (3, 9, 14, 5), (4, 11, 4, 7), (2, 1, 3, 2), (2, 21, 8, 3)])
 @pytest.mark.parametrize("tiles", [1, 8, 10**6])
 @pytest.mark.parametrize("size", [3, 7])
-@pytest.mark.parametrize("pairs", [0, 5 * 6], ids=["one product", "blocks"])
-def test_convolve_and_weight_gradient_equal_xlas(limits, shape, tiles, size, pairs):
-    limits(_PART_TILES=tiles, _FEW_PAIRS=pairs)
+@pytest.mark.parametrize("small", [0, 10**9], ids=["one product", "blocks"])
+def test_convolve_and_weight_gradient_equal_xlas(limits, shape, tiles, size, small):
+    limits(_PART_TILES=tiles, _SMALL_PRODUCT=small)
     x, kernel = random(*shape, seed=0), random(size, size, shape[3], 6, seed=1)
     gradient = random(*shape[:3], 6, seed=2)
     results = jax.jit(
@@ -52,7 +53,7 @@ def test_convolve_and_weight_gradient_equal_xlas(limits, shape, tiles, size, pai
 @pytest.mark.parametrize(("shape", "groups"), [((1, 9, 14, 5), 3), ((3, 9, 14, 5), 3), ((2, 80, 120, 5), 1)])
 @pytest.mark.parametrize("size", [3, 7])
 def test_a_large_kernel_is_computed_by_groups_of_features(limits, shape, groups, size):
-    limits(_LARGE_KERNEL=5 * 6 * 36 - 1, _GROUP_FEATURES=2, _FEW_PAIRS=0)
+    limits(_LARGE_KERNEL=5 * 6 * 36 - 1, _GROUP_FEATURES=2, _SMALL_PRODUCT=0)
     x, kernel = random(*shape, seed=0), random(size, size, 5, 6, seed=1)
     convolve = jax.jit(lambda x, kernel: winograd.convolve(x, kernel))
     products = [line for line in convolve.lower(x, kernel).as_text().splitlines() if "dot_general" in line]
@@ -82,14 +83,41 @@ def test_parts_are_strips_images_or_groups_of_features(shape, kernel, parts, gro
 
 
 # XLA's executor gives operations to another core when more than eight are left that are ready.
-@pytest.mark.parametrize(("size", "count", "points"), [(3, 12, "1x3"), (7, 10, "1x10")])
-def test_small_products_are_ten_or_more(size, count, points):
+@pytest.mark.parametrize(("size", "count", "points"), [(3, 12, 3), (7, 10, 10)])
+def test_small_products_are_ten_or_more_when_compiled(size, count, points):
     x, kernel, gradient = jnp.zeros((1, 16, 16, 64)), jnp.zeros((size, size, 64, 128)), jnp.zeros((1, 16, 16, 128))
-    for function in (lambda: winograd.convolve(x, kernel), lambda: winograd.weight_gradient(x, gradient, size)):
-        lines = jax.jit(function).lower().as_text().splitlines()
-        products = [line for line in lines if "dot_general" in line]
+    for convolve, arrays, shape in (
+        (winograd.convolve, (x, kernel), "16,128"),
+        (functools.partial(winograd.weight_gradient, size=size), (x, gradient), "64,128"),
+    ):
+        text = Compiled(jax.jit(convolve), "cpu").executable(*arrays).as_text()
+        products = [line for line in text.splitlines() if " dot(" in line]
         assert len(products) == count
-        assert all(f" : (tensor<{points}x16x64xf32>" in line for line in products)
+        assert all(f" = f32[{points},{shape}]" in line for line in products)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "blocks"),
+    [
+        # 180 and 200 tiles a part.
+        ((1, 180, 240, 64), (3, 3, 64, 128), (6, 2)),
+        ((1, 40, 80, 64), (7, 7, 64, 64), (10, 1)),
+        ((1, 180, 240, 128), (3, 3, 128, 128), (1, 1)),
+        # 11 images, of which no number but 1 and 11 makes equal parts: 20 tiles each.
+        ((11, 20, 16, 128), (3, 3, 128, 128), (6, 2)),
+    ],
+)
+def test_points_are_divided_where_products_are_small(shape, kernel, blocks):
+    scheme = winograd._SCHEMES[kernel[0]]
+    division = winograd._division(scheme, winograd._plan(shape), kernel[2] * kernel[3])
+    assert (len(division.rows), len(division.columns)) == blocks
+    every = [(i, j) for i in range(scheme.points) for j in range(scheme.points)]
+    covered = division.blocks(lambda rows, columns: [(i, j) for i in every_of(rows) for j in every_of(columns)])
+    assert sorted(point for row in covered for block in row for point in block) == every
+
+
+def every_of(part):
+    return range(part.start, part.stop)
 
 
 @pytest.mark.parametrize(("size", "tolerance"), [(3, 1.5e-5), (7, 8e-5)])
