@@ -135,17 +135,19 @@ def test_segmenter_saves_and_uploads_a_folder_that_from_pretrained_reads(trained
     np.testing.assert_array_equal(*labels)
 
 
-def test_shipped_network_knows_camvids_classes_and_is_small():
-    assert shipped_networks() == ["segnet_camvid_small"]
-    segmenter = segnet_jax.from_pretrained("segnet_camvid_small")
+@pytest.mark.parametrize("name", ["segnet_basic_camvid", "segnet_camvid_small"])
+def test_shipped_network_knows_camvids_classes_and_is_small(name):
+    assert shipped_networks() == ["segnet_basic_camvid", "segnet_camvid_small"]
+    segmenter = segnet_jax.from_pretrained(name)
     assert segmenter.class_table == CAMVID11
-    folder = Path(segnet_jax.__file__).parent / "assets" / "segnet_camvid_small"
+    folder = Path(segnet_jax.__file__).parent / "assets" / name
     assert sum(path.stat().st_size for path in folder.iterdir()) < 6_000_000
     assert f"| mean IoU | {100 * segmenter.trained.scores['mean_iou']:.1f} % |" in (folder / "README.md").read_text()
 
 
-def test_shipped_network_finds_sky_above_and_road_below(camvid_root):
-    found = segnet_jax.from_pretrained("segnet_camvid_small").predict(camvid_root / "val" / "0016E5_08101.png")
+@pytest.mark.parametrize("name", ["segnet_basic_camvid", "segnet_camvid_small"])
+def test_shipped_network_finds_sky_above_and_road_below(camvid_root, name):
+    found = segnet_jax.from_pretrained(name).predict(camvid_root / "val" / "0016E5_08101.png")
     labels = read_mask(camvid_root / "valannot" / "0016E5_08101.png")
     labelled = labels < 11
     assert (found.labels == labels)[labelled].mean() > 0.75
